@@ -1,0 +1,1 @@
+"""The commands of dinotool: the only place where stages meet."""

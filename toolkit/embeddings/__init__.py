@@ -1,0 +1,1 @@
+"""Vectors of images and regions, and the shards that keep them."""

@@ -1,0 +1,1 @@
+"""Measure what vectors and boxes are worth on labelled images."""

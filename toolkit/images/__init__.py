@@ -1,0 +1,1 @@
+"""Read folders of colour and thermal images, whatever their depth, and prepare them for a network."""

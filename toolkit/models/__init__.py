@@ -1,0 +1,1 @@
+"""Neighborhood attention and the networks that are built from it."""

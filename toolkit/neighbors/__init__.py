@@ -1,0 +1,1 @@
+"""Nearest neighbours: what a search vector is made of, and exact search."""

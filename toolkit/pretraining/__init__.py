@@ -1,0 +1,1 @@
+"""DINO self-distillation: views, loss, schedules and the training loop."""

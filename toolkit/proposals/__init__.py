@@ -1,0 +1,1 @@
+"""Votes, clusters and abstentions: from neighbours to proposed labels."""

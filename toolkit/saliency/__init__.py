@@ -1,0 +1,1 @@
+"""Turn tokens and attention into regions: arrays in, arrays out."""
