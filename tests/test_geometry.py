@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from pycocotools import mask as coco
+from scipy.ndimage import gaussian_filter
+from skimage.measure import euler_number, label
+
+from dinonat.errors import LabelError
+from dinonat.geometry import (
+    box_of_mask,
+    clip_xywh,
+    counts_to_mask,
+    iou_xywh,
+    mask_area,
+    mask_polygons,
+    mask_to_counts,
+    square_with_context,
+)
+
+masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
+number = st.floats(-50, 50, allow_nan=False, width=32)
+length = st.floats(0, 50, allow_nan=False, width=32)
+boxes = st.lists(st.tuples(number, number, length, length), max_size=5)
+
+
+def encoded(mask):
+    return coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+
+
+@given(masks)
+def test_run_lengths_there_and_back_and_as_pycocotools_reads_them(mask):
+    counts = mask_to_counts(mask)
+    assert (counts_to_mask(counts, mask.shape) == mask).all()
+    theirs = coco.frPyObjects({"size": list(mask.shape), "counts": counts}, *mask.shape)
+    assert theirs["counts"] == encoded(mask)["counts"]
+    assert mask_area(counts) == int(coco.area(encoded(mask))) == mask.sum()
+
+
+@given(masks)
+def test_box_of_mask_is_the_one_of_pycocotools(mask):
+    box = box_of_mask(mask)
+    assert box == (tuple(coco.toBbox(encoded(mask))) if mask.any() else (0, 0, 0, 0))
+
+
+@given(boxes, boxes)
+def test_iou_equals_pycocotools_bit_for_bit(a, b):
+    ours = iou_xywh(a, b)
+    assert ours.shape == (len(a), len(b))
+    if a and b:
+        theirs = coco.iou(np.array(a, np.float64), np.array(b, np.float64), [0] * len(b))
+        assert (ours == theirs).all()
+
+
+@given(masks, st.data())
+def test_iou_of_pixel_boxes_equals_the_iou_of_the_masks_they_fill(mask, data):
+    height, width = mask.shape
+    corner = st.tuples(st.integers(0, width - 1), st.integers(0, height - 1))
+    (x0, y0), (x1, y1) = data.draw(corner), data.draw(corner)
+    filled = np.zeros_like(mask)
+    filled[min(y0, y1) : max(y0, y1) + 1, min(x0, x1) : max(x0, x1) + 1] = True
+    whole = np.ones_like(mask)
+    expected = (filled & whole).sum() / (filled | whole).sum()
+    assert iou_xywh([box_of_mask(filled)], [box_of_mask(whole)])[0, 0] == expected
+
+
+def test_boxes_without_area_or_touching_only_meet_nothing():
+    assert (iou_xywh([[0, 0, 0, 5], [0, 0, 1, 1]], [[0, 0, 0, 5], [1, 0, 1, 1]]) == 0).all()
+
+
+@given(boxes, st.integers(1, 30), st.integers(1, 30))
+def test_clipped_boxes_lie_inside_and_are_the_intersection_with_the_image(given_boxes, height, width):
+    clipped = clip_xywh(given_boxes, (height, width))
+    assert (clipped >= 0).all()
+    assert (clipped[:, 0] + clipped[:, 2] <= width + 1e-9).all()
+    assert (clipped[:, 1] + clipped[:, 3] <= height + 1e-9).all()
+    for box, (_, _, w, h) in zip(given_boxes, clipped, strict=True):
+        shared_x = max(0, min(box[0] + box[2], width) - max(box[0], 0))
+        shared_y = max(0, min(box[1] + box[3], height) - max(box[1], 0))
+        assert w * h == pytest.approx(shared_x * shared_y)
+
+
+@given(masks)
+def test_polygons_are_drawn_back_to_the_same_mask_by_pycocotools(mask):
+    polygons = mask_polygons(mask)
+    if polygons:
+        drawn = coco.decode(coco.merge(coco.frPyObjects(polygons, *mask.shape)))
+        assert (drawn.astype(bool) == mask).all()
+        assert len(polygons) == label(mask, connectivity=1).max()
+        assert sum(shoelace(p) for p in polygons) == mask.sum()
+
+
+def test_polygons_of_large_smooth_masks_are_exact_too():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        field = gaussian_filter(rng.standard_normal((150, 200)), 9)
+        mask = label(field > np.quantile(field, 0.8), connectivity=1) == 1
+        polygons = mask_polygons(mask)
+        if polygons is not None:
+            drawn = coco.decode(coco.merge(coco.frPyObjects(polygons, *mask.shape)))
+            assert (drawn.astype(bool) == mask).all()
+
+
+def shoelace(polygon):
+    x, y = np.array(polygon).reshape(-1, 2).T
+    return 0.5 * (x * np.roll(y, -1) - np.roll(x, -1) * y).sum()  # positive: clockwise with y down
+
+
+@given(masks)
+def test_polygons_are_refused_exactly_where_a_part_has_a_hole_or_touches_itself(mask):
+    parts = label(mask, connectivity=1)
+    simple = all(euler_number(parts == n, connectivity=1) == 1 for n in range(1, parts.max() + 1))
+    touching = any(touches_itself(parts == n) for n in range(1, parts.max() + 1))
+    assert (mask_polygons(mask) is not None) == (simple and not touching)
+
+
+def touches_itself(part):
+    a, b, c, d = part[:-1, :-1], part[:-1, 1:], part[1:, :-1], part[1:, 1:]
+    return bool(((a & d & ~b & ~c) | (b & c & ~a & ~d)).any())
+
+
+def test_a_hole_has_no_polygon_and_an_empty_mask_has_none_to_draw():
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    assert mask_polygons(ring) is None
+    assert mask_polygons(np.zeros((3, 3), bool)) == []
+
+
+def test_the_worked_example_of_annotations_md_is_written_as_there():
+    mask = np.zeros((8, 10), bool)
+    mask[1:6, 3:9] = True
+    mask[3, 5:7] = False  # "a 2x1 hole"
+    counts = mask_to_counts(mask)
+    assert counts == [25, 5, 3, 5, 3, 2, 1, 2, 3, 2, 1, 2, 3, 5, 3, 5, 10]
+    assert mask_area(counts) == 28
+
+
+@pytest.mark.parametrize("counts", [[3], [5, -1], [2, 3], []])
+def test_run_lengths_that_do_not_fit_are_refused_in_words(counts):
+    with pytest.raises(LabelError, match="2x2"):
+        counts_to_mask(counts, (2, 2))
+
+
+@given(st.tuples(number, number, length, length), st.floats(0, 1), st.integers(1, 99), st.integers(1, 99))
+def test_the_square_holds_the_box_and_lies_in_the_image_where_it_fits(box, context, height, width):
+    (clipped,) = clip_xywh([box], (height, width))
+    x, y, w, h = square_with_context(clipped, context=context, size_hw=(height, width))
+    assert w == h == max(clipped[2], clipped[3], 1) * (1 + 2 * context)
+    for start, side, low, size, limit in (
+        (x, w, clipped[0], clipped[2], width),
+        (y, h, clipped[1], clipped[3], height),
+    ):
+        assert start <= low + 1e-6
+        assert low + size <= start + side + 1e-6
+        if side <= limit:
+            assert start >= 0
+            assert start + side <= limit + 1e-6
+        else:
+            assert start == pytest.approx((limit - side) / 2)

@@ -1,0 +1,186 @@
+"""Boxes, IoU, run-length masks and polygons on the pixel grid: exact, in float64 and integers.
+
+A pixel (row, column) covers the square from (x=column, y=row) to (column + 1, row + 1), so the box of
+a single pixel is one wide and a polygon runs along pixel edges. Boxes are ``x, y, width, height``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from dinonat.errors import LabelError
+from dinonat.records import Bool
+
+Float64 = NDArray[np.float64]
+Box = tuple[float, float, float, float]
+
+
+def _boxes(values: ArrayLike) -> Float64:
+    """Return boxes as (n, 4) float64; an empty list has n = 0."""
+    return np.asarray(values, dtype=np.float64).reshape(-1, 4)
+
+
+def iou_xywh(a: ArrayLike, b: ArrayLike) -> Float64:
+    """Return intersection over union (n, m) in [0, 1] of boxes ``a`` (n, 4) and ``b`` (m, 4).
+
+    Same arithmetic as pycocotools (``bbIou``). A box without area meets nothing: IoU 0.
+
+    >>> iou_xywh([[0, 0, 2, 2]], [[1, 0, 2, 2], [5, 5, 1, 1]])
+    array([[0.33333333, 0.        ]])
+    """
+    first, second = _boxes(a)[:, None, :], _boxes(b)[None, :, :]
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
+    sides = np.clip(high - low, 0, None)  # (n, m, 2)
+    shared = sides[..., 0] * sides[..., 1]
+    union = first[..., 2] * first[..., 3] + second[..., 2] * second[..., 3] - shared
+    overlap: Float64 = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return overlap
+
+
+def clip_xywh(boxes: ArrayLike, size_hw: tuple[int, int]) -> Float64:
+    """Return ``boxes`` (n, 4) cut to an image of ``size_hw``; boxes outside keep no width or height.
+
+    >>> clip_xywh([[-1, 2, 4, 9]], (5, 10))
+    array([[0., 2., 3., 3.]])
+    """
+    given = _boxes(boxes)
+    limit = np.array([size_hw[1], size_hw[0]], dtype=np.float64)
+    low = np.clip(given[:, :2], 0, limit)
+    high = np.clip(given[:, :2] + given[:, 2:], 0, limit)
+    return np.concatenate([low, np.clip(high - low, 0, None)], axis=1)
+
+
+def square_with_context(box_xywh: Sequence[float], *, context: float, size_hw: tuple[int, int]) -> Box:
+    """Return the square around a box, with ``context`` times its longer side added on every side.
+
+    The square is moved into the image of ``size_hw``. Along an axis where the image is smaller than
+    the square it is centred on the image and reaches over both borders: the caller decides what stands
+    there. A box without area gives a square of at least one pixel.
+
+    >>> square_with_context((10, 10, 20, 10), context=0.25, size_hw=(100, 100))
+    (5.0, 0.0, 30.0, 30.0)
+    """
+    x, y, width, height = (float(value) for value in box_xywh)
+    side = max(width, height, 1.0) * (1 + 2 * context)
+    left = _moved_inside(x + width / 2 - side / 2, side, size_hw[1])
+    top = _moved_inside(y + height / 2 - side / 2, side, size_hw[0])
+    return left, top, side, side
+
+
+def _moved_inside(start: float, side: float, limit: int) -> float:
+    """Return where an interval of length ``side`` starts once it lies in [0, limit], if it fits."""
+    return min(max(start, 0.0), limit - side) if side <= limit else (limit - side) / 2
+
+
+def mask_to_counts(mask: Bool) -> list[int]:
+    """Return the COCO run lengths of ``mask`` (H, W): column-major, zeros first.
+
+    >>> mask_to_counts(np.array([[False, True], [True, True]]))
+    [1, 3]
+    """
+    flat = np.asarray(mask, dtype=bool).ravel(order="F")
+    if flat.size == 0:
+        return [0]
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts: list[int] = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+    return [0, *counts] if flat[0] else counts
+
+
+def counts_to_mask(counts: Sequence[int], size_hw: tuple[int, int]) -> Bool:
+    """Return the mask (H, W) that COCO run lengths describe.
+
+    Raises LabelError where a run is negative or the runs do not fill ``size_hw``: nothing is
+    allocated for what a file merely claims.
+    """
+    height, width = size_hw
+    runs = [int(count) for count in counts]
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise LabelError(
+            f"mask of {len(runs)} runs with {sum(runs)} pixels: an image of {width}x{height} has "
+            f"{height * width}. Give run lengths of the whole image, column by column."
+        )
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape((height, width), order="F")
+
+
+def mask_area(counts: Sequence[int]) -> int:
+    """Return the number of mask pixels in COCO run lengths.
+
+    >>> mask_area([1, 3])
+    3
+    """
+    return int(sum(counts[1::2]))
+
+
+def box_of_mask(mask: Bool) -> Box:
+    """Return the tightest box around ``mask`` (H, W) in pixels; (0, 0, 0, 0) where it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return 0.0, 0.0, 0.0, 0.0
+    top, left = int(rows[0]), int(columns[0])
+    return float(left), float(top), float(columns[-1] + 1 - left), float(rows[-1] + 1 - top)
+
+
+def mask_polygons(mask: Bool) -> list[list[float]] | None:
+    """Return polygons ``[x1, y1, x2, y2, ...]`` along the pixel edges of ``mask`` (H, W), exactly.
+
+    One simple ring for each part that hangs together by edges, clockwise as seen on the screen, from
+    its topmost leftmost corner. pycocotools draws them back to the same mask (tested), because its
+    polygons run along pixel edges too. None where polygons cannot say it: the mask has a hole (COCO
+    fills it) or a part touches itself at a corner (other readers call the ring invalid).
+
+    >>> mask_polygons(np.array([[False, True, True], [False, False, True]]))
+    [[1.0, 0.0, 3.0, 0.0, 3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0]]
+    """
+    parts, _ = ndimage.label(mask)
+    rings: list[list[float]] = []
+    for number, window in enumerate(ndimage.find_objects(parts), start=1):
+        ring = _outline(parts[window] == number)
+        if ring is None:
+            return None
+        offset = np.array([window[1].start, window[0].start])
+        rings.append((ring + offset).astype(float).ravel().tolist())
+    return rings
+
+
+def _outline(part: Bool) -> NDArray[np.int64] | None:
+    """Return the corners (n, 2) as x, y of one connected part, or None where it is not one simple ring."""
+    follows = _edges(part)
+    if follows is None:
+        return None
+    start = min(follows, key=lambda corner: (corner[1], corner[0]))
+    ring, corner = [start], follows[start]
+    while corner != start:
+        ring.append(corner)
+        corner = follows[corner]
+    if len(ring) < len(follows):  # edges are left over: they run round a hole
+        return None
+    points = np.array(ring, dtype=np.int64)
+    turns = (np.roll(points, 1, axis=0) != np.roll(points, -1, axis=0)).all(axis=1)
+    corners: NDArray[np.int64] = points[turns]
+    return corners
+
+
+def _edges(part: Bool) -> dict[tuple[int, int], tuple[int, int]] | None:
+    """Return corner -> next corner of every unit edge with the part on its right hand.
+
+    None where two edges leave one corner: the part touches itself there.
+    """
+    inside = np.pad(part, 1)
+    middle = inside[1:-1, 1:-1]
+    sides = (  # (neighbour that must be outside, start of the edge, its end), as (x, y) in the pixel
+        (inside[:-2, 1:-1], (0, 0), (1, 0)),
+        (inside[1:-1, 2:], (1, 0), (1, 1)),
+        (inside[2:, 1:-1], (1, 1), (0, 1)),
+        (inside[1:-1, :-2], (0, 1), (0, 0)),
+    )
+    follows: dict[tuple[int, int], tuple[int, int]] = {}
+    for neighbour, (x0, y0), (x1, y1) in sides:
+        for y, x in np.argwhere(middle & ~neighbour).tolist():
+            if (x + x0, y + y0) in follows:
+                return None
+            follows[x + x0, y + y0] = (x + x1, y + y1)
+    return follows
