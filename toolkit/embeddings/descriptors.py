@@ -1,0 +1,106 @@
+"""Hand-made vectors of a picture: HOG and raw pixels, the floor that the network has to beat."""
+
+from functools import cache, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinonat.records import Float32, UInt8
+
+HOG_SIDE, CELL, BINS, BLOCK = 64, 8, 9, 2  # reference set-up: 7 x 7 blocks x 2 x 2 cells x 9 bins = 1764
+RAW_SIDE = 32
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # BT.601, as in ThermalFrame
+CHUNK = 128  # pictures worked on at once: temporaries of a few MB, whatever N is
+EPSILON = 1e-5  # of the block norm, as in scikit-image
+
+
+def hog(pictures: UInt8 | Float32) -> Float32:
+    """Return the histogram of oriented gradients (N, 1764) of each picture, blocks of norm 1 or less.
+
+    ``pictures`` are (N, H, W, 3) uint8 or (N, H, W) grey levels in [0, 255]; each is squashed to
+    64 x 64 and rounded to whole grey levels. Unsigned gradients, cells of 8 x 8, 9 bins without
+    interpolation, blocks of 2 x 2 cells with L2-Hys: Dalal and Triggs 2005 as scikit-image computes
+    it. A flat picture gives zeros.
+    """
+    rows = [_hog_of_levels(np.rint(squash(part, HOG_SIDE)).astype(np.int32)) for part in _chunks(pictures)]
+    blocks = HOG_SIDE // CELL - BLOCK + 1
+    return np.concatenate([np.zeros((0, blocks * blocks * BLOCK * BLOCK * BINS), np.float32), *rows])
+
+
+def raw(pictures: UInt8 | Float32) -> Float32:
+    """Return each picture squashed to 32 x 32 grey values in [0, 1], row by row: (N, 1024).
+
+    ``pictures`` as for `hog`.
+    """
+    rows = [squash(part, RAW_SIDE).reshape(len(part), -1) / np.float32(255) for part in _chunks(pictures)]
+    return np.concatenate([np.zeros((0, RAW_SIDE * RAW_SIDE), np.float32), *rows])
+
+
+def squash(pictures: UInt8 | Float32, side: int) -> Float32:
+    """Resize (N, H, W, 3) or (N, H, W) to (N, side, side) luminance with a triangle filter.
+
+    The filter widens when it shrinks, so that no line of a large picture is skipped (what Pillow
+    calls BILINEAR); values stay in the range of the input.
+    """
+    grey = pictures.astype(np.float32, copy=False)
+    if grey.ndim == 4:
+        grey = grey @ LUMINANCE  # (N, H, W)
+    height, width = grey.shape[1:]
+    return resampling(height, side) @ grey @ resampling(width, side).T  # (N, side, side)
+
+
+@lru_cache(maxsize=64)  # not more: a set may hold thousands of picture sizes
+def resampling(n_in: int, n_out: int) -> Float32:
+    """Return the (n_out, n_in) weights of a one-dimensional triangle filter; rows sum to 1."""
+    scale = n_in / n_out
+    centre = (np.arange(n_out)[:, None] + 0.5) * scale
+    distance = np.abs(np.arange(n_in)[None, :] + 0.5 - centre) / max(scale, 1.0)
+    weights = np.maximum(0.0, 1.0 - distance)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _chunks(pictures: UInt8 | Float32) -> list[UInt8 | Float32]:
+    return [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
+
+
+def _hog_of_levels(levels: NDArray[np.int32]) -> Float32:
+    """HOG of (N, 64, 64) whole grey levels."""
+    n, cells = len(levels), HOG_SIDE // CELL
+    magnitude, binned = _gradient_table()
+    vertical, horizontal = np.zeros_like(levels), np.zeros_like(levels)  # the border has no gradient
+    vertical[:, 1:-1] = levels[:, 2:] - levels[:, :-2]
+    horizontal[:, :, 1:-1] = levels[:, :, 2:] - levels[:, :, :-2]
+    gradient = (vertical + 255) * 511 + (horizontal + 255)  # (N, 64, 64): row of the table
+    slot = (_cell_of_pixel() + np.arange(n, dtype=np.int32)[:, None, None] * cells * cells) * BINS
+    slot += binned[gradient]
+    histogram = np.bincount(
+        slot.ravel(), weights=magnitude[gradient].ravel(), minlength=n * cells * cells * BINS
+    ).reshape(n, cells, cells, BINS) / (CELL * CELL)
+    windows = np.lib.stride_tricks.sliding_window_view(histogram, (BLOCK, BLOCK), axis=(1, 2))
+    blocks = np.moveaxis(windows, 3, -1).reshape(n, -1, BLOCK * BLOCK * BINS)  # (N, 49, 36)
+    clipped = np.minimum(_unit(blocks), 0.2)
+    return _unit(clipped).reshape(n, -1).astype(np.float32)
+
+
+def _unit(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(blocks / np.sqrt((blocks**2).sum(axis=-1, keepdims=True) + EPSILON**2))
+
+
+@cache
+def _cell_of_pixel() -> NDArray[np.int32]:
+    """Number of the cell (row by row) of each pixel of a 64 x 64 picture."""
+    cell = np.arange(HOG_SIDE, dtype=np.int32) // CELL
+    return cell[:, None] * (HOG_SIDE // CELL) + cell[None, :]
+
+
+@cache
+def _gradient_table() -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Length and orientation bin of every gradient that 8 bits can have, 511 x 511 of them.
+
+    Looking them up is several times faster than an arctangent a pixel, and exact: bins have no
+    border at a whole-numbered gradient except the horizontal one.
+    """
+    step = np.arange(-255, 256, dtype=np.float64)
+    vertical, horizontal = np.meshgrid(step, step, indexing="ij")
+    degrees = np.rad2deg(np.arctan2(vertical, horizontal)) % 180
+    return np.hypot(vertical, horizontal).ravel(), (degrees * BINS / 180).astype(np.int32).ravel()
