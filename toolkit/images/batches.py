@@ -1,0 +1,200 @@
+"""Read many images in worker processes, in order; a damaged one costs only itself."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from dinonat.errors import ImageError
+from dinonat.files import short_hash, write_json, write_whole
+from dinonat.images.prepare import prepare
+from dinonat.images.reader import read_raster, read_thermal, to_eight_bits, to_frame
+from dinonat.images.workers import run_in_workers
+from dinonat.records import Float32, ImageRef, Loaded, UInt8
+
+PACK_FORMAT = 1  # rises when packed pixels change, so that old packs are made again
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Many pictures of one size, on disk."""
+
+    pixels: UInt8  # (N, side, side, 3), a read-only memory map
+    aspects: Float32  # (N,), width / height before squashing
+    names: tuple[str, ...]
+    failures: tuple[tuple[str, str], ...]  # name, reason
+
+
+def read_prepared(
+    refs: Sequence[ImageRef],
+    *,
+    workers: int = 0,
+    mode: str = "percentile",
+    lo: float = 1.0,
+    hi: float = 99.0,
+) -> Iterator[Loaded]:
+    """Yield each image, read and prepared, in the order of ``refs``.
+
+    With ``workers`` > 0 decoders run in that many processes (which import no torch), and one that
+    dies costs its file only; with 0 they run here. Failures have a ``reason`` instead of pixels.
+    """
+    load = partial(_load, mode=mode, lo=lo, hi=hi)
+    return run_in_workers(load, refs, workers=workers, on_death=_lost)
+
+
+def _load(ref: ImageRef, *, mode: str, lo: float, hi: float) -> Loaded:
+    try:
+        frame = read_thermal(ref.file, frame=ref.frame)
+        prepared = prepare(frame, mode=mode, lo=lo, hi=hi)
+        return Loaded(ref, prepared, sha256=sha256(ref.file), warnings=frame.warnings)
+    except ImageError as error:
+        return Loaded(ref, None, str(error))
+    except (OSError, MemoryError) as error:
+        return Loaded(ref, None, f"{ref.name}: cannot be read ({error or type(error).__name__}).")
+
+
+def _lost(ref: ImageRef, reason: str) -> Loaded:
+    return Loaded(ref, None, f"{ref.name}: lost, {reason}.")
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal digest of a file's bytes; frames of one file are hashed once."""
+    facts = path.stat()
+    return _sha256(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def pack_pictures(
+    refs: Sequence[ImageRef],
+    path: Path,
+    *,
+    side: int = 176,
+    workers: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Packed:
+    """Decode every picture once and keep it squashed to ``side`` x ``side`` in one file.
+
+    Writes ``path`` (.npy, uint8 (N, side, side, 3)) and beside it ``.json`` with names, aspects and
+    failures, each whole or not at all; where both are there for the same files, they are reused.
+    Colour stays colour; grey and thermal pictures are prepared by percentiles to three channels.
+    ``progress(done, total)`` is called after each picture.
+    Raises ImageError where not one picture could be read.
+    """
+    key = _pack_key(refs, side)
+    facts_path = path.with_suffix(".json")
+    if not _is_packed(path, facts_path, key):
+        facts: dict[str, object] = {}
+
+        def write(stream: IO[bytes]) -> None:
+            facts.update(_write_pack(stream, refs, side, workers, progress))
+
+        facts_path.unlink(missing_ok=True)  # never new pixels beside old facts
+        write_whole(path, write)
+        write_json(facts_path, facts | {"key": key, "side": side})
+    return _open_pack(path, facts_path)
+
+
+def _pack_key(refs: Sequence[ImageRef], side: int) -> str:
+    """Name the list by what can be known without reading it: names, sizes and times of change."""
+    files = []
+    for ref in refs:
+        try:
+            facts = ref.file.stat()
+            files.append((ref.name, facts.st_size, facts.st_mtime_ns))
+        except OSError:
+            files.append((ref.name, -1, -1))
+    return short_hash("pack", PACK_FORMAT, side, files)
+
+
+def _is_packed(path: Path, facts_path: Path, key: str) -> bool:
+    try:
+        return path.is_file() and json.loads(facts_path.read_bytes()).get("key") == key
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _open_pack(path: Path, facts_path: Path) -> Packed:
+    facts = json.loads(facts_path.read_bytes())
+    return Packed(
+        np.load(path, mmap_mode="r", allow_pickle=False),
+        np.asarray(facts["aspects"], np.float32),
+        tuple(facts["names"]),
+        tuple((name, reason) for name, reason in facts["failures"]),
+    )
+
+
+def _write_pack(
+    stream: IO[bytes],
+    refs: Sequence[ImageRef],
+    side: int,
+    workers: int,
+    progress: Callable[[int, int], object] | None,
+) -> dict[str, object]:
+    names, aspects, failures = list[str](), list[float](), list[tuple[str, str]]()
+    header_length = _write_header(stream, len(refs), side)
+    squash = partial(_squash, side=side)
+    results = run_in_workers(squash, refs, workers=workers, on_death=_lost_squash)
+    for done, (ref, (pixels, aspect, reason)) in enumerate(zip(refs, results, strict=True), start=1):
+        if pixels is None:
+            failures.append((ref.name, reason))
+        else:
+            stream.write(pixels.tobytes())
+            names.append(ref.name)
+            aspects.append(aspect)
+        if progress is not None:
+            progress(done, len(refs))
+    if not names:
+        first = f" The first: {failures[0][1]}" if failures else ""
+        raise ImageError(f"Not one of {len(refs)} pictures could be read.{first}")
+    # numpy leaves room in the header for the first axis to change, so its length stays.
+    stream.seek(0)
+    assert _write_header(stream, len(names), side) == header_length
+    return {"names": names, "aspects": aspects, "failures": failures}
+
+
+def _write_header(stream: IO[bytes], count: int, side: int) -> int:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.tell()
+
+
+Squashed = tuple[UInt8 | None, float, str]  # pixels (side, side, 3), aspect, reason
+
+
+def _squash(ref: ImageRef, *, side: int) -> Squashed:
+    try:
+        raster = read_raster(ref.file, frame=ref.frame, at_least=2 * side)
+        if raster.pixels.ndim == 2 and raster.source_format.endswith("jpeg"):
+            raster = read_raster(ref.file, frame=ref.frame)  # percentiles of all its pixels
+        height, width = raster.pixels.shape[:2]
+        if raster.pixels.ndim == 3:
+            pixels = to_eight_bits(raster.pixels)
+        else:
+            pixels = prepare(to_frame(raster)).pixels[..., 0]
+        return _resized(pixels, side), width / height, ""
+    except ImageError as error:
+        return None, 0.0, str(error)
+    except (OSError, MemoryError) as error:
+        return None, 0.0, f"{ref.name}: cannot be read ({error or type(error).__name__})."
+
+
+def _lost_squash(ref: ImageRef, reason: str) -> Squashed:
+    return None, 0.0, f"{ref.name}: lost, {reason}."
+
+
+def _resized(pixels: UInt8, side: int) -> UInt8:
+    """Squash (H, W) or (H, W, 3) to (side, side, 3), bicubic with antialiasing."""
+    small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    array = np.asarray(small)
+    return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)

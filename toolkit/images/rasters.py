@@ -1,0 +1,155 @@
+"""Decode PNG, JPEG, WebP and BMP to the numbers they hold, without losing depth."""
+
+import struct
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinonat.errors import ImageError
+
+Pixels = NDArray[Any]
+
+# 8192 x 8192: a picture at this bound needs about 1 GB as float32 with its colours. It lies below
+# Pillow's own alarm, so that an accepted picture never triggers it.
+MAX_PIXELS = 2**26
+MAX_SIDE = 2**17
+
+PILLOW_FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
+ORIENTATION_TAG = 0x0112
+
+# Rounding between YCbCr and RGB moves a grey pixel's channels apart by this much at most.
+GREY_SPREAD = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """The numbers of one picture, upright: (H, W) for one channel, (H, W, 3) for colour."""
+
+    pixels: Pixels
+    source_format: str
+    n_frames: int = 1
+    no_data: float | None = None  # the value that means "nothing measured here"
+    min_is_white: bool = False  # larger numbers are meant to be shown darker
+    warnings: tuple[str, ...] = ()
+
+
+def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Raster:
+    """Decode the first picture of a PNG, JPEG, WebP or BMP file.
+
+    With ``at_least`` a colour JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both
+    sides keep that many pixels: several times faster, and no detail is lost that a later reduction
+    to half of it could show. Raises ImageError above MAX_PIXELS, before any pixel is allocated;
+    damaged files raise whatever the decoder raises (reader.py turns it into a sentence).
+    """
+    with path.open("rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of sizes and of EXIF; both are checked here
+        picture = _open_bounded(stream, path, source_format)
+        orientation = picture.getexif().get(ORIENTATION_TAG, 1)
+        if source_format == "png" and _is_deep_png(stream):
+            pixels = _decode_deep_png(stream)
+        else:
+            if at_least is not None and picture.mode in {"RGB", "CMYK"}:
+                picture.draft("RGB", (at_least, at_least))
+            pixels = _to_array(picture)
+    return Raster(upright(one_channel_if_grey(pixels), orientation), source_format)
+
+
+def _open_bounded(stream: BinaryIO, path: Path, source_format: str) -> Image.Image:
+    try:
+        picture = Image.open(stream, formats=[PILLOW_FORMATS[source_format]])
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{printable(path)}: {error}. Cut it into tiles first.") from error
+    check_bounds(path, (picture.height, picture.width))
+    return picture
+
+
+def check_bounds(path: Path, size_hw: Sequence[int]) -> None:
+    """Raise ImageError when (height, width) is empty or larger than this process should allocate."""
+    height, width = size_hw
+    if min(height, width) < 1:
+        raise ImageError(f"{printable(path)}: holds no pixels ({width} x {height}).")
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
+        raise ImageError(
+            f"{printable(path)}: {width} x {height} pixels, more than the {MAX_PIXELS} that are read. "
+            "Cut it into tiles or make it smaller."
+        )
+
+
+def _is_deep_png(stream: BinaryIO) -> bool:
+    """Tell whether a PNG has 16 bits in more than one channel, which Pillow cuts to 8 silently."""
+    stream.seek(24)  # signature 8, chunk length and name 8, width and height 8
+    depth, colour_type = struct.unpack("BB", stream.read(2))
+    stream.seek(0)
+    return bool(depth == 16 and colour_type != 0)
+
+
+def _decode_deep_png(stream: BinaryIO) -> Pixels:
+    stream.seek(0)
+    return without_alpha(np.asarray(imagecodecs.png_decode(stream.read())))
+
+
+def _to_array(picture: Image.Image) -> Pixels:
+    """Turn a Pillow picture into numbers; never through "L" from a deep mode, which clips at 255."""
+    if picture.mode.startswith("I;16"):
+        return np.asarray(picture).astype(np.uint16)  # native byte order
+    if picture.mode == "I":  # 16-bit PNG in older versions of Pillow
+        return np.asarray(picture).astype(np.uint16)
+    if picture.mode == "F":
+        return np.asarray(picture)
+    if picture.mode in {"L", "LA", "La", "1"}:
+        picture.load()
+        return np.asarray(picture.getchannel(0) if picture.mode != "1" else picture.convert("L"))
+    if picture.mode in {"RGBA", "RGBX"}:
+        return np.asarray(picture)[..., :3]
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def without_alpha(pixels: Pixels) -> Pixels:
+    """Drop the opacity channel of (H, W, 2) and (H, W, 4); return (H, W) or (H, W, 3)."""
+    if pixels.ndim == 2:
+        return pixels
+    return pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., 0]
+
+
+def one_channel_if_grey(pixels: Pixels) -> Pixels:
+    """Reduce (H, W, 3) with equal channels to (H, W); colour stays as it is.
+
+    Thermal sets are often stored as "24-bit grey". Channels count as equal up to the rounding of a
+    JPEG's colour transform (GREY_SPREAD of 255); in 16 bits they must be equal.
+    """
+    if pixels.ndim == 2:
+        return pixels
+    if _is_coloured(pixels[::16, ::16]) or _is_coloured(pixels):  # a coarse look settles most photographs
+        return pixels
+    return np.ascontiguousarray(pixels[..., 1])
+
+
+def _is_coloured(pixels: Pixels) -> bool:
+    spread = GREY_SPREAD if pixels.dtype == np.uint8 else 0
+    first, second, third = (pixels[..., channel].astype(np.int32) for channel in range(3))
+    low = np.minimum(np.minimum(first, second), third)
+    high = np.maximum(np.maximum(first, second), third)
+    return bool(((high - low) > spread).any())
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn (H, W, ...) as EXIF's orientation 1 to 8 asks; other values count as 1."""
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def printable(path: Path | str) -> str:
+    """Return a path for a message: line breaks and undecodable bytes escaped, umlauts kept."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))

@@ -1,0 +1,124 @@
+"""Decode TIFF: 8, 16 and 32 bits, float, either byte order, compressed, several pages."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from dinonat.errors import ImageError
+from dinonat.images.rasters import (
+    MAX_PIXELS,
+    Pixels,
+    Raster,
+    check_bounds,
+    one_channel_if_grey,
+    printable,
+    upright,
+    without_alpha,
+)
+
+MAX_FRAMES = 100_000  # a file with more pages is damaged or hostile
+
+REDUCED_OR_MASK = 1 | 4  # NewSubfileType: a thumbnail, or a transparency mask
+GREY_PHOTOMETRICS = {0, 1}  # MinIsWhite, MinIsBlack
+RGB_PHOTOMETRIC = 2
+NO_DATA_TAG = "GDAL_NODATA"
+
+
+def frame_pages(path: Path) -> tuple[int, ...]:
+    """Return the page number of each frame of a TIFF.
+
+    Thumbnails and masks are no frames. Where the other pages have one shape and type each is a
+    frame; else only the largest is (the first of equals): the rest are previews.
+    Raises ImageError or the error of tifffile where the file is damaged.
+    """
+    facts = path.stat()
+    return _frame_pages(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)  # a file of many pages is asked once for each of them
+def _frame_pages(path: Path, size: int, changed_ns: int) -> tuple[int, ...]:
+    shapes: dict[int, tuple[tuple[int, ...], str]] = {}
+    with tifffile.TiffFile(path) as file:
+        for number, page in enumerate(file.pages):
+            if number >= MAX_FRAMES:
+                raise ImageError(f"{printable(path)}: more than {MAX_FRAMES} pages; split the file.")
+            page = page.aspage()
+            if not page.subfiletype & REDUCED_OR_MASK or number == 0:
+                shapes[number] = (tuple(page.shape), str(page.dtype))
+        if file.pages and file.pages.first.subfiletype & REDUCED_OR_MASK and len(shapes) > 1:
+            del shapes[0]
+    if not shapes:
+        raise ImageError(f"{printable(path)}: a TIFF without pages.")
+    if len(set(shapes.values())) == 1:
+        return tuple(shapes)
+    return (max(shapes, key=lambda number: (np.prod(shapes[number][0], dtype=object), -number)),)
+
+
+def decode_tiff(path: Path, *, frame: int = 0) -> Raster:
+    """Decode one frame of a TIFF file (frames as in ``frame_pages``).
+
+    Raises ImageError for a frame that is not there and for pages above MAX_PIXELS, before they
+    are allocated; damaged files raise whatever the decoder raises.
+    """
+    pages = frame_pages(path)
+    if not 0 <= frame < len(pages):
+        raise ImageError(f"{printable(path)}: has {len(pages)} frames, frame {frame} was asked for.")
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[pages[frame]].aspage()
+        _check_page(path, page)
+        notes: tuple[str, ...] = ()
+        if page.photometric in GREY_PHOTOMETRICS or page.photometric == RGB_PHOTOMETRIC:
+            pixels, notes = _bands(page.asarray(), page)
+        else:
+            pixels = _by_pillow(path, pages[frame])
+        orientation = page.tags.valueof("Orientation", default=1)
+        no_data = _no_data(page)
+        min_is_white = page.photometric == 0
+    pixels = upright(one_channel_if_grey(pixels), orientation)
+    return Raster(pixels, "tiff", len(pages), no_data, min_is_white, notes)
+
+
+def _check_page(path: Path, page: tifffile.TiffPage) -> None:
+    check_bounds(path, (page.imagelength, page.imagewidth))
+    samples = page.samplesperpixel * page.imagedepth
+    tile = np.prod([int(side) for side in page.chunks], dtype=object)
+    if samples * page.imagelength * page.imagewidth > 4 * MAX_PIXELS or tile > 4 * MAX_PIXELS:
+        raise ImageError(
+            f"{printable(path)}: {samples} samples for each of {page.imagewidth} x {page.imagelength} "
+            "pixels are more than is read. Keep one to four bands, or cut it into tiles."
+        )
+    if page.dtype is None or page.dtype.kind not in "uif" or page.imagedepth != 1:
+        raise ImageError(f"{printable(path)}: a TIFF of type {page.dtype} and axes {page.axes} is not read.")
+
+
+def _bands(pixels: Pixels, page: tifffile.TiffPage) -> tuple[Pixels, tuple[str, ...]]:
+    """Return (H, W) or (H, W, 3), and what was left out."""
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if page.axes.startswith("S"):  # planes one after the other
+        native = np.moveaxis(native, 0, -1)  # (H, W, S)
+    if native.ndim == 2 or page.photometric == RGB_PHOTOMETRIC:
+        return without_alpha(native), ()
+    extra = page.extrasamples if isinstance(page.extrasamples, Sequence) else (page.extrasamples,)
+    only_alpha = native.shape[2] == 2 and any(int(kind) in {1, 2} for kind in extra)
+    note = () if only_alpha else (f"{native.shape[2]} bands, the first is used",)
+    return native[..., 0], note
+
+
+def _by_pillow(path: Path, page_number: int) -> Pixels:
+    """Decode palette, CMYK, YCbCr and Lab pages to (H, W, 3) uint8; they have no depth to lose."""
+    with Image.open(path, formats=["TIFF"]) as picture:
+        picture.seek(page_number)
+        check_bounds(path, (picture.height, picture.width))
+        return np.asarray(picture.convert("RGB"))
+
+
+def _no_data(page: tifffile.TiffPage) -> float | None:
+    text = page.tags.valueof(NO_DATA_TAG)
+    try:
+        return None if text is None else float(str(text).strip().strip("\x00"))
+    except ValueError:
+        return None

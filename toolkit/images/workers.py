@@ -1,0 +1,230 @@
+"""Run a function in processes that may die: each death costs one item, never the run.
+
+The children are started as fresh interpreters of this module, not by multiprocessing: nothing of
+the caller's script is imported in them (so no torch, and no guard is needed in that script), and
+what a decoder prints cannot disturb the answers.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, Any, Generic, TypeVar, cast
+
+from dinonat.errors import DinonatError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LENGTH = struct.Struct("<Q")
+READY = "ready"
+SECONDS = 120.0  # a decoder that works longer on one file hangs
+
+
+class DiedError(Exception):
+    """The process ended, or was stopped, before it had answered."""
+
+
+def run_in_workers(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    on_death: Callable[[Item, str], Result],
+    seconds: float = SECONDS,
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in order, computed in ``workers`` processes.
+
+    ``function`` must be importable by its module's name. Where the process dies, or needs more than
+    ``seconds``, the item's result is ``on_death(item, reason)`` and a new process goes on with the
+    next. At most four items for each worker are read ahead. With ``workers`` 0 all runs here.
+    Raises DinonatError where no process can be started.
+    """
+    if workers < 1:
+        yield from map(function, items)
+        return
+    pool = _Pool(function, on_death, seconds)
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as threads, contextlib.closing(pool):
+        try:
+            for item in items:
+                waiting.append(threads.submit(pool.answer, item))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+            pool.stop()
+
+
+class _Pool(Generic[Item, Result]):
+    """One child for each thread, started when the thread first needs it."""
+
+    def __init__(
+        self,
+        function: Callable[[Item], Result],
+        on_death: Callable[[Item, str], Result],
+        seconds: float,
+    ) -> None:
+        self._function, self._on_death, self._seconds = function, on_death, seconds
+        self._own = threading.local()
+        self._lock = threading.Lock()
+        self._children: list[_Child] = []
+        self._stopped = False
+
+    def answer(self, item: Item) -> Result:
+        child = self._child()
+        try:
+            outcome = child.ask(item, self._seconds)
+        except DiedError as death:
+            self._own.child = None
+            return self._on_death(item, str(death))
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return cast("Result", outcome)
+
+    def _child(self) -> "_Child":
+        child: _Child | None = getattr(self._own, "child", None)
+        if child is None:
+            with self._lock:
+                if self._stopped:
+                    raise DinonatError("The reading of images was stopped.")
+                child = _Child(self._function)
+                self._children = [other for other in self._children if other.alive] + [child]
+            child.expect_ready()
+            self._own.child = child
+        return child
+
+    def stop(self) -> None:
+        """Let no new child start and end those that run."""
+        with self._lock:
+            self._stopped = True
+            for child in self._children:
+                child.kill()
+
+    def close(self) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
+
+
+class _Child:
+    """A process that answers one question at a time through its standard streams."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        # -P: a module in the working folder must not stand in for one of the library's.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the child)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "dinonat.images.workers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._to, self._from = self._process.stdin, self._process.stdout
+        self._function = function
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def expect_ready(self) -> None:
+        """Give the child its function; DinonatError with its last words where it does not start."""
+        try:
+            _send(self._to, self._function)
+            if _receive(self._from) == READY:
+                return
+        except (OSError, EOFError):
+            pass
+        self.wait()
+        self._errors.seek(0)
+        last = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
+        raise DinonatError(
+            f"A process for reading images did not start ({last[-1] if last else 'no message'}). "
+            "Give workers=0 to read in this process."
+        )
+
+    def ask(self, item: object, seconds: float) -> Any:
+        """Return the child's answer; raise DiedError where it ended or was stopped."""
+        too_long = threading.Event()
+
+        def stop() -> None:
+            too_long.set()
+            self.kill()
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            _send(self._to, item)
+            return _receive(self._from)
+        except (OSError, EOFError) as error:
+            self.kill()
+            code = self.wait()
+            how = f"needed more than {seconds:g} s" if too_long.is_set() else f"ended with code {code}"
+            raise DiedError(f"the process that read it {how}") from error
+        finally:
+            timer.cancel()
+
+    def kill(self) -> None:
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
+    def wait(self) -> int:
+        for stream in (self._to, self._from):
+            with contextlib.suppress(OSError):
+                stream.close()
+        return self._process.wait()
+
+
+def _send(stream: IO[bytes], value: object) -> None:
+    data = pickle.dumps(value, protocol=5)
+    stream.write(LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> Any:
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        raise EOFError
+    (length,) = LENGTH.unpack(head)
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    return pickle.loads(data)  # our own child wrote it, never a file from outside
+
+
+def serve() -> None:
+    """Answer questions until the parent closes the pipe; what else is printed goes to stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    questions = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    function: Any = _receive(questions)
+    _send(answers, READY)
+    while True:
+        try:
+            item = _receive(questions)
+        except EOFError:
+            return
+        try:
+            result = function(item)
+        except Exception as error:
+            result = error
+        _send(answers, result)
+
+
+if __name__ == "__main__":
+    serve()
