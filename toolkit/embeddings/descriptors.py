@@ -32,8 +32,8 @@ def raw(pictures: UInt8 | Float32) -> Float32:
 
     ``pictures`` as for `hog`.
     """
-    rows = [squash(part, RAW_SIDE).reshape(len(part), -1) / np.float32(255) for part in _chunks(pictures)]
-    return np.concatenate([np.zeros((0, RAW_SIDE * RAW_SIDE), np.float32), *rows])
+    rows = [squash(part, RAW_SIDE).reshape(len(part), RAW_SIDE**2) / 255 for part in _chunks(pictures)]
+    return np.concatenate([np.zeros((0, RAW_SIDE**2), np.float32), *rows]).astype(np.float32, copy=False)
 
 
 def squash(pictures: UInt8 | Float32, side: int) -> Float32:
@@ -42,11 +42,12 @@ def squash(pictures: UInt8 | Float32, side: int) -> Float32:
     The filter widens when it shrinks, so that no line of a large picture is skipped (what Pillow
     calls BILINEAR); values stay in the range of the input.
     """
-    grey = pictures.astype(np.float32, copy=False)
+    grey: Float32 = pictures.astype(np.float32, copy=False)
     if grey.ndim == 4:
-        grey = grey @ LUMINANCE  # (N, H, W)
+        grey = (grey @ LUMINANCE).astype(np.float32, copy=False)  # (N, H, W)
     height, width = grey.shape[1:]
-    return resampling(height, side) @ grey @ resampling(width, side).T  # (N, side, side)
+    small = resampling(height, side) @ grey @ resampling(width, side).T  # (N, side, side)
+    return small.astype(np.float32, copy=False)
 
 
 @lru_cache(maxsize=64)  # not more: a set may hold thousands of picture sizes
@@ -56,7 +57,8 @@ def resampling(n_in: int, n_out: int) -> Float32:
     centre = (np.arange(n_out)[:, None] + 0.5) * scale
     distance = np.abs(np.arange(n_in)[None, :] + 0.5 - centre) / max(scale, 1.0)
     weights = np.maximum(0.0, 1.0 - distance)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    normalised: Float32 = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return normalised
 
 
 def _chunks(pictures: UInt8 | Float32) -> list[UInt8 | Float32]:
@@ -88,14 +90,14 @@ def _unit(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @cache
 def _cell_of_pixel() -> NDArray[np.int32]:
-    """Number of the cell (row by row) of each pixel of a 64 x 64 picture."""
+    """Return the number of the cell (row by row) of each pixel of a 64 x 64 picture."""
     cell = np.arange(HOG_SIDE, dtype=np.int32) // CELL
     return cell[:, None] * (HOG_SIDE // CELL) + cell[None, :]
 
 
 @cache
 def _gradient_table() -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Length and orientation bin of every gradient that 8 bits can have, 511 x 511 of them.
+    """Return length and orientation bin of every gradient that 8 bits can have, 511 x 511 of them.
 
     Looking them up is several times faster than an arctangent a pixel, and exact: bins have no
     border at a whole-numbered gradient except the horizontal one.
