@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dinonat.embeddings.store import SetWriter, clear, open_set, read_meta
+from dinonat.embeddings.store import SetWriter, clear, making_of, open_set, read_meta
 from dinonat.errors import CheckpointError, WorkspaceError
 from dinonat.records import ITEM_COLUMNS, PARTS
 
@@ -142,7 +142,7 @@ def test_a_missing_shard_is_said_and_filled(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"complete": true}', "\x00\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"complete": true}', "\x00\xff"])
 def test_a_damaged_meta_is_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "meta.json").write_text(text, encoding="latin-1")
     with pytest.raises(WorkspaceError, match="damaged"):
@@ -197,4 +197,4 @@ def test_meta_can_be_read_by_people(tmp_path: Path) -> None:
     write_all(tmp_path)
     lines = (tmp_path / "meta.json").read_text().splitlines()
     assert ' "complete": true,' in lines
-    assert read_meta(tmp_path)["making"] == MAKING
+    assert making_of(read_meta(tmp_path)) == MAKING

@@ -46,7 +46,7 @@ class SetWriter:
         self.identity = short_hash(self.making)
         before = read_meta(folder) if (folder / META).exists() else None
         if before is not None:
-            refuse_other_making(folder, before["making"], self.making)
+            refuse_other_making(folder, making_of(before), self.making)
         self.done = frozenset(_shards(folder, self.identity))
         clear(folder, keep=self.done)  # what a killed run left half-done
         self.complete = before is not None and before["complete"] and len(self.done) == before["shards"]
@@ -80,7 +80,8 @@ class SetWriter:
         return self._write_meta(state)
 
     def _write_meta(self, state: Mapping[str, Any]) -> Meta:
-        meta = {"making": self.making, "identity": self.identity, **self.notes, **state}
+        made_from = sorted(self.making)
+        meta = {**self.notes, **self.making, "identity": self.identity, "made_from": made_from, **state}
         # One line a key: readable, though the means are thousands of numbers.
         lines = [f" {json.dumps(key)}: {_json(meta[key])}" for key in sorted(meta)]
         write_bytes(self.folder / META, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
@@ -160,13 +161,18 @@ def read_meta(folder: Path) -> Meta:
     path = folder / META
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(meta, dict) and {"making", "identity", "complete"} <= meta.keys():
+        if isinstance(meta, dict) and {"identity", "complete", *meta["made_from"]} <= meta.keys():
             return meta
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     raise WorkspaceError(
         f"{path}: damaged, or not of a set of vectors. Embed with --again, or give another --name."
     )
+
+
+def making_of(meta: Meta) -> Meta:
+    """Return those facts of ``meta`` that decided the bytes of its set."""
+    return {key: meta[key] for key in meta["made_from"]}
 
 
 def clear(folder: Path, *, keep: Collection[int] | None = None) -> None:
@@ -259,7 +265,7 @@ def _summary(folder: Path, shards: int) -> tuple[dict[str, int], dict[str, dict[
                 total = _vectors(folder, shard, name)[rows].sum(axis=0, dtype=np.float64)
                 totals[kind, name] = totals.get((kind, name), 0.0) + total
     means = {
-        kind: {name: np.float32(totals[kind, name] / n).tolist() for name in PARTS}
+        kind: {name: [float(value) for value in totals[kind, name] / n] for name in PARTS}
         for kind, n in usable.items()
         if n
     }
