@@ -119,14 +119,19 @@ class _Plan:
 
 
 def _tiled(
-    q: Tensor, k: Tensor, v: Tensor, kernel_size: int, bias: Tensor | None, scale: float, tile: tuple[int, int]
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    kernel_size: int,
+    bias: Tensor | None,
+    scale: float,
+    tile: tuple[int, int],
 ) -> Tensor:
-    """Queries of a tile share the keys around it: one masked product for each tile."""
+    """Let the queries of a tile share the keys around it: one masked product for each tile."""
     batch, height, width, heads, dim = q.shape
     if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
         # Small masked products in half precision are several times slower than float32 on CPUs.
-        halves = (x.float() for x in (q, k, v))
-        return _tiled(*halves, kernel_size, bias, scale, tile).to(q.dtype)
+        return _tiled(q.float(), k.float(), v.float(), kernel_size, bias, scale, tile).to(q.dtype)
     plan = _plan(height, width, kernel_size, tile, str(q.device))
     tiles = plan.mask.shape[1]
     whole = tiles == 1
@@ -193,7 +198,14 @@ def _axis(length: int, kernel_size: int, tile: int) -> tuple[Tensor, Tensor, Ten
 
 
 def _dilated(
-    q: Tensor, k: Tensor, v: Tensor, kernel_size: int, bias: Tensor | None, dilation: int, scale: float, backend: str
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    kernel_size: int,
+    bias: Tensor | None,
+    dilation: int,
+    scale: float,
+    backend: str,
 ) -> Tensor:
     """Each residue class of positions is a map of its own."""
     out = torch.empty_like(q)

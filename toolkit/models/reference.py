@@ -11,7 +11,13 @@ from torch import Tensor
 
 
 def defined(
-    q: Tensor, k: Tensor, v: Tensor, kernel_size: int, *, bias: Tensor | None = None, scale: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    kernel_size: int,
+    *,
+    bias: Tensor | None = None,
+    scale: float | None = None,
 ) -> Tensor:
     """Compute the definition, one query at a time; shapes as in ``neighborhood_attention``."""
     height, width = q.shape[1:3]
@@ -20,8 +26,11 @@ def defined(
     for y in range(height):
         for x in range(width):
             ys, xs = _window(y, height, kernel_size), _window(x, width, kernel_size)
-            rows.append(_attend(q[:, y, x], k[:, ys, xs], v[:, ys, xs], (y, x), ys, xs, kernel_size, bias, scale))
-    return torch.stack(rows, dim=1).unflatten(1, (height, width))
+            rows.append(
+                _attend(q[:, y, x], k[:, ys, xs], v[:, ys, xs], (y, x), ys, xs, kernel_size, bias, scale)
+            )
+    out = torch.stack(rows, dim=1)  # (B, H * W, heads, D)
+    return out.reshape(q.shape)
 
 
 def sliding_window(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) -> Tensor:
@@ -33,12 +42,21 @@ def sliding_window(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) -> Tensor:
             ys = slice(max(0, y - half), min(height, y + half + 1))
             xs = slice(max(0, x - half), min(width, x + half + 1))
             scale = q.shape[-1] ** -0.5
-            rows.append(_attend(q[:, y, x], k[:, ys, xs], v[:, ys, xs], (y, x), ys, xs, kernel_size, None, scale))
-    return torch.stack(rows, dim=1).unflatten(1, (height, width))
+            rows.append(
+                _attend(q[:, y, x], k[:, ys, xs], v[:, ys, xs], (y, x), ys, xs, kernel_size, None, scale)
+            )
+    out = torch.stack(rows, dim=1)  # (B, H * W, heads, D)
+    return out.reshape(q.shape)
 
 
 def gathered(
-    q: Tensor, k: Tensor, v: Tensor, kernel_size: int, *, bias: Tensor | None = None, scale: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    kernel_size: int,
+    *,
+    bias: Tensor | None = None,
+    scale: float | None = None,
 ) -> Tensor:
     """Collect the keys and values of every query, then one einsum: the naive form, and its memory."""
     batch, height, width, heads, dim = q.shape
@@ -83,8 +101,13 @@ def _attend(
     scores = torch.einsum("bhd,bijhd->bhij", query * scale, keys)
     if bias is not None:
         middle = kernel_size - 1
-        scores = scores + bias[
-            :, ys.start - at[0] + middle : ys.stop - at[0] + middle, xs.start - at[1] + middle : xs.stop - at[1] + middle
-        ]
-    weights = scores.flatten(2).softmax(-1).unflatten(2, scores.shape[2:])
+        scores = (
+            scores
+            + bias[
+                :,
+                ys.start - at[0] + middle : ys.stop - at[0] + middle,
+                xs.start - at[1] + middle : xs.stop - at[1] + middle,
+            ]
+        )
+    weights = scores.flatten(2).softmax(-1).reshape(scores.shape)
     return torch.einsum("bhij,bijhd->bhd", weights, values)

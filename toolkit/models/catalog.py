@@ -1,0 +1,56 @@
+"""The networks by name, and the one way to get a network for use: weights from a file, never by chance."""
+
+from pathlib import Path
+
+import torch
+
+from dinonat.errors import UsageError
+from dinonat.models.checkpoint import fingerprint, load
+from dinonat.models.nat import NAT, NATSettings
+
+NETWORKS: dict[str, NATSettings] = {
+    # For CPUs: no position bias, so that nothing hinders the fastest attention on any device.
+    "nat_nano": NATSettings(dim=32, depths=(2, 2, 6, 2), heads=(1, 2, 4, 8), position_bias=False),
+    # As published (Hassani et al. 2023, table 1); on small maps they pad.
+    "nat_mini": NATSettings(dim=64, depths=(3, 4, 6, 5), heads=(2, 4, 8, 16), small_map="pad"),
+    "nat_tiny": NATSettings(dim=64, depths=(3, 4, 18, 5), heads=(2, 4, 8, 16), small_map="pad"),
+    "nat_small": NATSettings(
+        dim=96, depths=(3, 4, 18, 5), heads=(3, 6, 12, 24), mlp_ratio=2, layer_scale=1e-5, small_map="pad"
+    ),
+    "nat_base": NATSettings(
+        dim=128, depths=(3, 4, 18, 5), heads=(4, 8, 16, 32), mlp_ratio=2, layer_scale=1e-5, small_map="pad"
+    ),
+}
+
+
+def build(name: str = "nat_nano", *, seed: int, drop_path: float | None = None) -> NAT:
+    """Build an untrained network; the same seed gives the same weights.
+
+    Raises UsageError for a name that is not in NETWORKS.
+    """
+    if name not in NETWORKS:
+        raise UsageError(f"Network '{name}' is not known. Choose one of {', '.join(NETWORKS)}.")
+    settings = NETWORKS[name]
+    if drop_path is not None:
+        settings = settings.model_copy(update={"drop_path": drop_path})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NAT(settings)
+
+
+def load_network(weights: str) -> tuple[NAT, str]:
+    """Return the network, in evaluation mode, and the fingerprint that names its weights.
+
+    ``weights`` is a checkpoint file, or ``untrained:SEED`` or ``untrained:SEED:NAME`` for control rows;
+    the fingerprint of the latter begins with "untrained". Raises CheckpointError for a bad file.
+    """
+    if weights.startswith("untrained:"):
+        _, seed, *name = weights.split(":")
+        if not seed.isdigit():
+            raise UsageError(
+                f"--weights {weights}: expected untrained:SEED with a whole number, as untrained:0."
+            )
+        model = build(*name[:1], seed=int(seed))
+        return model.eval(), f"untrained-{seed}-{fingerprint(model)}"
+    model = load(Path(weights))
+    return model.eval(), fingerprint(model)

@@ -1,0 +1,78 @@
+"""Weights on disk: safetensors with the settings beside them, loaded strictly or not at all."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from dinonat.errors import CheckpointError
+from dinonat.files import write_bytes
+from dinonat.models.nat import NAT, NATSettings
+
+KIND = "dinonat-nat-1"
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return 16 hexadecimal digits that name the weights: names, shapes and float32 values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save(path: Path, model: NAT, *, facts: dict[str, str] | None = None) -> str:
+    """Write the network, its settings and ``facts`` (text about its training); return the fingerprint."""
+    name = fingerprint(model)
+    metadata = {
+        "kind": KIND,
+        "settings": json.dumps(model.settings.model_dump(), sort_keys=True),
+        "fingerprint": name,
+        **(facts or {}),
+    }
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_bytes(path, to_bytes(tensors, metadata))
+    return name
+
+
+def load(path: Path) -> NAT:
+    """Read a network that ``save`` wrote.
+
+    Raises CheckpointError where the file is missing, damaged, of another kind or architecture, or
+    where its weights are not those that its fingerprint names.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such weights. Train some with `dinotool pretrain FOLDER` or give --weights."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file or a damaged one ({error}).") from error
+    if metadata.get("kind") != KIND:
+        raise CheckpointError(
+            f"{path}: not weights of this toolkit (kind {metadata.get('kind', 'missing')}, expected {KIND})."
+        )
+    model = NAT(NATSettings.checked(json.loads(metadata["settings"])))
+    _fill(model, tensors, path)
+    if fingerprint(model) != metadata["fingerprint"]:
+        raise CheckpointError(f"{path}: the weights do not match their fingerprint; the file was changed.")
+    return model
+
+
+def _fill(model: NAT, tensors: dict[str, Tensor], path: Path) -> None:
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in tensors.items()}
+    if wanted != found:
+        differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        key = differing[0]
+        raise CheckpointError(
+            f"{path}: weights of another architecture, {len(differing)} tensors differ; "
+            f"the first is '{key}': expected {wanted.get(key, 'nothing')}, got {found.get(key, 'nothing')}."
+        )
+    model.load_state_dict(tensors, strict=True)

@@ -1,0 +1,323 @@
+"""The training loop of DINO on one device: by step from start to end, resumable at any moment.
+
+All chance in step i comes from generators seeded by (seed, i), and all schedules go by step, so a run
+that was killed goes on exactly where its last saved state stands.
+"""
+
+import copy
+import io
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dinonat.errors import CheckpointError, DinonatError
+from dinonat.files import write_whole
+from dinonat.models.catalog import build
+from dinonat.models.nat import NAT
+from dinonat.pretraining import dino
+from dinonat.pretraining.schedule import cosine, linear
+from dinonat.pretraining.views import ViewPlan, make_views
+from dinonat.records import Float32, UInt8
+from dinonat.settings import Settings
+
+LOG_EVERY = 20  # steps between two lines of metrics.jsonl
+SAVE_SECONDS = 120.0  # how much work a kill may cost
+
+
+class TrainSettings(Settings):
+    """The recipe. Defaults are measured for up to 20,000 images and an hour on two CPU cores."""
+
+    network: str = "nat_nano"
+    batch: int = 48
+    # Crops: small ones first, larger ones after `switch_at` of the steps: most of what is learned in
+    # the first half hour is learned as well, and twice as fast, at 64 px.
+    global_sizes: tuple[int, int] = (64, 96)
+    local_sizes: tuple[int, int] = (32, 48)
+    switch_at: float = 0.7
+    global_scale: tuple[float, float] = (0.4, 1.0)
+    local_scale: tuple[float, float] = (0.05, 0.4)
+    n_local: int = 4
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    warmup_share: float = 0.03
+    weight_decay: tuple[float, float] = (0.04, 0.2)
+    clip: float = 3.0
+    momentum: tuple[float, float] = (0.985, 0.9995)
+    teacher_update: Literal["step", "epoch"] = "step"
+    targets: Literal["sinkhorn", "centre"] = "sinkhorn"
+    teacher_temperature: tuple[float, float] = (0.02, 0.02)
+    temperature_warmup_share: float = 0.3
+    student_temperature: float = 0.1
+    koleo: float = 0.1
+    out_dim: int = 1024
+    hidden: int = 1024
+    bottleneck: int = 64
+    freeze_prototypes: int = 100  # steps
+    drop_path: float = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that one step takes with the small and with the large crops."""
+
+    small: float
+    large: float
+
+    def seconds(self, steps: int, switch_at: float) -> float:
+        """Estimate how long ``steps`` take."""
+        return steps * (switch_at * self.small + (1 - switch_at) * self.large)
+
+
+@dataclass
+class State:
+    """All that a step changes."""
+
+    student: NAT
+    student_head: dino.Head
+    teacher: NAT
+    teacher_head: dino.Head
+    optimizer: torch.optim.AdamW
+    centre: Tensor  # (out_dim,)
+    step: int = 0  # optimizer steps done
+
+
+def new_state(settings: TrainSettings, device: torch.device) -> State:
+    """Build an untrained student and a teacher that is a copy of it."""
+    student = build(settings.network, seed=settings.seed, drop_path=settings.drop_path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed + 1)
+        head = dino.Head(
+            student.dims[3], hidden=settings.hidden, bottleneck=settings.bottleneck, out_dim=settings.out_dim
+        )
+    student, head = student.to(device), head.to(device)
+    teacher, teacher_head = copy.deepcopy(student), copy.deepcopy(head)
+    for parameter in [*teacher.parameters(), *teacher_head.parameters()]:
+        parameter.requires_grad_(False)
+    groups = dino.decay_groups(torch.nn.ModuleList([student, head]))
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.999))
+    centre = torch.zeros(settings.out_dim, device=device)
+    return State(student, head, teacher.eval(), teacher_head, optimizer, centre)
+
+
+def measure_speed(pictures: UInt8, aspects: Float32, settings: TrainSettings, device: torch.device) -> Speed:
+    """Time a few steps of both sizes on a state that is thrown away."""
+    seconds = []
+    for share in (0.0, 1.0):
+        state, times = new_state(settings, device), []
+        for _ in range(4):
+            start = time.perf_counter()
+            batch = np.arange(settings.batch) % len(pictures)
+            _step(state, pictures[batch], aspects[batch], settings, steps=10_000, share=share)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - start)
+        seconds.append(min(times[1:]))  # the first step pays for plans and buffers
+    return Speed(*seconds)
+
+
+def train(
+    pictures: UInt8,  # (N, S, S, 3), may be a memory map
+    aspects: Float32,  # (N,) width over height of the originals
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    steps: int,
+    device: torch.device,
+) -> Iterator[dict[str, float]]:
+    """Train up to ``steps`` optimizer steps, yielding the figures of each step.
+
+    Goes on from ``folder/state.pt`` where there is one; writes it every two minutes and at the end, and
+    a line of ``folder/metrics.jsonl`` every LOG_EVERY steps. Raises DinonatError when the loss is not
+    finite, CheckpointError when the state belongs to other settings.
+    """
+    state = new_state(settings, device)
+    _restore(state, settings, folder / "state.pt")
+    _cut_metrics(folder / "metrics.jsonl", state.step)
+    saved = time.monotonic()
+    while state.step < steps:
+        batch = batch_indices(len(pictures), settings.batch, state.step, settings.seed)
+        figures = _step(state, pictures[batch], aspects[batch], settings, steps=steps, epoch=len(pictures))
+        if not math.isfinite(figures["loss"]):
+            raise DinonatError(
+                f"{folder}: the loss is no longer finite at step {state.step}. Lower learning_rate "
+                f"(now {settings.learning_rate}) or set koleo=0, and start again with --again."
+            )
+        if state.step % LOG_EVERY == 0 or state.step == steps:
+            with (folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(figures) + "\n")
+        if time.monotonic() - saved > SAVE_SECONDS or state.step == steps:
+            _save(state, settings, folder / "state.pt")
+            saved = time.monotonic()
+        yield figures
+
+
+def load_teacher(folder: Path, settings: TrainSettings) -> NAT:
+    """Return the teacher's network from a saved state."""
+    state = new_state(settings, torch.device("cpu"))
+    _restore(state, settings, folder / "state.pt")
+    return state.teacher
+
+
+def batch_indices(count: int, batch: int, step: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Pictures of one step: every epoch is a permutation of all, drawn from (seed, epoch).
+
+    A batch may span two epochs; with fewer pictures than ``batch`` it holds some more than once.
+    """
+    first = step * batch
+    wanted = np.arange(first, first + batch)
+    orders = {e: np.random.default_rng((seed, int(e))).permutation(count) for e in np.unique(wanted // count)}
+    return np.array([orders[position // count][position % count] for position in wanted])
+
+
+def _step(
+    state: State,
+    pictures: UInt8,
+    aspects: Float32,
+    settings: TrainSettings,
+    *,
+    steps: int,
+    share: float | None = None,  # of the run that is done; only measure_speed sets it
+    epoch: int | None = None,  # pictures in an epoch
+) -> dict[str, float]:
+    """Make one optimizer step, in the order of the official loop; return its figures."""
+    share = state.step / steps if share is None else share
+    device = state.centre.device
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
+    if settings.drop_path:
+        torch.manual_seed(settings.seed * 1_000_003 + state.step)
+    images, shape = (
+        torch.from_numpy(np.ascontiguousarray(pictures)).to(device),
+        torch.from_numpy(aspects.copy()),
+    )
+    views = [make_views(images, shape, plan, generator) for plan in _view_plans(settings, share)]
+    rates = _set_rates(state, settings, steps)
+    with torch.autocast(device.type, torch.bfloat16, enabled=_half(settings, device)):
+        with torch.no_grad():
+            logits = state.teacher_head(state.teacher(torch.cat(views[:2])))
+        features = [state.student(torch.cat(views[:2]))]
+        if settings.n_local:
+            features.append(state.student(torch.cat(views[2:])))
+    student = state.student_head(torch.cat(features)).split(len(pictures))
+    temperature = linear(
+        state.step,
+        int(steps * settings.temperature_warmup_share),
+        settings.teacher_temperature[0],
+        settings.teacher_temperature[1],
+    )
+    if settings.targets == "sinkhorn":
+        targets = dino.sinkhorn_targets(logits, temperature)
+    else:
+        targets = dino.centred_targets(logits, state.centre, temperature)
+    loss = dino.dino_loss(student, targets.chunk(2), settings.student_temperature)
+    figures = {"loss": loss.item(), "teacher_entropy": dino.entropy(targets).item(), **rates}
+    figures["spread_entropy"] = dino.entropy(targets.mean(0, keepdim=True)).item()
+    if settings.koleo:
+        loss = loss + settings.koleo * sum(dino.koleo(f) for f in features[0].chunk(2))
+    _descend(state, loss, settings)
+    state.centre = dino.next_centre(state.centre, logits)
+    state.step += 1
+    _follow(state, settings, rates["momentum"], len(pictures), epoch)
+    return {"step": state.step, **figures}
+
+
+def _view_plans(settings: TrainSettings, share: float) -> list[ViewPlan]:
+    """Two global views and the local ones; blur and solarise as in the official recipe."""
+    late = int(share >= settings.switch_at)
+    size, local = settings.global_sizes[late], settings.local_sizes[late]
+    first = ViewPlan(size, settings.global_scale, blur=1.0, solarise=0.0)
+    second = ViewPlan(size, settings.global_scale, blur=0.1, solarise=0.2)
+    return [
+        first,
+        second,
+        *[ViewPlan(local, settings.local_scale, blur=0.5, solarise=0.0)] * settings.n_local,
+    ]
+
+
+def _set_rates(state: State, settings: TrainSettings, steps: int) -> dict[str, float]:
+    warmup = int(steps * settings.warmup_share)
+    rate = cosine(state.step, steps, settings.learning_rate, settings.final_learning_rate, warmup=warmup)
+    decay = cosine(state.step, steps, *settings.weight_decay)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+        group["weight_decay"] = decay if group["decays"] else 0.0
+    return {"learning_rate": rate, "momentum": cosine(state.step, steps, *settings.momentum)}
+
+
+def _descend(state: State, loss: Tensor, settings: TrainSettings) -> None:
+    loss.backward()  # type: ignore[no-untyped-call]
+    dino.clip_each([*state.student.parameters(), *state.student_head.parameters()], settings.clip)
+    if state.step < settings.freeze_prototypes:
+        state.student_head.prototypes.weight.grad = None
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+
+
+def _follow(state: State, settings: TrainSettings, momentum: float, batch: int, epoch: int | None) -> None:
+    """Move the teacher after every step, or only where an epoch ends."""
+    if settings.teacher_update == "epoch" and epoch:
+        ended = state.step * batch // epoch > (state.step - 1) * batch // epoch
+        if not ended:
+            return
+    dino.move_teacher(state.teacher, state.student, momentum)
+    dino.move_teacher(state.teacher_head, state.student_head, momentum)
+
+
+def _half(settings: TrainSettings, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: 'auto' only where the hardware multiplies it natively."""
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _save(state: State, settings: TrainSettings, path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({**_modules(state), "step": state.step, "settings": settings.model_dump_json()}, buffer)
+    write_whole(path, lambda stream: stream.write(buffer.getbuffer()))
+
+
+def _modules(state: State) -> dict[str, Any]:
+    return {
+        "student": state.student.state_dict(),
+        "student_head": state.student_head.state_dict(),
+        "teacher": state.teacher.state_dict(),
+        "teacher_head": state.teacher_head.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "centre": state.centre,
+    }
+
+
+def _restore(state: State, settings: TrainSettings, path: Path) -> None:
+    if not path.is_file():
+        return
+    try:
+        saved = torch.load(path, map_location=state.centre.device, weights_only=True)
+        if saved["settings"] != settings.model_dump_json():
+            raise CheckpointError(f"{path}: this state belongs to other settings. Start again with --again.")
+        for name in ("student", "student_head", "teacher", "teacher_head", "optimizer"):
+            getattr(state, name).load_state_dict(saved[name])
+        state.centre, state.step = saved["centre"], saved["step"]
+    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or of another version ({error}). Start again with --again."
+        ) from error
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Drop lines that a killed run wrote after its last saved state."""
+    if path.is_file():
+        kept = [
+            line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step
+        ]
+        write_whole(path, lambda stream: stream.write("".join(f"{line}\n" for line in kept).encode()))
