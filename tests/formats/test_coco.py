@@ -151,7 +151,7 @@ def test_losses_are_counted(tmp_path: Path, proposals: Any) -> None:
     )
     report = coco.write(bad, tmp_path, images=IMAGES, classes=CLASSES)
     assert (report.losses[coco.NOT_A_BOX], report.losses[BAD_MASK], report.annotations) == (2, 1, 1)
-    with pytest.raises(LabelError, match="c[.]png"):
+    with pytest.raises(LabelError, match=r"c[.]png"):
         coco.write(proposals({"image": "c.png"}), tmp_path, images=IMAGES, classes=CLASSES)
 
 

@@ -1,0 +1,138 @@
+"""From tables to the facts of a page: which pictures to show, how many labels, why none."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dinonat.images.batches import read_prepared
+from dinonat.pages.pictures import Mark, thumbnail
+from dinonat.pages.report import Abstention, Count, Curve, Picture
+from dinonat.records import ImageRef
+
+NO_CLASS = "(no class)"
+CURVES = {"loss": "Loss", "teacher_entropy": "Entropy of the teacher"}  # key in metrics.jsonl -> title
+MOST_REASONS = 12
+
+
+def choose_images(proposals: pd.DataFrame, images: Sequence[str], *, most: int = 24) -> list[str]:
+    """Pick up to ``most`` of ``images`` for people to look at, sorted by name.
+
+    First one image for each class, the rarest class first: that of the class's label of middle score,
+    neither the best nor the worst. The others lie evenly over the set. Nothing is picked for looking
+    good.
+    """
+    labelled = proposals[(proposals["advice"] != "unknown") & proposals["image"].isin(images)]
+    chosen: dict[str, None] = {}
+    for _, rows in sorted(labelled.groupby("label"), key=lambda pair: (len(pair[1]), pair[0])):
+        ranked = rows.sort_values(["score", "proposal"], ascending=[False, True], kind="stable")
+        fresh = ranked[~ranked["image"].isin(list(chosen))]
+        if len(fresh):
+            chosen[fresh["image"].iloc[len(fresh) // 2]] = None
+    chosen = dict.fromkeys(list(chosen)[:most])
+    left = [name for name in sorted(images) if name not in chosen]
+    number = min(most - len(chosen), len(left))
+    if number > 0:
+        places = np.linspace(0, len(left) - 1, number + 2)[1:-1] if number < len(left) else range(len(left))
+        chosen |= dict.fromkeys(left[round(place)] for place in places)
+    return sorted(chosen)
+
+
+def marks_of(rows: pd.DataFrame) -> tuple[Mark, ...]:
+    """Return the proposals of one image as marks, in the order of the rows."""
+    marks = []
+    for row in rows.to_dict("records"):
+        x, y, w, h = (float(row[side]) for side in "xywh")
+        box = (x, y, w, h) if row["kind"] == "region" else None
+        label = str(row["label"]) or NO_CLASS
+        marks.append(Mark(label, str(row["advice"]), box, float(row["score"]), str(row["reason"])))
+    return tuple(marks)
+
+
+def pictures_of(
+    names: Sequence[str],
+    proposals: pd.DataFrame,
+    *,
+    root: Path,
+    preparation: Mapping[str, Any] | None = None,
+    side: int = 480,
+) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
+    """Read, prepare and shrink the named images below ``root``; also return a sentence for each lost one.
+
+    ``preparation`` holds the arguments of ``prepare`` (mode, lo, hi), so that people see the pixels
+    that the network saw.
+    """
+    found, lost = [], []
+    grouped = dict(list(proposals[proposals["image"].isin(list(names))].groupby("image")))
+    loaded_all = read_prepared([reference(root, name) for name in names], **dict(preparation or {}))
+    for name, loaded in zip(names, loaded_all, strict=True):
+        if loaded.prepared is None:
+            lost.append(f"{name}: not shown, {loaded.reason}")
+            continue
+        pixels = loaded.prepared.pixels
+        marks = marks_of(grouped[name]) if name in grouped else ()
+        height, width = pixels.shape[:2]
+        found.append(Picture(name, thumbnail(pixels, side=side), width, height, marks))
+    return tuple(found), tuple(lost)
+
+
+def reference(root: Path, name: str) -> ImageRef:
+    """Return the image that ``name`` (``path`` or ``path#frame``) is in a set below ``root``."""
+    path, _, frame = name.rpartition("#")
+    if path and frame.isdecimal() and not (root / name).exists():
+        return ImageRef(root, path, int(frame), int(frame) + 2)  # of at least two frames: it has a '#'
+    return ImageRef(root, name)
+
+
+def counts_of(proposals: pd.DataFrame) -> tuple[Count, ...]:
+    """Count labels by class and advice, the most frequent class first."""
+    labels = proposals["label"].where(proposals["label"] != "", NO_CLASS)
+    pairs = Counter(zip(labels, proposals["advice"], strict=True))
+    counts = [
+        Count(label, *(pairs[label, advice] for advice in ("accept", "review", "unknown")))
+        for label in sorted(set(labels))
+    ]
+    return tuple(sorted(counts, key=lambda count: (-count.accept - count.review, -count.unknown)))
+
+
+def abstentions_of(proposals: pd.DataFrame) -> tuple[Abstention, ...]:
+    """Count the reasons of unknown labels, the most frequent first; numbers in them do not count.
+
+    A reason is shown as its first item has it, with the numbers that differ between items as "…".
+    """
+    reasons = [str(reason) for reason in proposals.loc[proposals["advice"] == "unknown", "reason"]]
+    groups: dict[str, list[str]] = {}
+    for reason in reasons:
+        groups.setdefault(re.sub(r"\d+([.,]\d+)?", "…", reason), []).append(reason)
+    ranked = sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    rows = [
+        Abstention(len(each), each[0] if len(set(each)) == 1 else general)
+        for general, each in ranked[:MOST_REASONS]
+    ]
+    rest = sum(len(each) for _, each in ranked[MOST_REASONS:])
+    return (*rows, Abstention(rest, "other reasons")) if rest else tuple(rows)
+
+
+def curves_of(metrics: Path) -> tuple[Curve, ...]:
+    """Read the curves of a ``metrics.jsonl``; a line cut off by a kill ends them, no file gives none."""
+    if not metrics.is_file():
+        return ()
+    lines: list[dict[str, Any]] = []
+    for text in metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    curves = []
+    for key, title in CURVES.items():
+        pairs = [(line["step"], line[key]) for line in lines if {"step", key} <= line.keys()]
+        points = [(float(step), float(value)) for step, value in pairs if np.isfinite(value)]
+        if points:
+            steps, values = zip(*points, strict=True)
+            curves.append(Curve(title, steps, values))
+    return tuple(curves)

@@ -1,0 +1,222 @@
+"""The report page: what was labelled, how sure it is, and what made it, in one file for the browser."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import NamedTuple
+
+import jinja2
+
+from dinonat.pages.pictures import UNKNOWN, Mark, colour_of, colours, data_uri, printable
+
+TILE_WH = (345, 230)  # points on the screen that a picture of the sheet fills at most
+TEXT_HEIGHT = 13  # points
+LONGEST_TEXT = 28  # signs on a picture; pointing at the box shows all
+CHART_WH = (640, 220)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture of the contact sheet."""
+
+    name: str
+    jpeg: bytes
+    width: int  # of the original, in whose pixels the boxes are
+    height: int
+    marks: tuple[Mark, ...]
+
+
+class Count(NamedTuple):
+    """How many labels of one class were proposed, by what is to be done with them."""
+
+    label: str
+    accept: int
+    review: int
+    unknown: int  # left without a label though this class came nearest
+
+
+class Abstention(NamedTuple):
+    """One reason why no label was given."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The features that were tried on the labelled items, and which were taken."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    chosen: str  # first cell of the row that was taken
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over the steps of training."""
+
+    name: str
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportFacts:
+    """All that a page says; an empty part is left out of it."""
+
+    title: str
+    sentences: tuple[str, ...] = ()
+    made_scenes: bool = False
+    pictures: tuple[Picture, ...] = ()
+    n_images: int = 0  # of the whole set; the sheet shows some of them
+    counts: tuple[Count, ...] = ()
+    abstentions: tuple[Abstention, ...] = ()
+    comparison: Comparison | None = None
+    curves: tuple[Curve, ...] = ()
+    training: tuple[tuple[str, str], ...] = ()
+    used: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+def render(facts: ReportFacts) -> str:
+    """Return the page: HTML that needs no other file, runs no script and asks no server for anything.
+
+    Names and labels are escaped; signs that cannot be seen are shown as escapes. Equal facts give
+    equal text.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["shown"] = printable
+    source = resources.files("dinonat.pages").joinpath("templates", "report.html")
+    template = environment.from_string(source.read_text(encoding="utf-8"))
+    labels = [count.label for count in facts.counts]
+    palette = colours([*labels, *(m.label for p in facts.pictures for m in p.marks if m.label)])
+    return template.render(
+        facts=facts,
+        palette=palette,
+        grey=UNKNOWN,
+        tiles=[_tile(picture, palette) for picture in facts.pictures],
+        total=_total(facts.counts),
+        most=max((c.accept + c.review + c.unknown for c in facts.counts), default=1) or 1,
+        charts=[_chart(curve) for curve in facts.curves if len(curve.steps) > 1],
+    )
+
+
+def _total(counts: Sequence[Count]) -> Count:
+    """Add up the classes."""
+    return Count(
+        "",
+        sum(count.accept for count in counts),
+        sum(count.review for count in counts),
+        sum(count.unknown for count in counts),
+    )
+
+
+class _Text(NamedTuple):
+    """The text of a box, where it finds room: all in pixels of the original."""
+
+    text: str
+    x: float
+    y: float
+    width: float
+
+
+class _Box(NamedTuple):
+    mark: Mark
+    colour: str
+    text: _Text | None  # None where there is no room to read it
+
+
+class _Tile(NamedTuple):
+    picture: Picture
+    address: str
+    unit: float  # pixels of the original that look as large as a point on the screen
+    boxes: list[_Box]
+    whole: list[tuple[Mark, str]]
+    known: int
+    unknown: int
+
+
+def _tile(picture: Picture, palette: dict[str, str]) -> _Tile:
+    """Lay out one picture: the best boxes get their texts first and lie on top."""
+    boxed = [mark for mark in picture.marks if mark.box_xywh is not None]
+    ranked = sorted(boxed, key=lambda mark: (mark.advice == "unknown", -_score(mark)))
+    unit = max(picture.width / TILE_WH[0], picture.height / TILE_WH[1])
+    texts: list[_Text] = []
+    boxes = []
+    for mark in ranked:
+        text = _text(mark, picture, unit) if mark.advice != "unknown" else None
+        if text is not None and any(_overlap(text, other, unit) for other in texts):
+            text = None
+        texts.extend([text] if text else [])
+        boxes.append(_Box(mark, colour_of(mark, palette), text))
+    whole = [(mark, colour_of(mark, palette)) for mark in picture.marks if mark.box_xywh is None]
+    known = sum(mark.advice != "unknown" for mark in picture.marks)
+    address = data_uri(picture.jpeg)
+    return _Tile(picture, address, unit, boxes[::-1], whole, known, len(picture.marks) - known)
+
+
+def _text(mark: Mark, picture: Picture, unit: float) -> _Text:
+    """Put the text of a box above it, inside where it touches the upper border, never over the edge."""
+    assert mark.box_xywh is not None
+    x, y = mark.box_xywh[:2]
+    text = printable(mark.text)
+    text = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    width, height = (6.2 * len(text) + 5) * unit, TEXT_HEIGHT * unit
+    return _Text(text, max(0.0, min(x, picture.width - width)), y - height if y >= height else y, width)
+
+
+def _overlap(one: _Text, other: _Text, unit: float) -> bool:
+    """Say whether two texts cover each other."""
+    apart = TEXT_HEIGHT * unit
+    return abs(one.y - other.y) < apart and one.x < other.x + other.width and other.x < one.x + one.width
+
+
+def _score(mark: Mark) -> float:
+    return -1.0 if math.isnan(mark.score) else mark.score
+
+
+class _Chart(NamedTuple):
+    curve: Curve
+    points: str
+    y_marks: list[tuple[float, str]]
+    x_marks: list[tuple[float, str]]
+    first: str
+    last: str
+
+
+def _chart(curve: Curve) -> _Chart:
+    """Return the curve as SVG points in a field of CHART_WH with readable marks on both axes."""
+    width, height = CHART_WH
+    low, high = min(curve.values), max(curve.values)
+    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    start, end = curve.steps[0], curve.steps[-1]
+    xs = [(step - start) / ((end - start) or 1) * width for step in curve.steps]
+    ys = [height - (value - low) / (high - low) * height for value in curve.values]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in _thinned(list(zip(xs, ys, strict=True))))
+    y_marks = [(height - (v - low) / (high - low) * height, f"{v:g}") for v in _ticks(low, high)]
+    x_marks = [((v - start) / ((end - start) or 1) * width, f"{v:,.0f}") for v in _ticks(start, end)]
+    return _Chart(curve, points, y_marks, x_marks, f"{curve.values[0]:.3g}", f"{curve.values[-1]:.3g}")
+
+
+def _thinned(points: list[tuple[float, float]], most: int = 800) -> list[tuple[float, float]]:
+    """Keep at most about ``most`` points, the last one always."""
+    step = math.ceil(len(points) / most)
+    return [*points[:-1:step], points[-1]]
+
+
+def _ticks(low: float, high: float) -> Sequence[float]:
+    """Return about four round numbers from ``low`` to ``high``.
+
+    >>> _ticks(0.3, 9.8)
+    [2.0, 4.0, 6.0, 8.0]
+    """
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
+    step = next((power * m for m in (1, 2, 5) if power * m >= rough * 0.8), power * 10)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [round(step * i, 10) for i in range(first, last + 1)]
