@@ -12,12 +12,17 @@ HEAVY = ("torch", "natten", "faiss")
 
 def loaded_by(code: str, *arguments: str) -> set[str]:
     """Return which heavy libraries a fresh Python has in memory after running ``code``."""
-    ask = f"import sys; print('\\n' + ','.join(m for m in {HEAVY!r} if m in sys.modules))"
-    program = f"import atexit\natexit.register(lambda: exec({ask!r}))\n{code}"
+    program = (
+        "import atexit, sys\n"
+        f"say = lambda: print('\\nLOADED', *[m for m in {HEAVY!r} if m in sys.modules])\n"
+        f"atexit.register(say)\n{code}"
+    )
     command = [sys.executable, "-c", program, *arguments]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
-    return {name for name in child.stdout.splitlines()[-1].split(",") if name}
+    marker, *names = child.stdout.splitlines()[-1].split()
+    assert marker == "LOADED"
+    return set(names)
 
 
 def modules_of(*rooms: str) -> list[str]:
