@@ -1,0 +1,217 @@
+import io
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dinonat.embeddings.store import SetWriter
+from dinonat.errors import DinonatError, ImageError, UsageError, WorkspaceError
+from dinonat.formats import coco
+from dinonat.formats.catalog import read_labels
+from dinonat.geometry import mask_to_counts
+from dinonat.pipelines import workspace as places
+from dinonat.pipelines.export import LOSSES, MANIFEST, ExportSettings, run
+from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, as_table
+
+NAMES = ["a.png", "night/ü </script>.png", "night/line\nbreak.png", "plain.png", "turned.jpg"]
+FINGERPRINT = "0123456789abcdef"
+
+
+def write_images(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 60000, (8, 10)).astype(np.uint16)
+        if name == "turned.jpg":
+            exif = Image.Exif()
+            exif[0x0112], exif[0x010F] = 6, "SECRET CAMERA"
+            Image.fromarray((pixels.T >> 8).astype(np.uint8)).save(root / name, exif=exif)
+        else:
+            Image.fromarray(pixels).save(root / name)
+
+
+def write_set(folder: Path, root: Path, *, model: str) -> None:
+    row = dict.fromkeys(ITEM_COLUMNS, "") | dict.fromkeys(
+        ("x", "y", "w", "h", "objectness", "lo", "hi"), np.nan
+    )
+    row |= {
+        "kind": "image",
+        "width": 10,
+        "height": 8,
+        "mask_counts": [],
+        "status": "ok",
+        "prepare": "percentile",
+    }
+    rows = [{**row, "item": f"i{i}", "image": name} for i, name in enumerate(NAMES)]
+    rows.append({**row, "item": "bad", "image": "bad.png", "status": "failed", "width": 0, "height": 0})
+    making = {"root": str(root), "model": model, "settings": {"prepare": "percentile"}}
+    writer = SetWriter(folder, making, notes={"weights": "run0"})
+    writer.write(0, pd.DataFrame(rows), {name: np.ones((len(rows), 2), np.float32) for name in PARTS})
+    writer.finish(shards=1)
+
+
+def write_proposals(folder: Path, *, model: str) -> None:
+    ring = np.zeros((8, 10), bool)
+    ring[1:6, 3:9] = True
+    ring[3, 5:7] = False
+    default = {
+        "run": "run1", "set": "set1", "kind": "region", "x": 1.0, "y": 2.0, "w": 4.0, "h": 4.0, "width": 10,
+        "height": 8, "mask_counts": [], "margin": 0.5, "second": "", "similarity": 0.75, "reason": "near",
+        "objectness": 0.5, "source": "ncut", "cluster": -1, "neighbours": ["i9"], "status": "proposed",
+        "model": model, "features": "hog=1", "prepare": "percentile", "unit": "counts", "advice": "review",
+    }  # fmt: skip
+    given: list[dict[str, Any]] = [
+        {"image": "a.png", "label": "person", "score": 0.9},
+        {
+            "image": "a.png",
+            "label": "car",
+            "score": 0.5,
+            "mask_counts": mask_to_counts(ring),
+            "x": 3,
+            "y": 1,
+            "w": 6,
+        },
+        {"image": NAMES[1], "label": "car", "score": 0.7},
+        {"image": NAMES[2], "label": "car", "score": 0.6, "status": "accepted"},
+        {"image": "turned.jpg", "label": "car", "score": 0.3, "status": "rejected"},
+        {"image": "a.png", "label": "tram", "score": 0.2, "advice": "unknown"},
+        {"image": NAMES[1], "label": "night", "score": 0.8, "kind": "image", "x": np.nan},
+    ]
+    rows = [{**default, "proposal": f"p{i}", "item": f"i{i}", **row} for i, row in enumerate(given)]
+    folder.mkdir(parents=True)
+    as_table(rows, PROPOSAL_COLUMNS).to_parquet(folder / "proposals.parquet")
+    (folder / "meta.json").write_text(json.dumps({"set": "set1", "k": 20}))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return make(tmp_path)
+
+
+def make(folder: Path, *, model: str = FINGERPRINT) -> Path:
+    root = places.create(folder / "w")
+    write_images(folder / "images")
+    write_set(places.set_folder(root, "set1"), folder / "images", model=model)
+    write_proposals(places.proposals_folder(root, "run1"), model=model)
+    places.remember(root, "proposals", "run1")
+    return root
+
+
+def test_without_arguments_it_writes_what_real_readers_load_whole(workspace: Path) -> None:
+    import faster_coco_eval
+    import pycocotools.coco
+
+    report = run(ExportSettings(), workspace)
+    folder = workspace / "exports" / report.name
+    assert Path(report.folder) == folder
+    assert places.newest(workspace, "export") == report.name == "run1-coco"
+    assert (report.images, report.annotations, report.image_labels) == (5, 4, 1)
+    assert report.by_class == {"car": 3, "night": 1, "person": 1}
+    assert report.left_out == {"rejected": 1, "left unknown": 1}
+    for reader in (pycocotools.coco.COCO, faster_coco_eval.COCO):
+        with redirect_stdout(io.StringIO()):
+            loaded = reader(str(folder / coco.ANNOTATIONS))
+        assert len(loaded.getAnnIds()) == 4
+        assert {image["file_name"] for image in loaded.loadImgs(loaded.getImgIds())} == set(NAMES)
+        masked = [entry for entry in loaded.loadAnns(loaded.getAnnIds()) if entry["segmentation"]]
+        assert [int(loaded.annToMask(entry).sum()) for entry in masked] == [28]
+    assert sorted(read_labels(folder)["label"]) == ["car", "car", "car", "night", "person"]
+    assert any("1 images could not be read" in line for line in report.lines())
+    assert any("turned.jpg: turned by an EXIF" in line for line in report.lines())
+
+
+def test_the_manifest_says_what_made_the_file(workspace: Path) -> None:
+    report = run(ExportSettings(), workspace)
+    folder = Path(report.folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert manifest["inputs"]["model"] == FINGERPRINT
+    assert manifest["inputs"]["propose"] == {"set": "set1", "k": 20}
+    assert manifest["classes"] == [
+        {"id": i, "name": n} for i, n in enumerate(["car", "night", "person", "tram"], 1)
+    ]
+    assert "EXIF" in manifest["pixel_grid"]
+    assert manifest["preparation"] == {"percentile": 6}
+    assert manifest["by_status"] == {"proposed": 4, "accepted": 1}
+    text = (folder / LOSSES).read_text()
+    assert "1 left unknown" in text
+    assert "1 labels of whole images" in text
+
+
+def test_two_exports_are_equal_to_the_byte(tmp_path: Path) -> None:
+    root = make(tmp_path)
+    first = run(ExportSettings(), root)
+    before = {file: (Path(first.folder) / file).read_bytes() for file in first.files}
+    assert run(ExportSettings(), root) == first
+    assert {file: (Path(first.folder) / file).read_bytes() for file in first.files} == before
+
+
+def test_status_and_where_narrow_and_name_the_export(workspace: Path) -> None:
+    accepted = run(ExportSettings(status="accepted"), workspace)
+    assert (accepted.annotations, accepted.image_labels) == (1, 0)
+    strong = run(ExportSettings(where="score > 0.65 and kind == 'region'"), workspace)
+    assert strong.by_class == {"car": 1, "person": 1}
+    assert strong.left_out["not within --where score > 0.65 and kind == 'region'"] == 3
+    assert len({accepted.name, strong.name, run(ExportSettings(), workspace).name}) == 3
+    for settings in (ExportSettings(status="corrected"), ExportSettings(where="score > 2")):
+        with pytest.raises(WorkspaceError, match="Nothing to export of 7 labels"):
+            run(settings, workspace)
+    with pytest.raises(UsageError, match="Call is not allowed"):
+        run(ExportSettings(where="__import__('os').system('true')"), workspace)
+
+
+def test_every_label_unknown_still_gives_the_list_of_images(workspace: Path) -> None:
+    path = workspace / "proposals/run1/proposals.parquet"
+    pd.read_parquet(path).assign(advice="unknown").to_parquet(path)
+    report = run(ExportSettings(), workspace)
+    assert (report.images, report.annotations) == (5, 0)
+    assert any("No label is written" in line for line in report.lines())
+
+
+def test_copies_are_upright_carry_no_tags_and_are_found(workspace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = run(ExportSettings(copy_images=True, out=out), workspace)
+    assert not [line for line in report.warnings if "EXIF" in line or "not below" in line]
+    file = json.loads((out / coco.ANNOTATIONS).read_text(encoding="utf-8"))
+    assert len(file["images"]) == 5
+    for entry in file["images"]:
+        copy = out / coco.PICTURES / entry["file_name"]
+        with Image.open(copy) as picture:
+            assert (picture.size, picture.mode, dict(picture.getexif())) == ((10, 8), "L", {})
+        assert b"SECRET" not in copy.read_bytes()
+    assert set(read_labels(out)["image"]) == set(NAMES[:3])  # under the names of the originals
+    pictures = json.loads((out / MANIFEST).read_text())["pictures"]
+    assert pictures[0]["image"] == "a.png"
+    assert pictures[0]["hi"] > pictures[0]["lo"]
+    Image.new("L", (9, 9)).save(tmp_path / "images/plain.png")
+    with pytest.raises(ImageError, match=r"plain[.]png: 9x9 pixels now"):
+        run(ExportSettings(copy_images=True, out=out), workspace)
+
+
+@pytest.mark.parametrize("weights", ["untrained-0-0123456789abcdef"])
+def test_untrained_weights_are_refused(tmp_path: Path, weights: str) -> None:
+    root = make(tmp_path, model=weights)
+    with pytest.raises(WorkspaceError, match="untrained"):
+        run(ExportSettings(), root)
+    assert not (root / "exports").exists()
+
+
+def test_what_is_wrong_is_a_sentence(workspace: Path, tmp_path: Path) -> None:
+    for settings, word in (
+        (ExportSettings(format="coko"), "coco"),
+        (ExportSettings(proposals="none"), "run1"),
+        (ExportSettings(copy_images=True, out=tmp_path / "images/x"), "among the images"),
+    ):
+        with pytest.raises(DinonatError, match=word):
+            run(settings, workspace)
+    (workspace / "proposals/run1/proposals.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(WorkspaceError, match="not a table of proposals"):
+        run(ExportSettings(), workspace)
+    with pytest.raises(WorkspaceError, match="propose-labels"):
+        run(ExportSettings(), places.create(tmp_path / "empty"))
+    with pytest.raises(UsageError, match="masks"):
+        ExportSettings.checked({"masks": "png"})
