@@ -178,7 +178,8 @@ class NAT(nn.Module):
         super().__init__()
         self.settings = settings
         self.dims = tuple(settings.dim * 2**stage for stage in range(4))  # channels of each stage
-        drops = torch.linspace(0, settings.drop_path, sum(settings.depths)).tolist()
+        blocks = sum(settings.depths)
+        drops = [settings.drop_path * i / max(1, blocks - 1) for i in range(blocks)]
         self.patch_embed = Tokenizer(settings.dim)
         self.levels = nn.ModuleList()
         for stage, depth in enumerate(settings.depths):

@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dinonat.errors import CheckpointError, DinonatError
+from dinonat.models import catalog
+from dinonat.models.checkpoint import fingerprint
+from dinonat.models.nat import NATSettings
+from dinonat.pretraining import trainer
+from dinonat.pretraining.trainer import TrainSettings, batch_indices, load_teacher, train
+
+CPU = torch.device("cpu")
+PICTURES = np.random.default_rng(0).integers(0, 256, (10, 40, 40, 3), dtype=np.uint8)
+ASPECTS = np.linspace(0.7, 1.5, 10, dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def tiny_network(monkeypatch):
+    settings = NATSettings(dim=8, depths=(1, 1, 1, 1), heads=(1, 1, 1, 1), kernel_size=3, position_bias=False)
+    monkeypatch.setitem(catalog.NETWORKS, "tiny", settings)
+    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+
+
+def recipe(**changes) -> TrainSettings:
+    values = {
+        "network": "tiny", "batch": 4, "global_sizes": (32, 32), "local_sizes": (16, 16), "n_local": 2,
+        "out_dim": 16, "hidden": 16, "bottleneck": 8, "freeze_prototypes": 1,
+    }  # fmt: skip
+    return TrainSettings.checked({**values, **changes})
+
+
+def trained(folder, steps: int, settings: TrainSettings, stop: int | None = None) -> str:
+    folder.mkdir(exist_ok=True)
+    for figures in train(PICTURES, ASPECTS, settings, folder, steps=steps, device=CPU):
+        if figures["step"] == stop:
+            break
+    return fingerprint(load_teacher(folder, settings)) if stop is None else ""
+
+
+def test_same_seed_twice_gives_the_same_teacher_and_another_seed_another(tmp_path):
+    first = trained(tmp_path / "a", 4, recipe())
+    assert trained(tmp_path / "b", 4, recipe()) == first
+    assert trained(tmp_path / "c", 4, recipe(seed=1)) != first
+
+
+@pytest.mark.parametrize("changes", [{}, {"drop_path": 0.3, "targets": "centre"}])
+def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch, changes):
+    settings = recipe(**changes)
+    whole = trained(tmp_path / "whole", 6, settings)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)  # save every step
+    trained(tmp_path / "cut", 6, settings, stop=3)
+    with (tmp_path / "cut/metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps({"step": 5}) + "\n")  # written after the last saved state
+    assert trained(tmp_path / "cut", 6, settings) == whole
+    lines = [json.loads(line) for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+
+
+def test_the_loss_falls_on_pictures_that_can_be_told_apart(tmp_path):
+    flat = np.broadcast_to(np.arange(8, dtype=np.uint8)[:, None, None, None] * 30, (8, 32, 32, 3)).copy()
+    settings = recipe(batch=8, learning_rate=5e-3, koleo=0.0)
+    losses = [
+        f["loss"] for f in train(flat, np.ones(8, np.float32), settings, tmp_path, steps=40, device=CPU)
+    ]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.2
+
+
+def test_teacher_by_epoch_moves_only_where_an_epoch_ends(tmp_path):
+    start = fingerprint(trainer.new_state(recipe(), CPU).teacher)
+    settings = recipe(teacher_update="epoch", momentum=(0.5, 0.5))
+    assert trained(tmp_path / "a", 2, settings) == start  # 8 of 10 pictures
+    assert trained(tmp_path / "b", 3, settings) != start
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path):
+    trained(tmp_path, 1, recipe())
+    with pytest.raises(CheckpointError, match="other settings"):
+        trained(tmp_path, 2, recipe(batch=5))
+
+
+def test_a_damaged_state_is_refused_in_words(tmp_path):
+    trained(tmp_path, 1, recipe())
+    state = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(state[: len(state) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        trained(tmp_path, 2, recipe())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer.dino, "dino_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(DinonatError, match="no longer finite"):
+        trained(tmp_path, 2, recipe())
+
+
+def test_every_picture_comes_once_in_an_epoch():
+    seen = np.concatenate([batch_indices(10, 4, step, seed=3) for step in range(5)])  # two epochs
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10].tolist() != seen[10:].tolist()
+
+
+def test_prototypes_stay_frozen_at_the_start(tmp_path):
+    settings = recipe(freeze_prototypes=3)
+    state = trainer.new_state(settings, CPU)
+    before = state.student_head.prototypes.weight.clone()
+    for _ in range(3):
+        trainer._step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+    assert torch.equal(state.student_head.prototypes.weight, before)
+    trainer._step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+    assert not torch.equal(state.student_head.prototypes.weight, before)

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from dinonat.models.nat import IMAGENET_MEAN, IMAGENET_STD
+from dinonat.pretraining.views import ViewPlan, _hue_matrix, blur, crop_boxes, cut, jitter, make_views
+
+PLAIN = ViewPlan(32, (1.0, 1.0), blur=0, solarise=0, jitter=0, grey=0)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ramp(side: int = 64) -> torch.Tensor:
+    """Red rises to the right, green downwards: a crop's colours tell where it was."""
+    line = (torch.arange(side) + 0.5) / side * 255
+    image = torch.stack(
+        [line.expand(side, side), line[:, None].expand(side, side), torch.zeros(side, side)], -1
+    )
+    return image.round().byte()[None]
+
+
+def test_a_crop_lies_where_its_box_says():
+    box = torch.tensor([[0.25, 0.5, 0.5, 0.25]])
+    view = cut(ramp(), box, torch.tensor([False]), 16)[0]
+    assert view[0].mean().item() == pytest.approx(0.5, abs=0.01)  # x from .25 to .75
+    assert view[1].mean().item() == pytest.approx(0.625, abs=0.01)  # y from .5 to .75
+    assert view[0, 0, 0] < view[0, 0, -1]
+    flipped = cut(ramp(), box, torch.tensor([True]), 16)[0]
+    torch.testing.assert_close(flipped, view.flip(-1), atol=1e-5, rtol=0)
+
+
+def test_fine_texture_does_not_alias():
+    checker = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    checker[:, ::2, ::2] = checker[:, 1::2, 1::2] = 255
+    view = cut(checker, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([False]), 16)
+    assert (view - 0.5).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("aspect", [0.5, 1.0, 2.5])
+def test_crops_have_the_area_that_was_asked_and_the_shape_of_the_original(aspect):
+    boxes = crop_boxes(torch.full((4000,), aspect), (0.1, 0.3), seeded())
+    area = boxes[:, 2] * boxes[:, 3]
+    assert boxes[:, :2].min() >= 0
+    assert (boxes[:, :2] + boxes[:, 2:]).max() <= 1 + 1e-6
+    assert area.min() > 0.04
+    assert area.max() < 0.3 + 1e-5
+    assert area.median().item() == pytest.approx(0.2, abs=0.02)
+    shape = boxes[:, 2] * aspect / boxes[:, 3]  # width to height in the original's geometry
+    assert shape.log().median().abs() < 0.1
+
+
+def test_a_view_without_distortions_is_normalised_and_nothing_else():
+    colour = torch.tensor([200, 100, 50], dtype=torch.uint8)
+    view = make_views(colour.expand(2, 32, 32, 3), torch.ones(2), PLAIN, seeded())
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    expected = ((colour / 255 - mean) / std)[:, None, None].expand(2, 3, 32, 32)
+    torch.testing.assert_close(view, expected, atol=1e-4, rtol=0)
+
+
+def test_hue_keeps_grey_and_turns_by_full_circles():
+    matrix = _hue_matrix(torch.tensor([0.0, 0.37, 1.0]))
+    grey = torch.full((3,), 0.6)
+    torch.testing.assert_close(matrix @ grey, grey.expand(3, 3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(matrix[0], torch.eye(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(matrix[2], torch.eye(3), atol=1e-3, rtol=0)
+
+
+def test_grey_views_have_three_equal_channels_with_the_luminance():
+    view = torch.rand(4, 3, 8, 8)
+    out = jitter(view.clone(), ViewPlan(8, (1, 1), 0, 0, jitter=0, grey=1), seeded())
+    luminance = (view * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+    for channel in range(3):
+        torch.testing.assert_close(out[:, channel], luminance, atol=1e-5, rtol=0)
+
+
+def test_blur_keeps_the_mean_and_lowers_the_variance():
+    view = torch.rand(3, 3, 96, 96)
+    out = blur(view, ViewPlan(96, (1, 1), blur=1.0, solarise=0), seeded())
+    torch.testing.assert_close(out.mean((1, 2, 3)), view.mean((1, 2, 3)), atol=5e-3, rtol=0)
+    assert (out.var((1, 2, 3)) <= view.var((1, 2, 3)) + 1e-6).all()
+    assert out.var((1, 2, 3)).min() < view.var() / 2
+
+
+def test_equal_seeds_give_equal_views_and_other_seeds_other_ones():
+    pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (4, 48, 48, 3), dtype=np.uint8))
+    plan = ViewPlan(32, (0.4, 1.0), blur=0.5, solarise=0.2)
+    first, again, other = (make_views(pictures, torch.ones(4), plan, seeded(s)) for s in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
