@@ -14,6 +14,7 @@ from PIL import Image
 from dinonat.errors import ImageError
 from dinonat.files import short_hash, write_json, write_whole
 from dinonat.images.prepare import prepare
+from dinonat.images.rasters import printable
 from dinonat.images.reader import read_raster, read_thermal, to_eight_bits, to_frame
 from dinonat.images.workers import run_in_workers
 from dinonat.records import Float32, ImageRef, Loaded, UInt8
@@ -53,14 +54,26 @@ def _load(ref: ImageRef, *, mode: str, lo: float, hi: float) -> Loaded:
         frame = read_thermal(ref.file, frame=ref.frame)
         prepared = prepare(frame, mode=mode, lo=lo, hi=hi)
         return Loaded(ref, prepared, sha256=sha256(ref.file), warnings=frame.warnings)
-    except ImageError as error:
-        return Loaded(ref, None, str(error))
-    except (OSError, MemoryError) as error:
-        return Loaded(ref, None, f"{ref.name}: cannot be read ({error or type(error).__name__}).")
+    except (ImageError, OSError, MemoryError) as error:
+        return Loaded(ref, None, _sentence(ref, error))
 
 
 def _lost(ref: ImageRef, reason: str) -> Loaded:
-    return Loaded(ref, None, f"{ref.name}: lost, {reason}.")
+    return Loaded(ref, None, _sentence(ref, ImageError(f"Lost: {reason}.")))
+
+
+def _sentence(ref: ImageRef, error: Exception) -> str:
+    """Say in one sentence what is wrong with an image, by its name in the set.
+
+    Not by its whole path: the same set in another folder gives the same tables.
+    """
+    name, whole = printable(ref.name), printable(ref.file)
+    if isinstance(error, MemoryError):
+        return f"{name}: needs more memory than there is. Make it smaller or cut it into tiles."
+    if isinstance(error, OSError):
+        return f"{name}: cannot be read ({error.strerror or type(error).__name__})."
+    text = str(error).replace(whole, name)
+    return text if name in text else f"{name}: {text}"
 
 
 def sha256(path: Path) -> str:
@@ -175,22 +188,20 @@ Squashed = tuple[UInt8 | None, float, str]  # pixels (side, side, 3), aspect, re
 def _squash(ref: ImageRef, *, side: int) -> Squashed:
     try:
         raster = read_raster(ref.file, frame=ref.frame, at_least=2 * side)
-        if raster.pixels.ndim == 2 and raster.source_format.endswith("jpeg"):
-            raster = read_raster(ref.file, frame=ref.frame)  # percentiles of all its pixels
-        height, width = raster.pixels.shape[:2]
+        height, width = raster.full_hw
+        if raster.pixels.ndim == 2 and raster.pixels.shape != raster.full_hw:
+            raster = read_raster(ref.file, frame=ref.frame)  # percentiles need all its pixels
         if raster.pixels.ndim == 3:
             pixels = to_eight_bits(raster.pixels)
         else:
             pixels = prepare(to_frame(raster)).pixels[..., 0]
         return _resized(pixels, side), width / height, ""
-    except ImageError as error:
-        return None, 0.0, str(error)
-    except (OSError, MemoryError) as error:
-        return None, 0.0, f"{ref.name}: cannot be read ({error or type(error).__name__})."
+    except (ImageError, OSError, MemoryError) as error:
+        return None, 0.0, _sentence(ref, error)
 
 
 def _lost_squash(ref: ImageRef, reason: str) -> Squashed:
-    return None, 0.0, f"{ref.name}: lost, {reason}."
+    return None, 0.0, _sentence(ref, ImageError(f"Lost: {reason}."))
 
 
 def _resized(pixels: UInt8, side: int) -> UInt8:

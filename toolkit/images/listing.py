@@ -89,6 +89,9 @@ def _enter(
     """Return the entries of a folder, or none with the reason in ``skipped``."""
     try:
         facts = (folder / here).stat()
+        if here and _leads_up(folder / here):
+            skipped.append((printable(here), "a link to a folder above"))
+            return []
         if (facts.st_dev, facts.st_ino) in seen:
             skipped.append((printable(here), "a link to a folder that is listed already"))
             return []
@@ -105,6 +108,14 @@ def _enter(
         skipped.append((printable(here) or ".", "a workspace"))
         return []
     return entries
+
+
+def _leads_up(path: Path) -> bool:
+    """Tell whether a link points to one of the folders that it lies in: a loop, or a way out."""
+    if not path.is_symlink():
+        return False
+    lies_in = os.path.join(os.path.realpath(path.parent), "")
+    return lies_in.startswith(os.path.join(os.path.realpath(path), ""))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -24,8 +24,14 @@ MAX_SIDE = 2**17
 PILLOW_FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
 ORIENTATION_TAG = 0x0112
 
-# Rounding between YCbCr and RGB moves a grey pixel's channels apart by this much at most.
-GREY_SPREAD = 2
+# A grey picture stored as colour has at most 0.03 % of pixels whose channels lie further apart than
+# 16 of 255 (rounding of JPEG, a slight tint); grey with a coloured scale or isotherm from 0.4 %.
+GREY_SPREAD = 16
+GREY_SHARE = 0.001
+
+# BT.601 (0.299, 0.587, 0.114) in 16-bit fixed point; they add up to 1, so equal channels stay exact.
+LUMINANCE_WEIGHTS = (19595, 38470, 7471)
+LUMINANCE_SCALE = 65536
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,7 @@ class Raster:
 
     pixels: Pixels
     source_format: str
+    full_hw: tuple[int, int]  # (height, width) of the picture, also where it was decoded smaller
     n_frames: int = 1
     no_data: float | None = None  # the value that means "nothing measured here"
     min_is_white: bool = False  # larger numbers are meant to be shown darker
@@ -48,17 +55,20 @@ def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Ra
     to half of it could show. Raises ImageError above MAX_PIXELS, before any pixel is allocated;
     damaged files raise whatever the decoder raises (reader.py turns it into a sentence).
     """
-    with path.open("rb") as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of sizes and of EXIF; both are checked here
+    # Pillow warns of sizes and of EXIF; both are checked here.
+    with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
         picture = _open_bounded(stream, path, source_format)
-        orientation = picture.getexif().get(ORIENTATION_TAG, 1)
+        full_hw = (picture.height, picture.width)
         if source_format == "png" and _is_deep_png(stream):
             pixels = _decode_deep_png(stream)
         else:
             if at_least is not None and picture.mode in {"RGB", "CMYK"}:
                 picture.draft("RGB", (at_least, at_least))
+            picture.load()
             pixels = _to_array(picture)
-    return Raster(upright(one_channel_if_grey(pixels), orientation), source_format)
+        orientation = _orientation(picture)
+    pixels = upright(one_channel_if_grey(pixels), orientation)
+    return Raster(pixels, source_format, turned(full_hw, orientation))
 
 
 def _open_bounded(stream: BinaryIO, path: Path, source_format: str) -> Image.Image:
@@ -68,6 +78,15 @@ def _open_bounded(stream: BinaryIO, path: Path, source_format: str) -> Image.Ima
         raise ImageError(f"{printable(path)}: {error}. Cut it into tiles first.") from error
     check_bounds(path, (picture.height, picture.width))
     return picture
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return EXIF's orientation; 1 where it is missing or the EXIF block is damaged."""
+    try:
+        value = picture.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # the pixels are whole, so a broken note beside them costs nothing
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def check_bounds(path: Path, size_hw: Sequence[int]) -> None:
@@ -97,15 +116,12 @@ def _decode_deep_png(stream: BinaryIO) -> Pixels:
 
 def _to_array(picture: Image.Image) -> Pixels:
     """Turn a Pillow picture into numbers; never through "L" from a deep mode, which clips at 255."""
-    if picture.mode.startswith("I;16"):
+    if picture.mode.startswith("I"):  # "I;16"; "I" for a 16-bit PNG in older versions of Pillow
         return np.asarray(picture).astype(np.uint16)  # native byte order
-    if picture.mode == "I":  # 16-bit PNG in older versions of Pillow
-        return np.asarray(picture).astype(np.uint16)
-    if picture.mode == "F":
-        return np.asarray(picture)
-    if picture.mode in {"L", "LA", "La", "1"}:
-        picture.load()
-        return np.asarray(picture.getchannel(0) if picture.mode != "1" else picture.convert("L"))
+    if picture.mode in {"L", "LA"}:
+        return np.asarray(picture.getchannel(0))
+    if picture.mode == "1":
+        return np.asarray(picture.convert("L"))
     if picture.mode in {"RGBA", "RGBX"}:
         return np.asarray(picture)[..., :3]
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
@@ -119,24 +135,33 @@ def without_alpha(pixels: Pixels) -> Pixels:
 
 
 def one_channel_if_grey(pixels: Pixels) -> Pixels:
-    """Reduce (H, W, 3) with equal channels to (H, W); colour stays as it is.
+    """Reduce (H, W, 3) that holds a grey picture to its luminance (H, W); colour stays as it is.
 
-    Thermal sets are often stored as "24-bit grey". Channels count as equal up to the rounding of a
-    JPEG's colour transform (GREY_SPREAD of 255); in 16 bits they must be equal.
+    Thermal sets are often stored as "24-bit grey", their channels equal or nearly so: at 8 bits a
+    picture is grey where at most GREY_SHARE of its pixels have channels further apart than
+    GREY_SPREAD. Deeper channels must be equal.
     """
     if pixels.ndim == 2:
         return pixels
-    if _is_coloured(pixels[::16, ::16]) or _is_coloured(pixels):  # a coarse look settles most photographs
+    if pixels.dtype != np.uint8:
+        equal = (pixels[..., :1] == pixels).all()
+        return np.ascontiguousarray(pixels[..., 0]) if equal else pixels
+    limit = GREY_SHARE * pixels.shape[0] * pixels.shape[1]
+    # One pixel in 64 settles most photographs: what it counts is a lower bound of the whole.
+    if _coloured(pixels[::8, ::8]) > limit or _coloured(pixels) > limit:
         return pixels
-    return np.ascontiguousarray(pixels[..., 1])
+    red, green, blue = (
+        weight * pixels[..., channel].astype(np.uint32) for channel, weight in enumerate(LUMINANCE_WEIGHTS)
+    )
+    return ((red + green + blue + LUMINANCE_SCALE // 2) // LUMINANCE_SCALE).astype(np.uint8)
 
 
-def _is_coloured(pixels: Pixels) -> bool:
-    spread = GREY_SPREAD if pixels.dtype == np.uint8 else 0
-    first, second, third = (pixels[..., channel].astype(np.int32) for channel in range(3))
-    low = np.minimum(np.minimum(first, second), third)
-    high = np.maximum(np.maximum(first, second), third)
-    return bool(((high - low) > spread).any())
+def _coloured(pixels: Pixels) -> int:
+    """Count the pixels of (H, W, 3) uint8 whose channels lie further apart than GREY_SPREAD."""
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    low = np.minimum(np.minimum(red, green), blue)
+    high = np.maximum(np.maximum(red, green), blue)
+    return int(np.count_nonzero(high - low > GREY_SPREAD))
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -148,6 +173,12 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in {3, 4, 7, 8}:
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
+
+
+def turned(size_hw: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Return (height, width) after ``upright``."""
+    height, width = size_hw
+    return (width, height) if orientation in {5, 6, 7, 8} else (height, width)
 
 
 def printable(path: Path | str) -> str:

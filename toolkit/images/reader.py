@@ -1,15 +1,17 @@
 """Read one image into a ThermalFrame: the file's content decides how, its name never does."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
 from dinonat.errors import ImageError
-from dinonat.images.rasters import Pixels, Raster, decode, printable
+from dinonat.images.rasters import LUMINANCE_SCALE, LUMINANCE_WEIGHTS, Pixels, Raster, decode, printable
 from dinonat.images.tiffs import decode_tiff
-from dinonat.records import Float32, ThermalFrame, UInt8, Unit
+from dinonat.records import Bool, Float32, ThermalFrame, UInt8, Unit
 
 UNKNOWN = "unknown"
 PLAUSIBLE = {"kelvin": (200.0, 700.0), "celsius": (-60.0, 200.0)}  # for a hint, never applied
@@ -63,14 +65,16 @@ def _kind_of_jpeg(stream: BinaryIO) -> str:
         marker = _next_marker(stream)
         if marker in {None, 0xDA, 0xD9}:
             break
-        length = int.from_bytes(stream.read(2), "big")
-        start = stream.read(min(max(length - 2, 0), 4096))
+        length = int.from_bytes(stream.read(2), "big") - 2
+        if length < 0:
+            break
+        start = stream.read(min(length, 4096))
         if marker == 0xE1 and start.startswith(b"FLIR\0"):
             return "flir-jpeg"
         from_dji |= marker == 0xE1 and start.startswith(b"Exif\0") and b"DJI\0" in start
         if marker in payload:
-            payload[marker] += length - 2
-        stream.seek(length - 2 - len(start), 1) if length >= 2 else None
+            payload[marker] += length
+        stream.seek(length - len(start), 1)
     return "dji-jpeg" if from_dji and max(payload.values()) >= MIN_PAYLOAD else "jpeg"
 
 
@@ -108,9 +112,12 @@ def read_raster(path: Path, *, frame: int = 0, at_least: int | None = None) -> R
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        cause = printable(str(error) or type(error).__name__)
+        # Pillow's own sentence for an unreadable header names an object, not a cause.
+        unreadable = isinstance(error, UnidentifiedImageError)
+        cause = "its header cannot be read" if unreadable else str(error) or type(error).__name__
         raise ImageError(
-            f"{printable(path)}: a damaged {source_format} file ({cause}). Copy it again from its source."
+            f"{printable(path)}: a damaged {source_format} file ({printable(cause)}). "
+            "Copy it again from its source."
         ) from error
 
 
@@ -123,51 +130,77 @@ def _decode_flat(path: Path, source_format: str, at_least: int | None) -> Raster
         f"a radiometric JPEG of {maker}: its display picture was read, which may carry a palette, "
         "overlays and visible edges, not its temperatures"
     )
-    return Raster(raster.pixels, source_format, warnings=(*raster.warnings, note))
+    return replace(raster, source_format=source_format, warnings=(*raster.warnings, note))
 
 
 def to_frame(raster: Raster, *, frame: int = 0) -> ThermalFrame:
     """Turn decoded numbers into a ThermalFrame: float32, NaN for no data, with unit and depth."""
     if raster.pixels.ndim == 3:
         rgb = to_eight_bits(raster.pixels)
-        data, depth = luminance(rgb), 8
-        unit, notes = _GREY, raster.warnings
-    else:
-        rgb = None
-        data, depth, unit, notes = _measured(raster)
+        return ThermalFrame(
+            luminance(rgb),
+            "grey",
+            source_format=raster.source_format,
+            frame=frame,
+            n_frames=raster.n_frames,
+            rgb=rgb,
+            warnings=raster.warnings,
+        )
+    data, depth, unit, notes = _measured(raster)
     return ThermalFrame(
-        data=data,
-        unit=unit,
+        data,
+        unit,
         source_format=raster.source_format,
         frame=frame,
         n_frames=raster.n_frames,
         bit_depth_effective=depth,
-        rgb=rgb,
         warnings=notes,
     )
-
-
-_GREY: Unit = "grey"
 
 
 def _measured(raster: Raster) -> tuple[Float32, int, Unit, tuple[str, ...]]:
     """Return data, effective depth, unit and warnings of a picture with one channel."""
     pixels, notes = raster.pixels, list(raster.warnings)
-    depth = effective_depth(pixels)
-    unit: Unit = "grey" if depth == 8 else "counts"
-    if pixels.dtype == np.uint8 and raster.min_is_white:
+    missing = _missing(pixels, raster.no_data)
+    measured = pixels if missing is None else pixels[~missing]
+    depth, unit = effective_depth(measured), _unit(measured)
+    if raster.min_is_white and pixels.dtype == np.uint8:
         pixels = 255 - pixels
     elif raster.min_is_white:
         notes.append("marked as 'minimum is white'; its counts are kept as stored")
     data = pixels.astype(np.float32)
-    if raster.no_data is not None:
-        data[pixels == np.asarray(raster.no_data).astype(pixels.dtype)] = np.nan
-    data[~np.isfinite(data)] = np.nan
+    if missing is not None:
+        data[missing] = np.nan
     if pixels.dtype.kind == "f":
         notes.extend(_guess_of_unit(data))
     elif unit == "grey" and pixels.dtype != np.uint8:
         notes.append(f"stored with {8 * pixels.itemsize} bits, but its values need only 8: a display image")
     return data, depth, unit, tuple(notes)
+
+
+def _missing(pixels: Pixels, no_data: float | None) -> Bool | None:
+    """Return where nothing was measured: not finite, or the file's own no-data value."""
+    missing: Bool | None = ~np.isfinite(pixels) if pixels.dtype.kind == "f" else None
+    if no_data is None or not _can_hold(pixels.dtype, no_data):
+        return missing
+    marked: Bool = pixels == pixels.dtype.type(no_data)
+    return marked if missing is None else missing | marked
+
+
+def _can_hold(kind: np.dtype[Any], value: float) -> bool:
+    """Tell whether ``value`` exists in a type: -9999 in unsigned pixels marks none, and must not wrap."""
+    if kind.kind == "f":
+        return True
+    return value.is_integer() and np.iinfo(kind).min <= value <= np.iinfo(kind).max
+
+
+def _unit(measured: Pixels) -> Unit:
+    """Say whether values are display grey (8 bits, whatever the container) or counts."""
+    if measured.dtype == np.uint8:
+        return "grey"
+    if measured.dtype.kind == "f" or measured.size == 0:
+        return "counts"
+    return "grey" if measured.min() >= 0 and measured.max() <= 255 else "counts"
 
 
 def _guess_of_unit(data: Float32) -> list[str]:
@@ -191,7 +224,7 @@ def effective_depth(pixels: Pixels) -> int:
     if pixels.dtype == np.uint8 or pixels.size == 0:
         return 8
     above = pixels.astype(np.int64) - min(int(pixels.min()), 0)
-    used = int(np.bitwise_or.reduce(above, axis=None))
+    used = int(np.bitwise_or.reduce(above, axis=None))  # every bit that is set anywhere
     unused_low = (used & -used).bit_length() - 1 if used else 0
     return max(8, used.bit_length() - unused_low) if used > 255 else 8
 
@@ -211,8 +244,7 @@ def to_eight_bits(rgb: Pixels) -> UInt8:
 def luminance(rgb: UInt8) -> Float32:
     """Return BT.601 luminance (H, W) in [0, 255]; equal channels give exactly their value.
 
-    The weights 0.299, 0.587, 0.114 in 16-bit fixed point, as Pillow has them: the sums stay below
-    2**24, so float32 holds them exactly.
+    In fixed point the sums stay below 2**24, so float32 holds them exactly.
     """
-    weights = np.array([19595, 38470, 7471], np.float32)
-    return (rgb.astype(np.float32) @ weights) / np.float32(65536)
+    weights = np.array(LUMINANCE_WEIGHTS, np.float32)
+    return (rgb.astype(np.float32) @ weights) / np.float32(LUMINANCE_SCALE)

@@ -1,12 +1,14 @@
 """Decode TIFF: 8, 16 and 32 bits, float, either byte order, compressed, several pages."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dinonat.errors import ImageError
 from dinonat.images.rasters import (
@@ -27,6 +29,11 @@ GREY_PHOTOMETRICS = {0, 1}  # MinIsWhite, MinIsBlack
 RGB_PHOTOMETRIC = 2
 NO_DATA_TAG = "GDAL_NODATA"
 
+# Only codecs that are told how much they may write: none, LZW, Deflate (two numbers), PackBits,
+# LZMA, Zstandard. A JPEG in a TIFF goes to Pillow, which compares its size with the page's.
+BOUNDED_CODECS = {1, 5, 8, 32946, 32773, 34925, 50000}
+JPEG_CODEC = 7
+
 
 def frame_pages(path: Path) -> tuple[int, ...]:
     """Return the page number of each frame of a TIFF.
@@ -42,11 +49,15 @@ def frame_pages(path: Path) -> tuple[int, ...]:
 @lru_cache(maxsize=8)  # a file of many pages is asked once for each of them
 def _frame_pages(path: Path, size: int, changed_ns: int) -> tuple[int, ...]:
     shapes: dict[int, tuple[tuple[int, ...], str]] = {}
+    offsets: set[int] = set()
     with tifffile.TiffFile(path) as file:
         for number, page in enumerate(file.pages):
             if number >= MAX_FRAMES:
                 raise ImageError(f"{printable(path)}: more than {MAX_FRAMES} pages; split the file.")
             page = page.aspage()
+            if page.offset in offsets:  # the last page points back to an earlier one
+                break
+            offsets.add(page.offset)
             if not page.subfiletype & REDUCED_OR_MASK or number == 0:
                 shapes[number] = (tuple(page.shape), str(page.dtype))
         if file.pages and file.pages.first.subfiletype & REDUCED_OR_MASK and len(shapes) > 1:
@@ -55,7 +66,7 @@ def _frame_pages(path: Path, size: int, changed_ns: int) -> tuple[int, ...]:
         raise ImageError(f"{printable(path)}: a TIFF without pages.")
     if len(set(shapes.values())) == 1:
         return tuple(shapes)
-    return (max(shapes, key=lambda number: (np.prod(shapes[number][0], dtype=object), -number)),)
+    return (max(shapes, key=lambda number: (math.prod(shapes[number][0]), -number)),)
 
 
 def decode_tiff(path: Path, *, frame: int = 0) -> Raster:
@@ -70,22 +81,20 @@ def decode_tiff(path: Path, *, frame: int = 0) -> Raster:
     with tifffile.TiffFile(path) as file:
         page = file.pages[pages[frame]].aspage()
         _check_page(path, page)
-        notes: tuple[str, ...] = ()
-        if page.photometric in GREY_PHOTOMETRICS or page.photometric == RGB_PHOTOMETRIC:
-            pixels, notes = _bands(page.asarray(), page)
-        else:
-            pixels = _by_pillow(path, pages[frame])
-        orientation = page.tags.valueof("Orientation", default=1)
-        no_data = _no_data(page)
-        min_is_white = page.photometric == 0
-    pixels = upright(one_channel_if_grey(pixels), orientation)
-    return Raster(pixels, "tiff", len(pages), no_data, min_is_white, notes)
+        plain = page.photometric in GREY_PHOTOMETRICS or page.photometric == RGB_PHOTOMETRIC
+        if not plain or page.compression == JPEG_CODEC:
+            pixels = one_channel_if_grey(_by_pillow(path, pages[frame]))
+            return Raster(pixels, "tiff", (pixels.shape[0], pixels.shape[1]), len(pages))
+        pixels, notes = _bands(page.asarray(), page)
+        pixels = upright(one_channel_if_grey(pixels), page.tags.valueof("Orientation", default=1))
+        size_hw = (pixels.shape[0], pixels.shape[1])
+        return Raster(pixels, "tiff", size_hw, len(pages), _no_data(page), page.photometric == 0, notes)
 
 
 def _check_page(path: Path, page: tifffile.TiffPage) -> None:
     check_bounds(path, (page.imagelength, page.imagewidth))
     samples = page.samplesperpixel * page.imagedepth
-    tile = np.prod([int(side) for side in page.chunks], dtype=object)
+    tile = math.prod(int(side) for side in page.chunks)
     if samples * page.imagelength * page.imagewidth > 4 * MAX_PIXELS or tile > 4 * MAX_PIXELS:
         raise ImageError(
             f"{printable(path)}: {samples} samples for each of {page.imagewidth} x {page.imagelength} "
@@ -93,6 +102,11 @@ def _check_page(path: Path, page: tifffile.TiffPage) -> None:
         )
     if page.dtype is None or page.dtype.kind not in "uif" or page.imagedepth != 1:
         raise ImageError(f"{printable(path)}: a TIFF of type {page.dtype} and axes {page.axes} is not read.")
+    if page.compression not in BOUNDED_CODECS | {JPEG_CODEC}:
+        raise ImageError(
+            f"{printable(path)}: TIFF compression {page.compression} is not read. "
+            "Save it uncompressed, or with LZW or Deflate."
+        )
 
 
 def _bands(pixels: Pixels, page: tifffile.TiffPage) -> tuple[Pixels, tuple[str, ...]]:
@@ -109,11 +123,16 @@ def _bands(pixels: Pixels, page: tifffile.TiffPage) -> tuple[Pixels, tuple[str, 
 
 
 def _by_pillow(path: Path, page_number: int) -> Pixels:
-    """Decode palette, CMYK, YCbCr and Lab pages to (H, W, 3) uint8; they have no depth to lose."""
-    with Image.open(path, formats=["TIFF"]) as picture:
+    """Decode JPEG, palette, CMYK, YCbCr and Lab pages, upright, to (H, W, 3) uint8.
+
+    Codings of photographs: there is no depth to lose.
+    """
+    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["TIFF"]) as picture:
         picture.seek(page_number)
         check_bounds(path, (picture.height, picture.width))
-        return np.asarray(picture.convert("RGB"))
+        if picture.mode.startswith(("I", "F")):  # to "RGB" would clip them at 255
+            raise ImageError(f"{printable(path)}: a TIFF with deep pixels in this coding is not read.")
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
 def _no_data(page: tifffile.TiffPage) -> float | None:

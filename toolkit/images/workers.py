@@ -26,11 +26,17 @@ Result = TypeVar("Result")
 
 LENGTH = struct.Struct("<Q")
 READY = "ready"
+ATTEMPTS = 2
+PIPE_BYTES = 2**20  # a whole picture, so that neither side waits for the other (Linux only)
 SECONDS = 120.0  # a decoder that works longer on one file hangs
 
 
 class DiedError(Exception):
-    """The process ended, or was stopped, before it had answered."""
+    """The process ended before it had answered."""
+
+
+class TooLongError(Exception):
+    """The process was stopped, because it took too long to answer."""
 
 
 def run_in_workers(
@@ -43,9 +49,10 @@ def run_in_workers(
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in order, computed in ``workers`` processes.
 
-    ``function`` must be importable by its module's name. Where the process dies, or needs more than
-    ``seconds``, the item's result is ``on_death(item, reason)`` and a new process goes on with the
-    next. At most four items for each worker are read ahead. With ``workers`` 0 all runs here.
+    ``function`` must be importable by its module's name. Where the process dies, the item is tried
+    once more in a new one, since something else may have killed it; where that dies too, or the item
+    needs more than ``seconds``, its result is ``on_death(item, reason)``. At most four items for each
+    worker are read ahead. With ``workers`` 0 all runs here.
     Raises DinonatError where no process can be started.
     """
     if workers < 1:
@@ -83,15 +90,27 @@ class _Pool(Generic[Item, Result]):
         self._stopped = False
 
     def answer(self, item: Item) -> Result:
-        child = self._child()
+        """Return the result of one item, from the child of the calling thread."""
+        reason = ""
+        for _ in range(ATTEMPTS):
+            try:
+                outcome = self._ask(item)
+            except DiedError as death:
+                reason = str(death)
+                continue
+            except TooLongError as death:
+                return self._on_death(item, str(death))
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return cast("Result", outcome)
+        return self._on_death(item, reason)
+
+    def _ask(self, item: Item) -> Any:
         try:
-            outcome = child.ask(item, self._seconds)
-        except DiedError as death:
+            return self._child().ask(item, self._seconds)
+        except (DiedError, TooLongError):
             self._own.child = None
-            return self._on_death(item, str(death))
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return cast("Result", outcome)
+            raise
 
     def _child(self) -> "_Child":
         child: _Child | None = getattr(self._own, "child", None)
@@ -113,6 +132,7 @@ class _Pool(Generic[Item, Result]):
                 child.kill()
 
     def close(self) -> None:
+        """End every child and wait until it is gone."""
         for child in self._children:
             child.kill()
             child.wait()
@@ -129,6 +149,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            pipesize=PIPE_BYTES,
             env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         assert self._process.stdin
@@ -157,7 +178,7 @@ class _Child:
         )
 
     def ask(self, item: object, seconds: float) -> Any:
-        """Return the child's answer; raise DiedError where it ended or was stopped."""
+        """Return the child's answer; raise DiedError or TooLongError where there is none."""
         too_long = threading.Event()
 
         def stop() -> None:
@@ -173,8 +194,9 @@ class _Child:
         except (OSError, EOFError) as error:
             self.kill()
             code = self.wait()
-            how = f"needed more than {seconds:g} s" if too_long.is_set() else f"ended with code {code}"
-            raise DiedError(f"the process that read it {how}") from error
+            if too_long.is_set():
+                raise TooLongError(f"reading it took more than {seconds:g} s") from error
+            raise DiedError(f"the process that read it ended with code {code}") from error
         finally:
             timer.cancel()
 

@@ -1,0 +1,249 @@
+import contextlib
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dinonat.errors import ImageError
+from dinonat.images.reader import effective_depth, luminance, read_thermal, sniff, to_eight_bits
+
+
+def encoded(kind: str, pixels: np.ndarray | None = None, **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture = Image.new("L", (8, 6), 40) if pixels is None else Image.fromarray(pixels)
+    picture.save(stream, format=kind, **options)
+    return stream.getvalue()
+
+
+def segment(marker: int, payload: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(payload) + 2) + payload
+
+
+def jpeg_with(*segments: bytes) -> bytes:
+    whole = encoded("jpeg")
+    return whole[:2] + b"".join(segments) + whole[2:]
+
+
+EXIF_OF_DJI = segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x04\0\0\0DJI\0\0\0\0\0")
+FRAME_OF_DJI = [segment(0xE3, bytes(65532))] * 10
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (encoded("png"), "png"),
+        (encoded("jpeg"), "jpeg"),
+        (encoded("bmp"), "bmp"),
+        (encoded("webp"), "webp"),
+        (encoded("tiff"), "tiff"),
+        (b"MM\0+\0\x08\0\0", "tiff"),
+        (jpeg_with(segment(0xE1, b"FLIR\0\x01\0\0")), "flir-jpeg"),
+        (jpeg_with(EXIF_OF_DJI, *FRAME_OF_DJI), "dji-jpeg"),
+        (jpeg_with(EXIF_OF_DJI, *FRAME_OF_DJI, segment(0xE1, b"FLIR\0\x01\0\0")), "flir-jpeg"),  # XT2
+        (jpeg_with(EXIF_OF_DJI), "jpeg"),  # a colour photograph of a drone
+        (jpeg_with(segment(0xE4, b"\xff\xe1\0\x08FLIR\0")), "jpeg"),  # only inside another payload
+        (b"\xff\xd8\xff", "jpeg"),
+        (b"\xff\xd8\xff\xe1\0", "jpeg"),
+        (b"\xff\xd8\xff\xe1\0\0\xff\xff", "jpeg"),
+        (encoded("gif"), "unknown"),
+        (b"GIF89a", "unknown"),
+        (b"text", "unknown"),
+    ],
+)
+def test_content_decides_and_the_name_does_not(tmp_path: Path, content: bytes, expected: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    assert sniff(tmp_path / "a.txt") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", r"an empty file \(0 bytes\)"),
+        (b"just text", "not an image by its content"),
+        (
+            encoded("jpeg", np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))[:-700],
+            "truncated",
+        ),
+        (
+            encoded("png", np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))[:-700],
+            "damaged png",
+        ),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), r"damaged png file \(its header cannot be read\)"),
+        (b"\xff\xd8\xff\xe0" + bytes(40), "damaged jpeg"),
+        (b"II*\0" + bytes(40), "TIFF without pages|damaged tiff"),
+        (b"RIFF\x20\0\0\0WEBPVP8 " + bytes(16), "damaged webp"),
+        (b"BM" + bytes(60), "damaged bmp|holds no pixels"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.png", "Wärme\nx.tif"])
+def test_a_bad_file_is_one_sentence_with_its_name(
+    tmp_path: Path, content: bytes, says: str, name: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImageError, match=says) as caught:
+        read_thermal(tmp_path / name)
+    assert name.replace("\n", "\\n") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "webp", "tiff"])
+def test_every_damage_is_an_image_error(tmp_path: Path, kind: str) -> None:
+    """Cut anywhere or with bytes overwritten, a file gives a picture or an ImageError, never else."""
+    whole = encoded(kind, np.random.default_rng(1).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+    rng = np.random.default_rng(2)
+    for attempt in range(120):
+        data = bytearray(whole[: rng.integers(1, len(whole))] if attempt % 2 else whole)
+        for place in rng.integers(0, min(len(data), 200), 3):
+            data[place] = rng.integers(0, 256)
+        (tmp_path / "a").write_bytes(data)
+        with contextlib.suppress(ImageError):
+            assert read_thermal(tmp_path / "a").data.ndim == 2
+
+
+def test_files_that_are_not_there_or_no_files(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="No such file"):
+        read_thermal(tmp_path / "gone.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        read_thermal(tmp_path)
+
+
+def test_one_pixel_is_an_image(tmp_path: Path) -> None:
+    for name, value in (("a.png", np.uint8(7)), ("b.png", np.uint16(7000))):
+        Image.fromarray(np.full((1, 1), value)).save(tmp_path / name)
+        frame = read_thermal(tmp_path / name)
+        assert frame.data.tolist() == [[value]]
+        assert frame.rgb is None
+
+
+def test_units_and_depths(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).integers(6743, 7078, (20, 30), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", counts)
+    frame = read_thermal(tmp_path / "a.tif")
+    assert (frame.unit, frame.bit_depth_effective, frame.source_format) == ("counts", 13, "tiff")
+    assert frame.data.dtype == np.float32
+    np.testing.assert_array_equal(frame.data, counts)
+    tifffile.imwrite(tmp_path / "b.tif", counts // 30)
+    shallow = read_thermal(tmp_path / "b.tif")  # as about 1000 files of FLIR ADAS v2 are
+    assert (shallow.unit, shallow.bit_depth_effective) == ("grey", 8)
+    assert "16 bits, but its values need only 8" in shallow.warnings[0]
+    Image.fromarray((counts // 30).astype(np.uint8)).save(tmp_path / "c.png")
+    assert read_thermal(tmp_path / "c.png").unit == "grey"
+    tifffile.imwrite(tmp_path / "d.tif", np.array([[-30, 20]], np.int16))
+    assert read_thermal(tmp_path / "d.tif").unit == "counts"
+
+
+def test_effective_depth_counts_the_bits_in_use() -> None:
+    rng = np.random.default_rng(0)
+    fourteen = rng.integers(0, 2**14, 5000, dtype=np.uint16)
+    assert effective_depth(fourteen) == 14
+    assert effective_depth(fourteen << 2) == 14  # two low bits unused, as some cameras leave them
+    assert effective_depth(rng.integers(-500, 500, 5000, dtype=np.int16)) == 10
+    assert effective_depth(np.zeros((0,), np.uint16)) == 8
+    assert effective_depth(np.float32([1.5])) == 32
+
+
+@pytest.mark.parametrize("no_data", ["-9999", "nan", "-3.4028234663852886e+38"])
+def test_float_tiffs_keep_values_and_lose_what_is_no_data(tmp_path: Path, no_data: str) -> None:
+    kelvin = np.random.default_rng(0).normal(295, 3, (20, 30)).astype(np.float32)
+    kelvin[0, 0], kelvin[1, 1], kelvin[2, 2] = np.nan, float(no_data), np.inf
+    tifffile.imwrite(tmp_path / "a.tif", kelvin, extratags=[(42113, 2, 0, no_data, True)])
+    frame = read_thermal(tmp_path / "a.tif")
+    missing = np.isnan(frame.data)
+    assert sorted(zip(*np.nonzero(missing), strict=True)) == [(0, 0), (1, 1), (2, 2)]
+    np.testing.assert_array_equal(frame.data[~missing], kelvin[~missing])
+    assert frame.unit == "counts"
+    assert "may be kelvin" in frame.warnings[0]
+
+
+@pytest.mark.parametrize(("kind", "value"), [("uint16", 65535), ("int16", -32768), ("uint8", 0)])
+def test_integer_no_data_is_missing_and_not_counted_as_depth(tmp_path: Path, kind: str, value: int) -> None:
+    counts = np.random.default_rng(0).integers(100, 120, (20, 30)).astype(kind)
+    counts[3, 4] = value
+    tifffile.imwrite(tmp_path / "a.tif", counts, extratags=[(42113, 2, 0, str(value), True)])
+    frame = read_thermal(tmp_path / "a.tif")
+    assert np.argwhere(np.isnan(frame.data)).tolist() == [[3, 4]]
+    assert frame.bit_depth_effective == 8
+
+
+def test_no_data_that_the_type_cannot_hold_marks_nothing(tmp_path: Path) -> None:
+    counts = np.full((4, 5), 65536 - 9999, np.uint16)  # where -9999 would wrap to
+    tifffile.imwrite(tmp_path / "a.tif", counts, extratags=[(42113, 2, 0, "-9999", True)])
+    assert np.isfinite(read_thermal(tmp_path / "a.tif").data).all()
+
+
+def test_white_minimum_is_turned_for_display_images_only(tmp_path: Path) -> None:
+    display = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    tifffile.imwrite(tmp_path / "a.tif", display, photometric="miniswhite")
+    np.testing.assert_array_equal(read_thermal(tmp_path / "a.tif").data, 255 - display)
+    with Image.open(tmp_path / "a.tif") as picture:  # two ways
+        np.testing.assert_array_equal(np.asarray(picture), 255 - display)
+    tifffile.imwrite(tmp_path / "b.tif", display.astype(np.uint16) + 7000, photometric="miniswhite")
+    frame = read_thermal(tmp_path / "b.tif")
+    np.testing.assert_array_equal(frame.data, display + 7000.0)
+    assert "minimum is white" in frame.warnings[0]
+
+
+def test_colour_keeps_its_channels_and_gives_its_luminance(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    frame = read_thermal(tmp_path / "a.png")
+    assert frame.rgb is not None
+    np.testing.assert_array_equal(frame.rgb, rgb)
+    assert frame.unit == "grey"
+    by_pillow = np.asarray(Image.fromarray(rgb).convert("L"))
+    assert np.abs(frame.data - by_pillow).max() <= 0.5
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(luminance(np.stack([every] * 3, axis=-1)), every)
+
+
+def test_deep_colour_comes_to_eight_bits_by_its_own_range() -> None:
+    rgb = np.random.default_rng(0).integers(0, 2**12, (8, 9, 3), dtype=np.uint16)
+    rgb[0, 0, 0] = 2**12 - 1
+    np.testing.assert_array_equal(to_eight_bits(rgb), rgb >> 4)
+    assert to_eight_bits(rgb // 4096 + np.float32([[[0, 0.5, 1]]]))[0, 0].tolist() == [0, 128, 255]
+
+
+def test_frames_of_a_tiff_and_of_files_that_have_one(tmp_path: Path) -> None:
+    pages = np.random.default_rng(0).integers(6743, 7078, (3, 8, 9), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+    frame = read_thermal(tmp_path / "a.tif", frame=2)
+    assert (frame.frame, frame.n_frames) == (2, 3)
+    np.testing.assert_array_equal(frame.data, pages[2])
+    (tmp_path / "a.png").write_bytes(encoded("png"))
+    for name in ("a.tif", "a.png"):
+        for asked in (3, -1):
+            with pytest.raises(ImageError, match=f"frame {asked} was asked for"):
+                read_thermal(tmp_path / name, frame=asked)
+
+
+def test_the_lazy_name_of_the_package_is_this_function() -> None:
+    import dinonat
+
+    assert dinonat.read_thermal is read_thermal
+
+
+def test_radiometric_jpegs_say_that_only_their_display_picture_was_read(data: Path) -> None:
+    kinds = {}
+    for file in sorted((data / "radiometric").rglob("*.[jJ][pP][gG]")):
+        frame = read_thermal(file)
+        kinds[file.name.split(".")[0]] = frame.source_format
+        assert frame.unit == "grey"
+        assert any("not its temperatures" in note for note in frame.warnings)
+    assert {kind for name, kind in kinds.items() if name.startswith(("FLIR", "DJI_XT2"))} == {"flir-jpeg"}
+    assert "dji-jpeg" in kinds.values()
+
+
+def test_real_sets_are_read_as_their_cards_say(data: Path) -> None:
+    tiff = read_thermal(data / "radiometric/flirpy/example_radiometric.tiff")
+    assert (tiff.data.min(), tiff.data.max(), tiff.data.shape) == (6743, 7077, (512, 640))
+    assert (tiff.unit, tiff.bit_depth_effective) == ("counts", 13)
+    aerial = read_thermal(min((data / "thermal_aerial").rglob("*.jpg")))
+    assert (aerial.data.shape, aerial.rgb, aerial.unit) == ((512, 640), None, "grey")
+    targets = [read_thermal(file) for file in sorted((data / "thermal_small_targets/images").glob("*.png"))]
+    assert targets
+    assert all(frame.rgb is None for frame in targets)  # grey stored as RGB and RGBA
+    assert read_thermal(min((data / "rgb_objects").rglob("*.jpg"))).rgb is not None
