@@ -1,4 +1,4 @@
-"""From tables to the facts of a page: which pictures to show, how many labels, why none."""
+"""From tables to the parts of a page: which pictures to show, how many labels, why none."""
 
 import json
 import re
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dinonat.files import write_whole
 from dinonat.images.batches import read_prepared
-from dinonat.pages.pictures import Mark, thumbnail
+from dinonat.pages.pictures import NO_CLASS, Mark, colours, draw, thumbnail
 from dinonat.pages.report import Abstention, Count, Curve, Picture
 from dinonat.records import ImageRef
 
-NO_CLASS = "(no class)"
 CURVES = {"loss": "Loss", "teacher_entropy": "Entropy of the teacher"}  # key in metrics.jsonl -> title
 MOST_REASONS = 12
 
@@ -79,6 +79,31 @@ def pictures_of(
         height, width = pixels.shape[:2]
         found.append(Picture(name, thumbnail(pixels, side=side), width, height, marks))
     return tuple(found), tuple(lost)
+
+
+def write_drawn(
+    names: Sequence[str],
+    proposals: pd.DataFrame,
+    folder: Path,
+    *,
+    root: Path,
+    preparation: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write the named images with their labels drawn in as ``01.png``, ``02.png``, ...; return the files.
+
+    Labels left unknown are not drawn. An image that cannot be read is left out.
+    """
+    known = proposals[proposals["advice"] != "unknown"]
+    palette, files = colours(known["label"]), []
+    loaded_all = read_prepared([reference(root, name) for name in names], **dict(preparation or {}))
+    for number, (name, loaded) in enumerate(zip(names, loaded_all, strict=True), start=1):
+        if loaded.prepared is None:
+            continue
+        marks = marks_of(known[known["image"] == name])
+        picture = draw(loaded.prepared.pixels, marks, palette=palette)
+        files.append(folder / f"{number:02}.png")
+        write_whole(files[-1], lambda stream, picture=picture: picture.save(stream, "PNG"))  # type: ignore[misc]
+    return files
 
 
 def reference(root: Path, name: str) -> ImageRef:

@@ -14,6 +14,7 @@ from dinonat.records import UInt8
 PALETTE = ("#ffb000", "#56b4e9", "#35d0a5", "#f0e442", "#ff8a5c", "#d99cf0", "#8fb8ff", "#b8e07a")
 UNKNOWN = "#b9bec6"  # what was left without a label
 SHADOW = "#101418"
+NO_CLASS = "(no class)"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""All facts of the page about one run of proposals, from its tables and what its stages wrote down."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dinonat.pages.gather import abstentions_of, choose_images, counts_of, curves_of, pictures_of
+from dinonat.pages.report import Comparison, ReportFacts
+
+MOST_FAILURES = 12  # images named on the page; more are counted
+
+
+def collect(
+    proposals: pd.DataFrame,
+    *,
+    items: pd.DataFrame,
+    set_meta: Mapping[str, Any],
+    made: Mapping[str, Any],
+    training: Path | None = None,
+    made_scenes: bool = False,
+    files: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[str] = (),
+    most: int = 24,
+) -> ReportFacts:
+    """Collect the facts of the page about one run of proposals.
+
+    Parameters
+    ----------
+    proposals
+        Table of PROPOSAL_COLUMNS.
+    items
+        Table of ITEM_COLUMNS of the set that they belong to.
+    set_meta, made
+        What ``meta.json`` of the set and of the run of proposals hold. Of the latter: ``compared``, a
+        list of rows with ``features`` and figures, and ``features``, those taken; all else that is a
+        text or a number is listed.
+    training
+        Folder of the pretraining run with ``metrics.jsonl`` and ``report.json``, if there was one.
+    made_scenes
+        The images were drawn by dinotool: the page says so.
+    files, warnings
+        Lines of the page: what lies where, and what a reader should know.
+    most
+        Pictures on the contact sheet.
+    """
+    images = items[(items["kind"] == "image") & (items["status"] == "ok")]
+    preparation = {"mode": set_meta.get("settings", {}).get("prepare", "percentile")}
+    names = choose_images(proposals, list(images["image"]), most=most)
+    pictures, lost = pictures_of(names, proposals, root=Path(set_meta["root"]), preparation=preparation)
+    failed = items[items["status"] != "ok"]
+    unread = [f"{row.image}: {row.reason}" for row in failed.head(MOST_FAILURES).itertuples()]
+    if len(failed) > len(unread):
+        unread.append(f"... and {len(failed) - len(unread)} more could not be read.")
+    return ReportFacts(
+        title=f"Proposals for {made.get('set', Path(set_meta['root']).name)}",
+        sentences=(_summary(proposals),),
+        made_scenes=made_scenes,
+        pictures=pictures,
+        n_images=len(images),
+        counts=counts_of(proposals),
+        abstentions=abstentions_of(proposals),
+        comparison=comparison_of(made),
+        curves=curves_of(training / "metrics.jsonl") if training else (),
+        training=_training(training / "report.json") if training else (),
+        used=used_of(items, set_meta, made),
+        files=tuple(files),
+        warnings=(*warnings, *lost, *unread),
+    )
+
+
+def _summary(proposals: pd.DataFrame) -> str:
+    """Say in one sentence what came out."""
+    known = proposals[proposals["advice"] != "unknown"]
+    boxes, whole = (int((known["kind"] == kind).sum()) for kind in ("region", "image"))
+    parts = [
+        f"{boxes:,} {'box' if boxes == 1 else 'boxes'}" if boxes else "",
+        f"{whole:,} {'label of a whole image' if whole == 1 else 'labels of whole images'}" if whole else "",
+    ]
+    unknown = len(proposals) - len(known)
+    left = f"; {unknown:,} left unknown rather than guessed" if unknown else ""
+    return f"{' and '.join(filter(None, parts)) or 'No labels'} proposed for a person to check{left}."
+
+
+def comparison_of(made: Mapping[str, Any]) -> Comparison | None:
+    """Return the table of features that were compared on the labelled items; None where none was."""
+    rows = made.get("compared")
+    if not isinstance(rows, list) or not rows or "features" not in rows[0]:
+        return None
+    keys = ["features", *(key for key in rows[0] if key != "features")]
+    cells = tuple(tuple(_figure(row.get(key)) for key in keys) for row in rows)
+    header = tuple(key.replace("_", " ") for key in keys)
+    return Comparison(header, cells, str(made.get("features", "")), str(made.get("compared_how", "")))
+
+
+def used_of(
+    items: pd.DataFrame, set_meta: Mapping[str, Any], made: Mapping[str, Any]
+) -> tuple[tuple[str, str], ...]:
+    """Return what made the labels: set, network, preparation, and the settings of the run."""
+    images, regions = (int((items["kind"] == kind).sum()) for kind in ("image", "region"))
+    settings = set_meta.get("settings", {})
+    facts = {
+        "set": f"{made.get('set', '')} ({images:,} images, {regions:,} regions)",
+        "network": f"{set_meta.get('weights', '')} (fingerprint {set_meta.get('model', '')})",
+        "preparation": ", ".join(sorted(set(items["prepare"]) - {""})),
+        "embedded with": ", ".join(f"{key} {_figure(value)}" for key, value in sorted(settings.items())),
+    }
+    plain = {key: value for key, value in sorted(made.items()) if isinstance(value, str | int | float)}
+    told = {**facts, **{key: value for key, value in plain.items() if key not in facts}}
+    return tuple((key.replace("_", " "), _figure(value)) for key, value in told.items() if value != "")
+
+
+def _training(report: Path) -> tuple[tuple[str, str], ...]:
+    """Return the figures of a pretraining run; none where it left no report."""
+    try:
+        facts = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    hidden = ("weights", "already_done")
+    return tuple((key.replace("_", " "), _figure(value)) for key, value in facts.items() if key not in hidden)
+
+
+def _figure(value: object) -> str:
+    """Write a cell: floats with three decimals at most, nothing for what is not there."""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
