@@ -16,11 +16,17 @@ from dinonat.pipelines.options import (
     Json,
     Overrides,
     Seed,
+    Strict,
     Threads,
     Workspace,
     sentences,
     show,
 )
+
+Labels = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A few labels: CSV, COCO or a folder per class.")
+]
+Neighbours = Annotated[int | None, typer.Option(help="How many labelled neighbours vote (default 20).")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,7 +77,10 @@ def pretrain(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a network on images without labels (DINO on a Neighborhood Attention Transformer)."""
+    """Train a network on images without labels.
+
+    DINO on a Neighborhood Attention Transformer, by default for half an hour on two CPU cores.
+    """
     with sentences(debug):
         from dinonat.pipelines.pretrain import PretrainSettings, run
 
@@ -90,8 +99,171 @@ def pretrain(
 
 
 @app.command()
+def embed(
+    images: Annotated[Path | None, typer.Argument(help="Folder of images.")] = None,
+    list_file: Annotated[Path | None, typer.Option("--list", help="Text file, an image a line.")] = None,
+    regions: Annotated[Path | None, typer.Option(help="Embed these boxes (COCO or CSV).")] = None,
+    recordings: Annotated[Path | None, typer.Option(help="CSV image,recording.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the set (default: of the folder).")] = None,
+    weights: Annotated[str | None, typer.Option(help="Run, file, untrained:SEED (default: newest).")] = None,
+    size: Annotated[int | None, typer.Option(help="Shorter side in pixels (default 224).")] = None,
+    saliency: Annotated[
+        str | None, typer.Option(help="ncut+attention (default), ncut, attention or none.")
+    ] = None,
+    threads: Threads = None,
+    again: Again = None,
+    strict: Strict = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Turn images and their regions into vectors.
+
+    A set that was stopped goes on where it was.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.embed import EmbedSettings, run
+
+        named = {
+            "images": images,
+            "list_file": list_file,
+            "regions": regions,
+            "recordings": recordings,
+            "name": name,
+            "weights": weights,
+            "size": size,
+            "saliency": saliency,
+            "threads": threads,
+            "again": again,
+            "strict": strict,
+        }
+        settings = EmbedSettings.resolve(config=config, overrides=set_ or (), named=named)
+        report = run(settings, workspace)
+        show(report, json)
+        if settings.strict and report.failed:
+            raise typer.Exit(FAILED)
+
+
+@app.command("propose-labels")
+def propose_labels(
+    set_name: Annotated[
+        str | None, typer.Argument(metavar="[SET]", help="Set of embeddings (default: newest).")
+    ] = None,
+    labels: Labels = None,
+    k: Neighbours = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the vote (default 0.07).")] = None,
+    features: Annotated[str | None, typer.Option(help="auto (default), or like grid=0.7,hog=1.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run (default: a hash).")] = None,
+    seed: Seed = None,
+    again: Again = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Propose labels for all from a few labels.
+
+    Each has a score and a reason, or is left unknown. Without labels: clusters.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.propose import ProposeSettings, run
+
+        named = {
+            "set": set_name,
+            "labels": labels,
+            "k": k,
+            "temperature": temperature,
+            "features": features,
+            "name": name,
+            "seed": seed,
+            "again": again,
+        }
+        settings = ProposeSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run(settings, workspace), json)
+
+
+@app.command()
+def export(
+    proposals: Annotated[str | None, typer.Option(metavar="RUN", help="Default: the newest.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="coco (default).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder (default: in the workspace).")] = None,
+    status: Annotated[str | None, typer.Option(help="Only labels of this status.")] = None,
+    where: Annotated[str | None, typer.Option(help="Only labels with, say, score > 0.8.")] = None,
+    copy_images: Annotated[
+        bool | None, typer.Option("--copy-images", help="Write 8-bit pictures beside the labels.")
+    ] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write labels as an annotation file.
+
+    For the tool in which a person corrects them. What is rejected or unknown stays out.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.export import ExportSettings, run
+
+        named = {
+            "proposals": proposals,
+            "format": format_,
+            "out": out,
+            "status": status,
+            "where": where,
+            "copy_images": copy_images,
+        }
+        settings = ExportSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run(settings, workspace), json)
+
+
+@app.command("run")
+def run_chain(
+    images: Annotated[Path | None, typer.Argument(help="Folder of thermal images.")] = None,
+    rgb: Annotated[list[Path] | None, typer.Option(help="Colour images to learn from (repeatable).")] = None,
+    labels: Labels = None,
+    demo: Annotated[bool | None, typer.Option("--demo", help="Draw scenes and run on them.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Of pretraining (default 30; demo 2).")] = None,
+    weights: Annotated[str | None, typer.Option(help="Run or file: no pretraining.")] = None,
+    k: Neighbours = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    again: Again = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run the whole chain, ending with a page.
+
+    pretrain, embed, propose-labels, export; what is done already is not redone.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.run import RunSettings, run
+
+        named = {
+            "images": images,
+            "rgb": rgb,
+            "labels": labels,
+            "demo": demo,
+            "minutes": minutes,
+            "weights": weights,
+            "k": k,
+            "seed": seed,
+            "threads": threads,
+            "again": again,
+        }
+        settings = RunSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run(settings, workspace), json)
+
+
+@app.command()
 def doctor(workspace: Workspace = WORKSPACE, json: Json = False, debug: Debug = False) -> None:
-    """Say what this machine has for dinotool, and what to do where something is wrong."""
+    """Say what this machine has and lacks."""
     with sentences(debug):
         from dinonat.pipelines.doctor import run
 
