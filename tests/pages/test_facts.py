@@ -50,8 +50,11 @@ def test_a_run_is_told_whole(tmp_path: Path) -> None:
     lines = [json.dumps({"step": i, "loss": 3.0 - i, "teacher_entropy": 1.0}) for i in range(3)]
     (training / "metrics.jsonl").write_text("\n".join(lines))
     (training / "report.json").write_text(json.dumps({"images": 10450, "loss": 1.23456, "weights": "/x"}))
-    compared = [{"features": "mean", "accuracy": 0.5}, {"features": "hog=1", "accuracy": 0.61234}]
-    made = {"set": "infrared", "k": 20, "features": "hog=1", "compared": compared}
+    compared = [
+        {"name": "mean", "features": "mean=1", "score": 51.26, "safe": False, "taken": False},
+        {"name": "hog+raw", "features": "hog=1,raw=0.7", "score": 61.234, "safe": True, "taken": True},
+    ]
+    made = {"set": "infrared", "k": 20, "compared": compared}
     facts = collect(proposals, items=items, set_meta=meta(tmp_path), made=made, training=training)
     assert facts.title == "Proposals for infrared"
     assert facts.sentences == ("1 box proposed for a person to check; 1 left unknown rather than guessed.",)
@@ -59,8 +62,9 @@ def test_a_run_is_told_whole(tmp_path: Path) -> None:
     assert facts.n_images == 2
     assert facts.warnings == ("bad.png: a text",)
     assert facts.comparison
-    assert facts.comparison.rows == (("mean", "0.5"), ("hog=1", "0.612"))
-    assert dict(facts.training) == {"images": "10,450", "loss": "1.235"}
+    assert facts.comparison.header == ("features", "score")
+    assert facts.comparison.rows == (("mean=1", "51.3"), ("hog=1,raw=0.7 (hand-made floor)", "61.2"))
+    assert dict(facts.training) == {"images": "10,450", "loss": "1.23"}
     assert dict(facts.used)["embedded with"] == "prepare percentile, size 224"
     assert dict(facts.used)["k"] == "20"
     page = render(facts)

@@ -10,6 +10,7 @@ import pandas as pd
 from dinonat.pages.gather import abstentions_of, choose_images, counts_of, curves_of, pictures_of
 from dinonat.pages.report import Comparison, ReportFacts
 
+HIDDEN = ("name", "features", "safe", "taken")  # keys of a comparison that have no column of their own
 MOST_FAILURES = 12  # images named on the page; more are counted
 
 
@@ -34,9 +35,8 @@ def collect(
     items
         Table of ITEM_COLUMNS of the set that they belong to.
     set_meta, made
-        What ``meta.json`` of the set and of the run of proposals hold. Of the latter: ``compared``, a
-        list of rows with ``features`` and figures, and ``features``, those taken; all else that is a
-        text or a number is listed.
+        What ``meta.json`` of the set and of the run of proposals hold. Of the latter: ``compared``, the
+        rows of `proposals.choose`, and ``features_reason``; all else that is a text or a number is listed.
     training
         Folder of the pretraining run with ``metrics.jsonl`` and ``report.json``, if there was one.
     made_scenes
@@ -89,10 +89,16 @@ def comparison_of(made: Mapping[str, Any]) -> Comparison | None:
     rows = made.get("compared")
     if not isinstance(rows, list) or not rows or "features" not in rows[0]:
         return None
-    keys = ["features", *(key for key in rows[0] if key != "features")]
-    cells = tuple(tuple(_figure(row.get(key)) for key in keys) for row in rows)
-    header = tuple(key.replace("_", " ") for key in keys)
-    return Comparison(header, cells, str(made.get("features", "")), str(made.get("compared_how", "")))
+    keys = [key for key in rows[0] if key not in HIDDEN]
+    cells = [(_features(row), *(_figure(row.get(key)) for key in keys)) for row in rows]
+    header = ("features", *(key.replace("_", " ") for key in keys))
+    taken = [row[0] for row, facts in zip(cells, rows, strict=True) if facts.get("taken")]
+    return Comparison(header, tuple(cells), taken[0] if taken else "", str(made.get("features_reason", "")))
+
+
+def _features(row: Mapping[str, Any]) -> str:
+    """Name a row of the comparison; the floor, which nothing taken may fall below, is called that."""
+    return f"{row['features']}{' (hand-made floor)' if row.get('name') == 'hog+raw' else ''}"
 
 
 def used_of(
@@ -123,9 +129,9 @@ def _training(report: Path) -> tuple[tuple[str, str], ...]:
 
 
 def _figure(value: object) -> str:
-    """Write a cell: floats with three decimals at most, nothing for what is not there."""
+    """Write a cell: floats with three digits, nothing for what is not there."""
     if isinstance(value, float):
-        return "" if value != value else f"{value:.3f}".rstrip("0").rstrip(".")
+        return "" if value != value else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "" if value is None else str(value)

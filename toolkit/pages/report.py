@@ -95,11 +95,14 @@ def render(facts: ReportFacts) -> str:
     template = environment.from_string(source.read_text(encoding="utf-8"))
     labels = [count.label for count in facts.counts]
     palette = colours([*labels, *(m.label for p in facts.pictures for m in p.marks if m.label)])
+    tiles = [_tile(picture, palette) for picture in facts.pictures]
     return template.render(
         facts=facts,
         palette=palette,
         grey=UNKNOWN,
-        tiles=[_tile(picture, palette) for picture in facts.pictures],
+        tiles=tiles,
+        boxed=any(tile.boxes for tile in tiles),
+        boxes_unknown=any(box.mark.advice == "unknown" for tile in tiles for box in tile.boxes),
         total=_total(facts.counts),
         most=max((c.accept + c.review + c.unknown for c in facts.counts), default=1) or 1,
         charts=[_chart(curve) for curve in facts.curves if len(curve.steps) > 1],
