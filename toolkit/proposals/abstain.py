@@ -1,0 +1,124 @@
+"""When not to propose: too far from every labelled item of the class, or too close between two."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dinonat.proposals.votes import Near, balanced_vote
+from dinonat.records import Float32, Int64
+
+REVIEW, UNKNOWN = "review", "unknown"
+BACKGROUND = "background"
+ENOUGH = 10  # labelled items that must have gone to a class before it has a threshold of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Thresholds:
+    """Below these an item is left unknown; from votes among the labelled items themselves."""
+
+    likeness: Float32  # (C,) least mean cosine to the winner's voters, by winner
+    margin: float  # least lead over the second class, in shares of the vote
+    share: float  # of the labelled items that lie below each threshold, when left out
+    measured: int  # labelled items behind the thresholds; 0: there are none, nothing is left unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the vote says of each item (m,)."""
+
+    winner: Int64  # class
+    second: Int64  # class, -1 where there is only one
+    score: Float32  # share of the winner
+    margin: Float32  # lead over the second
+    likeness: Float32  # mean cosine to the winner's voters
+    near: Near
+
+    @property
+    def similarity(self) -> Float32:
+        """Cosine (m,) to the nearest labelled item of any class."""
+        best: Float32 = self.near.similarity.max(axis=(1, 2), initial=-1)
+        return best
+
+
+def verdict(near: Near, *, temperature: float = 0.07) -> Verdict:
+    """Let the voters vote (class-balanced) and say who won, by how much, and how alike they are.
+
+    Equal shares go to the smaller class.
+    """
+    shares = balanced_vote(near.similarity, temperature=temperature)
+    order = np.argsort(-shares, axis=1, kind="stable")
+    winner, rows = order[:, 0], np.arange(len(shares))
+    several = shares.shape[1] > 1
+    second = order[:, 1] if several else np.full(len(shares), -1, np.int64)
+    score = shares[rows, winner]
+    margin = score - shares[rows, second] if several else score
+    return Verdict(winner, second, score, margin, near.likeness()[rows, winner], near)
+
+
+def thresholds(left_out: Verdict, n_classes: int, *, share: float = 0.1) -> Thresholds:
+    """Set the thresholds so that ``share`` of the labelled items would lie below each.
+
+    ``left_out`` is the verdict on the labelled items themselves, each without its own recording (or
+    itself). Likeness has a threshold for each winning class, the ``share`` quantile of the items that
+    went to it (reference/proposals.md 8.2; Sun et al. 2022 for the distance), or that of all classes
+    where fewer than 10 did. Items that nothing could vote for do not count.
+    """
+    voted = left_out.score > 0
+    if not voted.any() or share <= 0:
+        return Thresholds(np.full(n_classes, -np.inf, np.float32), -np.inf, share, 0)
+    pooled = np.quantile(left_out.likeness[voted], share)
+    likeness = np.full(n_classes, pooled, np.float32)
+    for c in range(n_classes):
+        own = left_out.likeness[voted & (left_out.winner == c)]
+        if len(own) >= ENOUGH:
+            likeness[c] = np.quantile(own, share)
+    several = bool((left_out.second >= 0).any())
+    # Half the share: a low lead is rarer among strangers than a low likeness, and costs more known items.
+    margin = float(np.quantile(left_out.margin[voted], share / 2)) if several else -np.inf
+    return Thresholds(likeness, margin, share, int(voted.sum()))
+
+
+def advise(said: Verdict, limits: Thresholds, classes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the advice (``review`` or ``unknown``) for each item and the reason for it, in words."""
+    far = said.likeness < limits.likeness[said.winner]
+    close = said.margin < limits.margin
+    background = np.array([name == BACKGROUND for name in classes])[said.winner]
+    cases = [
+        (said.score <= 0, UNKNOWN, lambda i: "no labelled item could be compared"),
+        (background, UNKNOWN, lambda i: _background(said, classes, i)),
+        (far, UNKNOWN, lambda i: _far(said, limits, classes, i)),
+        (close, UNKNOWN, lambda i: f"too close between two classes: {_lead(said, classes, i)}"),
+        (np.ones(len(far), bool), REVIEW, lambda i: _review(said, classes, i)),
+    ]
+    first = np.argmax([marks for marks, _, _ in cases], axis=0)  # (m,) which case comes first
+    return [cases[c][1] for c in first], [cases[c][2](i) for i, c in enumerate(first)]
+
+
+def _examples(said: Verdict, classes: Sequence[str], i: int) -> str:
+    """Name the voters of the winner."""
+    voters = int(np.isfinite(said.near.similarity[i, said.winner[i]]).sum())
+    name = f"'{classes[said.winner[i]]}'"
+    return f"the {voters} nearest {name} examples" if voters > 1 else f"the nearest {name} example"
+
+
+def _lead(said: Verdict, classes: Sequence[str], i: int) -> str:
+    """Say the shares of the first two classes."""
+    first, second = classes[said.winner[i]], classes[said.second[i]]
+    return f"'{first}' has {said.score[i]:.2f} of the vote, '{second}' {said.score[i] - said.margin[i]:.2f}"
+
+
+def _background(said: Verdict, classes: Sequence[str], i: int) -> str:
+    return f"looks like the background of the labelled images ({_review(said, classes, i)})"
+
+
+def _far(said: Verdict, limits: Thresholds, classes: Sequence[str], i: int) -> str:
+    return (
+        f"only {said.likeness[i]:.2f} alike to {_examples(said, classes, i)}; "
+        f"{1 - limits.share:.0%} of labelled items reach {limits.likeness[said.winner[i]]:.2f}"
+    )
+
+
+def _review(said: Verdict, classes: Sequence[str], i: int) -> str:
+    alike = f"{said.likeness[i]:.2f} alike to {_examples(said, classes, i)}"
+    return f"{alike}; {_lead(said, classes, i)}" if said.second[i] >= 0 else alike
