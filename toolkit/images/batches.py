@@ -172,7 +172,8 @@ def _write_pack(
         raise ImageError(f"Not one of {len(refs)} pictures could be read.{first}")
     # numpy leaves room in the header for the first axis to change, so its length stays.
     stream.seek(0)
-    assert _write_header(stream, len(names), side) == header_length
+    written = _write_header(stream, len(names), side)
+    assert written == header_length
     return {"names": names, "aspects": aspects, "failures": failures}
 
 

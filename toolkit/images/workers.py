@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -244,6 +245,7 @@ def serve() -> None:
         try:
             result = function(item)
         except Exception as error:
+            error.add_note(traceback.format_exc())  # shown by --debug; the frames stay here
             result = error
         _send(answers, result)
 
