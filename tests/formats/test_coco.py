@@ -227,7 +227,6 @@ def test_missing_picture_is_a_fault_where_there_is_an_image_folder(tmp_path: Pat
     coco.write(proposals({}), tmp_path, images=IMAGES.iloc[:2], classes=["car"])
     path = tmp_path / coco.ANNOTATIONS
     assert coco.validate(path) == []
-    (tmp_path / coco.PICTURES).mkdir(parents=True)
     (tmp_path / coco.PICTURES / "a.png").touch()
     assert [s for s in coco.validate(path) if "image 2" in s and "not below the image folder" in s]
     assert len(coco.validate(path, images=tmp_path)) == 2

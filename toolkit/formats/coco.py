@@ -67,7 +67,8 @@ def write(
         Table of PROPOSAL_COLUMNS: rows of kind "region" become annotations, rows of kind "image"
         lines of ``image_labels.csv``. Boxes in pixels, clipped here.
     folder
-        Receives ``annotations/instances_default.json`` and, where there are any, the image labels.
+        Receives ``annotations/instances_default.json``, where there are any the image labels, and
+        ``images/default``, empty unless display copies were put there.
     images
         Columns ``image, width, height`` (EXIF applied) of every image, labelled or not; a column
         ``file_name``, if any, is what the file says instead, with the image's own name under ``raw``.
@@ -95,6 +96,7 @@ def write(
             losses[VOTERS] += len(list_cell(row.neighbours)) > 0
     categories = [{"id": number, "name": name, "supercategory": ""} for name, number in numbers.items()]
     write_bytes(folder / ANNOTATIONS, _document(categories, listed, entries))
+    (folder / PICTURES).mkdir(parents=True, exist_ok=True)  # datumaro refuses annotations without it
     files, whole = [ANNOTATIONS], int((proposals["kind"] == "image").sum())
     if whole:
         write_image_labels(proposals, folder / IMAGE_LABELS)
@@ -150,7 +152,7 @@ def validate(
         The instances file.
     images
         Folder of the images, to find missing ones; default: ``images/NAME`` beside the folder of
-        ``annotations/instances_NAME.json`` where that exists, else no look.
+        ``annotations/instances_NAME.json`` where that holds anything, else no look.
     category_base
         0 allows the category id 0.
     polygons_only
@@ -162,7 +164,7 @@ def validate(
     except LabelError as error:
         return [str(error)]
     beside = path.parent.parent / "images" / path.stem.removeprefix("instances_")
-    folder = images or (beside if beside.is_dir() else None)
+    folder = images or (beside if beside.is_dir() and any(beside.iterdir()) else None)
     return coco_rules.sentences(coco_rules.faults(coco, folder, category_base, polygons_only))
 
 
