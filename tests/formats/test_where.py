@@ -3,7 +3,7 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinonat.errors import UsageError
@@ -69,6 +69,7 @@ def test_all_else_is_refused_in_a_sentence(expression: str, word: str) -> None:
         where(TABLE, expression)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_rows_or_a_sentence(expression: str) -> None:
     with suppress(UsageError):  # anything else fails
