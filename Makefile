@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 # Tests on real images skip, and say so, where there are none.
 ifndef DINOTOOL_DATA
