@@ -77,6 +77,7 @@ def test_failed_rows_count_but_stay_out_of_the_mean(tmp_path: Path) -> None:
     writer.finish(shards=2)
     stored = open_set(tmp_path)
     assert stored.meta["counts"] == {"images": 2, "regions": 2, "failed": 1}
+    assert stored.meta["failures"] == [["0.png", "no"]]
     np.testing.assert_allclose(stored.mean("raw", "image"), vectors(1, 3)["raw"][0], atol=1e-6)
 
 

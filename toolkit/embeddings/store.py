@@ -7,7 +7,7 @@ exists once its items do. Every shard carries the identity of its set: rows of t
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from dinonat.files import short_hash, write_bytes, write_whole
 from dinonat.records import ITEM_COLUMNS, PARTS, Bool, Float32, as_table
 
 META = "meta.json"
+FIRST = 20  # failures that meta.json names; the rows hold them all
 IDENTITY = b"dinotool.identity"  # key in the metadata of each parquet file
 OURS = re.compile(r"\.?(meta\.json|shard-(?P<shard>\d{5,})\.(items\.parquet|\w+\.npy))(?P<part>\.\d+\.part)?")
 ARROW = {"str": pa.string(), "float32": pa.float32(), "int32": pa.int32(), "object": pa.list_(pa.int32())}
@@ -74,10 +75,10 @@ class SetWriter:
         present = _shards(self.folder, self.identity)
         if sorted(present) != list(range(shards)):
             raise WorkspaceError(f"{self.folder}: {len(present)} of {shards} shards are there; embed again.")
-        counts, means = _summary(self.folder, shards)
+        counts, means, failures = _summary(self.folder, shards)
         parts = {name: _vectors(self.folder, 0, name).shape[1] for name in PARTS}
         state = {"complete": True, "shards": shards, "parts": parts, "counts": counts, "means": means}
-        return self._write_meta(state)
+        return self._write_meta({**state, "failures": failures})
 
     def _write_meta(self, state: Mapping[str, Any]) -> Meta:
         made_from = sorted(self.making)
@@ -249,33 +250,33 @@ def _half(name: str, values: Float32) -> NDArray[np.float16]:
     return half
 
 
-def _summary(folder: Path, shards: int) -> tuple[dict[str, int], dict[str, dict[str, list[float]]]]:
-    """Count the rows and average each part over the usable items of each kind, one shard at a time."""
+def _summary(
+    folder: Path, shards: int
+) -> tuple[dict[str, int], dict[str, dict[str, list[float]]], list[tuple[str, str]]]:
+    """Count the rows, average each part over the usable items of each kind, and name the first failures.
+
+    One shard at a time: a set may be larger than the memory.
+    """
     counts = {"images": 0, "regions": 0, "failed": 0}
     totals: dict[tuple[str, str], NDArray[np.float64]] = {}
-    usable: dict[str, int] = {}
-    for shard, kinds, ok in _kinds(folder, shards):
-        counts["images"] += int((kinds == "image").sum())
-        counts["regions"] += int((kinds == "region").sum())
+    usable = {"image": 0, "region": 0}
+    failures: list[tuple[str, str]] = []
+    for shard in range(shards):
+        path = folder / f"shard-{shard:05d}.items.parquet"
+        rows = pq.read_table(path, columns=["image", "kind", "status", "reason"]).to_pandas()
+        ok = (rows["status"] == "ok").to_numpy(bool)
         counts["failed"] += int((~ok).sum())
-        for kind in ("image", "region"):
-            rows = ok & (kinds == kind)
-            usable[kind] = usable.get(kind, 0) + int(rows.sum())
+        failures += list(zip(rows["image"][~ok], rows["reason"][~ok], strict=True))[: FIRST - len(failures)]
+        for kind, plural in (("image", "images"), ("region", "regions")):
+            of_kind = (rows["kind"] == kind).to_numpy(bool)
+            counts[plural] += int(of_kind.sum())
+            usable[kind] += int((of_kind & ok).sum())
             for name in PARTS:
-                total = _vectors(folder, shard, name)[rows].sum(axis=0, dtype=np.float64)
+                total = _vectors(folder, shard, name)[of_kind & ok].sum(axis=0, dtype=np.float64)
                 totals[kind, name] = totals.get((kind, name), 0.0) + total
     means = {
         kind: {name: [float(value) for value in totals[kind, name] / n] for name in PARTS}
         for kind, n in usable.items()
         if n
     }
-    return counts, means
-
-
-def _kinds(folder: Path, shards: int) -> Iterator[tuple[int, NDArray[np.object_], Bool]]:
-    """Yield shard number, kind of each row, and whether it is usable."""
-    for shard in range(shards):
-        path = folder / f"shard-{shard:05d}.items.parquet"
-        table = pq.read_table(path, columns=["kind", "status"])
-        kinds = np.array(table["kind"].to_pylist(), dtype=object)
-        yield shard, kinds, np.array([status == "ok" for status in table["status"].to_pylist()], dtype=bool)
+    return counts, means, failures

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from dinonat.embeddings.encode import crop_vectors, network_vectors, part_lengths, zeros
+from dinonat.models.catalog import build
+from dinonat.models.nat import NAT
+from dinonat.records import PARTS
+
+
+@pytest.fixture(scope="module")
+def network() -> NAT:
+    return build("nat_nano", seed=0).eval()
+
+
+def tokens_of(batch: int, height: int, width: int) -> list[torch.Tensor]:
+    """Random tokens of the four stages; ``height`` and ``width`` are those of stage 3."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = [
+        (4 * height, 4 * width, 2),
+        (2 * height, 2 * width, 4),
+        (height, width, 8),
+        (height // 2, width // 2, 16),
+    ]
+    return [torch.randn(batch, *shape, generator=generator) for shape in shapes]
+
+
+def test_grid_is_the_mean_of_each_cell() -> None:
+    tokens = tokens_of(2, 6, 12)
+    grid = network_vectors(tokens, [(24, 48), (12, 24), (6, 12), (3, 6)])["grid"]
+    cells = tokens[2].numpy().reshape(2, 3, 2, 3, 4, 8).mean(axis=(2, 4))  # (B, 3, 3, c)
+    np.testing.assert_allclose(grid, cells.reshape(2, -1), atol=1e-6)
+
+
+def test_mean_is_two_unit_vectors() -> None:
+    tokens = tokens_of(3, 4, 4)
+    mean = network_vectors(tokens, [(16, 16), (8, 8), (4, 4), (2, 2)])["mean"]
+    for part, stage in ((mean[:, :8], tokens[2]), (mean[:, 8:], tokens[3])):
+        direction = stage.numpy().reshape(3, -1, stage.shape[-1]).mean(axis=1)
+        np.testing.assert_allclose(
+            part, direction / np.linalg.norm(direction, axis=1, keepdims=True), atol=1e-6
+        )
+
+
+def test_padded_tokens_count_for_nothing() -> None:
+    valid = [(20, 28), (10, 14), (5, 7), (3, 4)]
+    tokens = tokens_of(2, 6, 8)
+    spoiled = [stage.clone() for stage in tokens]
+    for stage, (height, width) in zip(spoiled, valid, strict=True):
+        stage[:, height:] = 1e6
+        stage[:, :, width:] = torch.nan
+    for name, values in network_vectors(tokens, valid).items():
+        np.testing.assert_array_equal(values, network_vectors(spoiled, valid)[name])
+
+
+def test_a_map_smaller_than_the_grid_repeats_its_tokens() -> None:
+    tokens = tokens_of(1, 2, 2)
+    grid = network_vectors(tokens, [(4, 8), (2, 4), (1, 2), (1, 1)])["grid"].reshape(3, 3, 8)
+    np.testing.assert_array_equal(grid[0], grid[2])
+    np.testing.assert_allclose(grid[0, 0], tokens[2][0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(grid[0, 2], tokens[2][0, 0, 1], atol=1e-6)
+
+
+def test_crops_come_out_in_order_whatever_the_batch(network: NAT) -> None:
+    crops = list(np.random.default_rng(0).integers(0, 256, (5, 48, 48, 3), dtype=np.uint8))
+    with torch.inference_mode():
+        one, two = (crop_vectors(network, crops, batch=batch) for batch in (5, 2))
+        none = crop_vectors(network, [], batch=2)
+    for name in PARTS:
+        assert one[name].shape == (5, part_lengths(network)[name])
+        np.testing.assert_allclose(one[name], two[name], atol=1e-4)
+        assert none[name].shape == (0, part_lengths(network)[name])
+
+
+def test_zeros_have_the_lengths_of_the_parts(network: NAT) -> None:
+    assert {name: values.shape for name, values in zeros(network, 2).items()} == {
+        "mean": (2, 128 + 256),
+        "grid": (2, 9 * 128),
+        "hog": (2, 1764),
+        "raw": (2, 1024),
+    }

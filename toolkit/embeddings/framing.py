@@ -1,0 +1,98 @@
+"""How a picture of any size comes before the network: resized, padded, or cut out around a region."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from dinonat.embeddings.descriptors import LUMINANCE
+from dinonat.geometry import square_with_context
+from dinonat.records import Float32, UInt8
+
+LONGEST = 4  # times the shorter side: a line camera's 1 x 5000 strip must not become a million tokens
+GRID_STRIDE = 16  # of the stage whose tokens regions and grid vectors are made from
+Crop = Literal["square", "squash"]
+Shape = tuple[int, int]
+
+
+def fitted(size_hw: Shape, *, size: int, square: bool = False) -> Shape:
+    """Return the (height, width) at which a picture is shown to the network.
+
+    The shorter side becomes ``size`` and the aspect is kept; a picture longer than LONGEST times
+    that is scaled until its longer side is. With ``square`` both sides become ``size``.
+
+    >>> fitted((512, 640), size=224), fitted((512, 640), size=224, square=True)
+    ((224, 280), (224, 224))
+    """
+    if square:
+        return size, size
+    height, width = size_hw
+    scale = min(size / min(height, width), LONGEST * size / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def padded(pixels: UInt8, *, stride: int) -> UInt8:
+    """Pad a picture (H, W, 3) right and below to multiples of ``stride``.
+
+    The last row and column are repeated: zeros would be an edge for the tokens beside it to see.
+    """
+    pad = [(0, -side % stride) for side in pixels.shape[:2]]
+    return np.pad(pixels, [*pad, (0, 0)], mode="edge") if any(more for _, more in pad) else pixels
+
+
+def shown(pixels: UInt8, shape_hw: Shape) -> UInt8:
+    """Resize a picture (H, W, 3) to ``shape_hw`` with Pillow's widening triangle filter."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize(shape_hw[::-1], Image.Resampling.BILINEAR))
+
+
+def valid_tokens(shape_hw: Shape) -> list[Shape]:
+    """Return, for stages of stride 4, 8, 16 and 32, the part (h, w) of the map that the picture fills.
+
+    Whole tokens of stride 16 decide and the earlier stages follow them, so that the maps of all
+    stages lie over each other exactly.
+    """
+    height, width = (ceil(side / GRID_STRIDE) for side in shape_hw)
+    return [
+        (4 * height, 4 * width),
+        (2 * height, 2 * width),
+        (height, width),
+        (ceil(height / 2), ceil(width / 2)),
+    ]
+
+
+def under_tokens(pixels: UInt8, shape_hw: Shape) -> Float32:
+    """Return the luminance in [0, 1] of a picture (H, W, 3), extended to what its valid tokens cover.
+
+    ``shape_hw`` is the size at which the network saw it. Where that is no multiple of 16 the last
+    tokens reach beyond the picture; without the extension every box would be pulled to the left.
+    """
+    grey = pixels @ (LUMINANCE / 255)  # (H, W)
+    more = []
+    for side, shown in zip(grey.shape, shape_hw, strict=True):
+        covered = ceil(shown / GRID_STRIDE) * GRID_STRIDE
+        more.append((0, round(side * covered / shown) - side))
+    return np.pad(grey, more, mode="edge").astype(np.float32, copy=False)
+
+
+def cut(pixels: UInt8, box_xywh: Sequence[float], *, side: int, crop: Crop, context: float) -> UInt8:
+    """Cut a region out of a picture (H, W, 3) and resize it to (side, side, 3).
+
+    "square" takes the square around the box with ``context`` times its longer side on every side;
+    what lies outside the picture repeats its border. "squash" takes the box alone and lets its
+    aspect go. Positions are exact to fractions of a pixel.
+    """
+    height, width = pixels.shape[:2]
+    x, y, w, h = box_xywh
+    if crop == "square":
+        x, y, w, h = square_with_context(box_xywh, context=context, size_hw=(height, width))
+    left, top, right, bottom = int(x // 1), int(y // 1), ceil(x + w), ceil(y + h)
+    window = pixels[max(top, 0) : bottom, max(left, 0) : right]
+    outside = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0))
+    if outside != ((0, 0), (0, 0), (0, 0)):
+        window = np.pad(window, outside, mode="edge")
+    image = Image.fromarray(np.ascontiguousarray(window))
+    box = (x - left, y - top, x + w - left, y + h - top)
+    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
