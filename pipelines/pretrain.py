@@ -12,7 +12,7 @@ import torch
 import yaml
 from pydantic import Field
 
-from dinonat.errors import ImageError, UsageError
+from dinonat.errors import UsageError
 from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.images.batches import Packed, pack_pictures
 from dinonat.images.listing import list_images
@@ -123,11 +123,6 @@ def _pack(refs: list[ImageRef], folder: Path, settings: PretrainSettings) -> Pac
     )
     for name, reason in packed.failures[:10]:
         say(f"{name}: {reason}")
-    if not packed.names:
-        raise ImageError(
-            f"{', '.join(map(str, settings.folders))}: none of {len(refs)} files is a readable image; "
-            f"the first: {packed.failures[0][1]}"
-        )
     if len(packed.names) > MEASURED_UP_TO:
         say(
             f"{len(packed.names)} images: the default recipe was measured for up to {MEASURED_UP_TO}. "

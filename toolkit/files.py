@@ -25,11 +25,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise WorkspaceError(
             f"{path}: cannot be written ({error.strerror or error}). Free some space or give another "
             "folder with -w; what was finished before is kept, so the same command goes on."
         ) from error
+    finally:  # after Ctrl-C too; where the rename came first there is nothing left to remove
+        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from dinonat.errors import WorkspaceError
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second to load, which decoding processes need not pay
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -157,11 +159,13 @@ PROPOSAL_COLUMNS = {
 }
 
 
-def as_table(rows: pd.DataFrame | list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+def as_table(rows: "pd.DataFrame | list[dict[str, Any]]", columns: Mapping[str, str]) -> "pd.DataFrame":
     """Return ``rows`` with exactly the declared columns, in their order and types.
 
     Raises KeyError when a declared column is missing: a defect of the caller, not of the data.
     """
+    import pandas as pd
+
     table = pd.DataFrame(rows, columns=None if len(rows) else list(columns))
     missing = [name for name in columns if name not in table]
     if missing:
@@ -170,11 +174,13 @@ def as_table(rows: pd.DataFrame | list[dict[str, Any]], columns: Mapping[str, st
     return pd.DataFrame(typed, columns=list(columns)).reset_index(drop=True)
 
 
-def read_proposals(path: str | Path) -> pd.DataFrame:
+def read_proposals(path: str | Path) -> "pd.DataFrame":
     """Read a ``proposals.parquet`` for a notebook; columns as in PROPOSAL_COLUMNS.
 
     Raises WorkspaceError where the file is missing or is not such a table.
     """
+    import pandas as pd
+
     try:
         table = pd.read_parquet(path)
         return as_table(table, PROPOSAL_COLUMNS)
