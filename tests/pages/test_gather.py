@@ -56,9 +56,13 @@ def test_counts() -> None:
 
 
 def test_reasons_that_differ_in_numbers_are_one() -> None:
-    reasons = ["nearest at 0.31, below 0.35", "nearest at 0.29, below 0.35", "two classes tie"]
+    reasons = [
+        "only 0.31 alike to 'car'; 95% of labelled items reach 0.4",
+        "only 0.29 alike to 'person'; 95% of labelled items reach 0.5",
+        "too close: 'car' 0.5",
+    ]
     found = abstentions_of(table(*[{"advice": "unknown", "reason": reason} for reason in reasons], {}))
-    assert [tuple(one) for one in found] == [(2, "nearest at …, below …"), (1, "two classes tie")]
+    assert [tuple(one) for one in found] == [(2, "only … alike to …", reasons[0]), (1, reasons[2], "")]
     letters = [{"advice": "unknown", "reason": "reason " + "x" * i} for i in range(30)]
     assert sum(one.number for one in abstentions_of(table(*letters))) == 30
     assert abstentions_of(table({})) == ()

@@ -6,6 +6,7 @@ place in COCO; they go to ``image_labels.csv`` beside it, never into boxes of th
 """
 
 import json
+import math
 import re
 import warnings
 from collections import Counter
@@ -83,17 +84,22 @@ def write(
     Raises LabelError where a label is not among ``classes`` or an image not among ``images``.
     """
     losses: Counter[str] = Counter()
-    listed = [_image_entry(number, row) for number, row in enumerate(_rows(images, ["image"]), start=1)]
+    ordered = images.sort_values("image", kind="stable").itertuples(index=False)
+    listed = [_image_entry(number, row) for number, row in enumerate(ordered, start=1)]
     ids = {entry.get("raw", entry["file_name"]): entry for entry in listed}
     numbers = {name: number for number, name in enumerate(classes, start=category_base)}
     losses[FRAMES] = sum(bool(re.search(r"#\d+$", entry["file_name"])) for entry in listed)
     entries: list[dict[str, Any]] = []
-    for row in _rows(proposals[proposals["kind"] == "region"], ["image", "proposal"]):
-        entry = _annotation(row, _known(ids, row.image, "image"), masks=masks, losses=losses)
-        if entry is not None:
-            category = _known(numbers, row.label, "class")
-            entries.append({"id": len(entries) + 1, **entry, "category_id": category})
-            losses[VOTERS] += len(list_cell(row.neighbours)) > 0
+    regions = proposals[proposals["kind"] == "region"].sort_values(["image", "proposal"], kind="stable")
+    own = [_known(ids, name, "image") for name in regions["image"]]
+    boxes = _boxes(regions, [(image["height"], image["width"]) for image in own])
+    for row, image, box in zip(regions.itertuples(index=False), own, boxes, strict=True):
+        if box is None:
+            losses[NOT_A_BOX] += 1
+            continue
+        category = _known(numbers, str(row.label), "class")
+        entries.append(_annotation(row, len(entries) + 1, image, category, box, masks=masks, losses=losses))
+        losses[VOTERS] += len(list_cell(row.neighbours)) > 0
     categories = [{"id": number, "name": name, "supercategory": ""} for name, number in numbers.items()]
     write_bytes(folder / ANNOTATIONS, _document(categories, listed, entries))
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)  # datumaro refuses annotations without it
@@ -189,11 +195,6 @@ def load(path: Path) -> dict[str, Any]:
     return coco
 
 
-def _rows(table: pd.DataFrame, order: list[str]) -> Iterable[Any]:
-    """Return the rows of a table in a fixed order."""
-    return table.sort_values(order, kind="stable").itertuples(index=False)
-
-
 def _known(table: Mapping[str, Any], name: str, kind: str) -> Any:
     """Return the entry of ``name``; LabelError where the export was given no such image or class."""
     if name not in table:
@@ -209,47 +210,58 @@ def _image_entry(number: int, row: Any) -> dict[str, Any]:
 
 
 def _annotation(
-    row: Any, image: Mapping[str, Any], *, masks: Masks, losses: Counter[str]
-) -> dict[str, Any] | None:
-    """Return one annotation without its ids of annotation and category; None where no box is left."""
-    size_hw = (image["height"], image["width"])
-    box = _rounded_box((row.x, row.y, row.w, row.h), size_hw)
-    if box is None:
-        losses[NOT_A_BOX] += 1
-        return None
-    shape = segmentation(list_cell(row.mask_counts), size_hw, masks=masks)
+    row: Any,
+    number: int,
+    image: Mapping[str, Any],
+    category: int,
+    box: list[float],
+    *,
+    masks: Masks,
+    losses: Counter[str],
+) -> dict[str, Any]:
+    """Return one annotation; what its mask lost is counted in ``losses``."""
+    shape = segmentation(list_cell(row.mask_counts), (image["height"], image["width"]), masks=masks)
     if shape.loss:
         losses[shape.loss] += 1
-    entry = {
+    return {
+        "id": number,
         "image_id": image["id"],
-        "category_id": 0,  # replaced by the caller; here for the order of the keys
+        "category_id": category,
         "bbox": box,
         "segmentation": shape.written,
         "area": float(shape.area) if shape.area else round(box[2] * box[3], 4),
         "iscrowd": 0,
+        **_finite(row, ("score",)),
+        "attributes": _attributes(row),
     }
-    if np.isfinite(row.score):
-        entry["score"] = round(float(row.score), 6)
-    return {**entry, "attributes": _attributes(row)}
 
 
-def _rounded_box(box: tuple[float, ...], size_hw: tuple[int, int]) -> list[float] | None:
-    """Return x, y, w, h clipped to the image in hundredths of a pixel; None where nothing is left."""
-    if not np.isfinite(box).all():
-        return None
-    x, y, w, h = clip_xywh([box], size_hw)[0].tolist()
-    left, top, right, bottom = (round(value, 2) for value in (x, y, x + w, y + h))
-    if right <= left or bottom <= top:
-        return None
-    return [left, top, round(right - left, 2), round(bottom - top, 2)]
+def _boxes(regions: pd.DataFrame, sizes_hw: list[tuple[int, int]]) -> list[list[float] | None]:
+    """Return x, y, w, h of each row, clipped, in hundredths of a pixel; None where nothing is left."""
+    given = regions[["x", "y", "w", "h"]].to_numpy(np.float64).reshape(-1, 4)
+    sizes = np.array(sizes_hw, np.int64).reshape(-1, 2)
+    clipped = np.full(given.shape, np.nan)
+    for height, width in np.unique(sizes, axis=0).tolist():
+        rows = (sizes == (height, width)).all(axis=1)
+        clipped[rows] = clip_xywh(given[rows], (height, width))
+    low, high = np.round(clipped[:, :2], 2), np.round(clipped[:, :2] + clipped[:, 2:], 2)
+    sides = np.round(high - low, 2)
+    usable = np.isfinite(given).all(axis=1) & (sides > 0).all(axis=1)
+    boxes = np.concatenate([low, sides], axis=1).tolist()
+    return [box if good else None for box, good in zip(boxes, usable.tolist(), strict=True)]
+
+
+def _finite(row: Any, names: Iterable[str]) -> dict[str, float]:
+    """Return those of the numbers that exist."""
+    values = {name: float(getattr(row, name)) for name in names}
+    return {name: round(value, 6) for name, value in values.items() if math.isfinite(value)}
 
 
 def _attributes(row: Any) -> dict[str, Any]:
     """Return what COCO has no key for: read as attributes by CVAT, datumaro and FiftyOne."""
     texts = {name: str(getattr(row, name)) for name in ATTRIBUTE_TEXTS}
-    numbers = {name: round(float(getattr(row, name)), 6) for name in ATTRIBUTE_NUMBERS}
     cluster = {"cluster": int(row.cluster)} if row.cluster >= 0 else {}
-    return {**texts, **{name: value for name, value in numbers.items() if np.isfinite(value)}, **cluster}
+    return {**texts, **_finite(row, ATTRIBUTE_NUMBERS), **cluster}
 
 
 def _document(*lists: list[dict[str, Any]]) -> bytes:

@@ -126,18 +126,19 @@ def counts_of(proposals: pd.DataFrame) -> tuple[Count, ...]:
 
 
 def abstentions_of(proposals: pd.DataFrame) -> tuple[Abstention, ...]:
-    """Count the reasons of unknown labels, the most frequent first; numbers in them do not count.
+    """Count the reasons of unknown labels, the most frequent first.
 
-    A reason is shown as its first item has it, with the numbers that differ between items as "…".
+    A reason is its first clause; numbers and quoted names in it differ from item to item, so they do
+    not tell reasons apart and are shown as "…", beside the whole reason of one item.
     """
-    reasons = [str(reason) for reason in proposals.loc[proposals["advice"] == "unknown", "reason"]]
     groups: dict[str, list[str]] = {}
-    for reason in reasons:
-        groups.setdefault(re.sub(r"\d+([.,]\d+)?", "…", reason), []).append(reason)
+    for reason in map(str, proposals.loc[proposals["advice"] == "unknown", "reason"]):
+        clause = re.split(r"[:;(]", re.sub(r"'[^']*'|\d+([.,]\d+)?", "…", reason))[0].strip()
+        groups.setdefault(clause, []).append(reason)
     ranked = sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     rows = [
-        Abstention(len(each), each[0] if len(set(each)) == 1 else general)
-        for general, each in ranked[:MOST_REASONS]
+        Abstention(len(each), each[0]) if len(set(each)) == 1 else Abstention(len(each), clause, each[0])
+        for clause, each in ranked[:MOST_REASONS]
     ]
     rest = sum(len(each) for _, each in ranked[MOST_REASONS:])
     return (*rows, Abstention(rest, "other reasons")) if rest else tuple(rows)

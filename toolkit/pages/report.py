@@ -41,6 +41,7 @@ class Abstention(NamedTuple):
 
     number: int
     reason: str
+    example: str = ""  # the reason of one item, where they differ in numbers and names
 
 
 @dataclass(frozen=True)
