@@ -16,6 +16,8 @@ from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.formats.catalog import VALIDATORS, WRITERS
 from dinonat.formats.coco import PICTURES, Written
 from dinonat.formats.coco_masks import Masks
+from dinonat.formats.own_labels import as_rows
+from dinonat.formats.tables import read_csv
 from dinonat.formats.where import where
 from dinonat.pages.display import turned_files, write_display_copies
 from dinonat.pipelines import workspace as places
@@ -26,6 +28,7 @@ from dinonat.settings import Settings, unknown_key
 GRID = "EXIF orientation applied; x to the right, y down, from the outer corner of the upper left pixel"
 REJECTED, UNKNOWN, NO_LABEL = "rejected", "left unknown", "without a label"
 NOT_STATUS, NOT_WHERE = "not of --status", "not within --where"
+LABELS = "labels.csv"  # what people labelled, kept beside the proposals made from it
 MANIFEST, LOSSES = "manifest.json", "loss_report.txt"
 
 
@@ -80,7 +83,7 @@ class ExportReport:
 
 
 def run(settings: ExportSettings, workspace: Path) -> ExportReport:
-    """Write the labels of a run of proposals that are neither rejected nor unknown.
+    """Write the labels of a run, proposed and given, that are neither rejected nor unknown.
 
     Raises UsageError for an unknown format or a bad ``where``; WorkspaceError where the run or its
     set is missing, was made with untrained weights, or no label fulfils --status and --where.
@@ -92,6 +95,7 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
     proposals, made = read_proposals(source / "proposals.parquet"), places.read_object(source / "meta.json")
     known = open_set(places.set_folder(workspace, str(made["set"])))
     _refuse_untrained(proposals, known, run_name)
+    proposals = _with_own_labels(proposals, source / LABELS, known)
     chosen, left_out = select(proposals, settings)
     name = export_name(settings, run_name)
     folder = settings.out or places.exports_folder(workspace, name)
@@ -173,6 +177,14 @@ def _refuse_untrained(proposals: pd.DataFrame, known: EmbeddingSet, run_name: st
             f"Proposals {run_name}: made with untrained weights, which are for comparison only. Run "
             "`dinotool pretrain FOLDER`, then embed and propose-labels again."
         )
+
+
+def _with_own_labels(proposals: pd.DataFrame, labels: Path, known: EmbeddingSet) -> pd.DataFrame:
+    """Add the labels that the run was given: images that somebody labelled must not leave without any."""
+    if not labels.is_file():
+        return proposals
+    own = as_rows(read_csv(labels), known.items, run=labels.parent.name, set_name=known.folder.name)
+    return pd.concat([proposals, own], ignore_index=True) if len(proposals) else own
 
 
 def _images(

@@ -164,6 +164,21 @@ def test_status_and_where_narrow_and_name_the_export(workspace: Path) -> None:
         run(ExportSettings(where="__import__('os').system('true')"), workspace)
 
 
+def test_what_a_person_labelled_leaves_too(workspace: Path) -> None:
+    labels = workspace / "proposals/run1/labels.csv"
+    labels.write_text(
+        "image,label,x,y,w,h\nplain.png,dog,1,1,3,3\nplain.png,night,,,,\nbad.png,dog,1,1,3,3\n"
+    )
+    report = run(ExportSettings(), workspace)
+    assert (report.annotations, report.image_labels) == (5, 2)
+    assert report.by_status == {"proposed": 4, "accepted": 3}
+    file = json.loads((Path(report.folder) / coco.ANNOTATIONS).read_text(encoding="utf-8"))
+    own = [entry for entry in file["annotations"] if entry["attributes"]["source"] == "given"]
+    assert [entry["bbox"] for entry in own] == [[1, 1, 3, 3]]
+    assert "score" not in own[0]
+    assert run(ExportSettings(where="source != 'given'"), workspace).annotations == 4
+
+
 def test_every_label_unknown_still_gives_the_list_of_images(workspace: Path) -> None:
     path = workspace / "proposals/run1/proposals.parquet"
     pd.read_parquet(path).assign(advice="unknown").to_parquet(path)

@@ -54,19 +54,27 @@ def test_a_run_is_told_whole(tmp_path: Path) -> None:
         {"name": "mean", "features": "mean=1", "score": 51.26, "safe": False, "taken": False},
         {"name": "hog+raw", "features": "hog=1,raw=0.7", "score": 61.234, "safe": True, "taken": True},
     ]
-    made = {"set": "infrared", "k": 20, "compared": compared}
+    made = {
+        "set": "infrared",
+        "settings": {"k": 20, "clusters": None},
+        "compared": compared,
+        "labelled": {"car": 9},
+        "labelled_images": 2,
+        "warnings": ["a label too many"],
+    }
     facts = collect(proposals, items=items, set_meta=meta(tmp_path), made=made, training=training)
     assert facts.title == "Proposals for infrared"
     assert facts.sentences == ("1 box proposed for a person to check; 1 left unknown rather than guessed.",)
     assert [picture.name for picture in facts.pictures] == ["a.png", "ü </script>.png"]
     assert facts.n_images == 2
-    assert facts.warnings == ("bad.png: a text",)
+    assert facts.warnings == ("a label too many", "bad.png: a text")
     assert facts.comparison
     assert facts.comparison.header == ("features", "score")
     assert facts.comparison.rows == (("mean=1", "51.3"), ("hog=1,raw=0.7 (hand-made floor)", "61.2"))
     assert dict(facts.training) == {"images": "10,450", "loss": "1.23"}
     assert dict(facts.used)["embedded with"] == "prepare percentile, size 224"
-    assert dict(facts.used)["k"] == "20"
+    assert dict(facts.used)["proposed with"] == "k 20"
+    assert dict(facts.used)["labels given"] == "9 car in 2 images"
     page = render(facts)
     assert page.count('class="chosen"') == 1
     assert "</script>" not in page

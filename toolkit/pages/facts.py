@@ -36,7 +36,7 @@ def collect(
         Table of ITEM_COLUMNS of the set that they belong to.
     set_meta, made
         What ``meta.json`` of the set and of the run of proposals hold. Of the latter: ``compared``, the
-        rows of `proposals.choose`, and ``features_reason``; all else that is a text or a number is listed.
+        rows of `proposals.choose`, ``features_reason``, ``labelled``, ``settings`` and ``warnings``.
     training
         Folder of the pretraining run with ``metrics.jsonl`` and ``report.json``, if there was one.
     made_scenes
@@ -67,7 +67,7 @@ def collect(
         training=_training(training / "report.json") if training else (),
         used=used_of(items, set_meta, made),
         files=tuple(files),
-        warnings=(*warnings, *lost, *unread),
+        warnings=(*made.get("warnings", ()), *warnings, *lost, *unread),
     )
 
 
@@ -104,18 +104,28 @@ def _features(row: Mapping[str, Any]) -> str:
 def used_of(
     items: pd.DataFrame, set_meta: Mapping[str, Any], made: Mapping[str, Any]
 ) -> tuple[tuple[str, str], ...]:
-    """Return what made the labels: set, network, preparation, and the settings of the run."""
+    """Return what made the labels: set, network, labels that were given, and all settings."""
     images, regions = (int((items["kind"] == kind).sum()) for kind in ("image", "region"))
-    settings = set_meta.get("settings", {})
+    labelled = ", ".join(f"{count:,} {label}" for label, count in made.get("labelled", {}).items())
     facts = {
+        "images": str(set_meta["root"]),
         "set": f"{made.get('set', '')} ({images:,} images, {regions:,} regions)",
         "network": f"{set_meta.get('weights', '')} (fingerprint {set_meta.get('model', '')})",
         "preparation": ", ".join(sorted(set(items["prepare"]) - {""})),
-        "embedded with": ", ".join(f"{key} {_figure(value)}" for key, value in sorted(settings.items())),
+        "labels given": f"{labelled} in {made.get('labelled_images', 0):,} images" if labelled else "none",
+        "search vector": str(made.get("features", "")),
+        "run": str(made.get("run", "")),
+        "proposed with": _settings(made.get("settings", {})),
+        "embedded with": _settings(set_meta.get("settings", {})),
     }
-    plain = {key: value for key, value in sorted(made.items()) if isinstance(value, str | int | float)}
-    told = {**facts, **{key: value for key, value in plain.items() if key not in facts}}
-    return tuple((key.replace("_", " "), _figure(value)) for key, value in told.items() if value != "")
+    return tuple((name, value) for name, value in facts.items() if value)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    """Write settings in one line."""
+    return ", ".join(
+        f"{key} {_figure(value)}" for key, value in sorted(settings.items()) if value is not None
+    )
 
 
 def _training(report: Path) -> tuple[tuple[str, str], ...]:
