@@ -1,0 +1,107 @@
+"""Where a network with local attention looks: mass pulled back from the pooled output, bias removed.
+
+Average pooling is a uniform query on the last tokens. Its mass is pulled back block by block through
+the attention weights (rollout, Abnar & Zuidema 2020, with half of the mass on the residual path) and
+through the transposed downsamplers. Clamped windows alone already make such a map uneven (6.2x between
+its extremes after one layer of *uniform* attention), so it is divided by the map that uniform attention
+gives on the same shapes: 1 means "no more than the window rule explains".
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from dinonat.records import Float32
+
+Float64 = NDArray[np.float64]
+Shape = tuple[int, int]
+
+
+def received_map(
+    weights: Sequence[Sequence[Float32]], *, kernel_size: int, valid_hw: Sequence[Shape]
+) -> Float32:
+    """Return how much attention every stage-1 token receives, 1 being what uniform attention gives.
+
+    ``weights[stage][block]`` (heads, h, w, kh * kw) are softmaxed; keys are row-major in the window whose
+    start per axis is clamp(i - K // 2, 0, n - K'), K' = min(K, n). Heads are averaged. ``valid_hw`` is the
+    part of each stage's map that the picture fills: only those tokens are queried at the end, and the
+    result (H, W) float32 is cropped to the first of them. Values are positive, about 1 on average.
+    """
+    real = pulled_back(weights, kernel_size=kernel_size, valid_hw=valid_hw)
+    shapes = tuple(tuple(block.shape[1:3] for block in stage) for stage in weights)
+    null = _null_map(shapes, kernel_size, tuple(tuple(shape) for shape in valid_hw))
+    height, width = valid_hw[0]
+    ratio = np.divide(real, null, out=np.ones_like(real), where=null > 0)
+    return ratio[:height, :width].astype(np.float32)
+
+
+def pulled_back(
+    weights: Sequence[Sequence[Float32]], *, kernel_size: int, valid_hw: Sequence[Shape]
+) -> Float64:
+    """Return the uncorrected map (h, w) over stage 1, padding included; its sum is 1."""
+    mass = np.zeros(_map_shape(weights[-1], valid_hw[-1]))
+    mass[: valid_hw[-1][0], : valid_hw[-1][1]] = 1 / np.prod(valid_hw[-1])
+    for stage in range(len(weights) - 1, -1, -1):
+        for block in reversed(weights[stage]):
+            mass = (mass + _attended(mass, block.mean(axis=0), kernel_size)) / 2
+        if stage:
+            mass = _upsampled(mass, _map_shape(weights[stage - 1], valid_hw[stage - 1]))
+    return mass
+
+
+def _map_shape(blocks: Sequence[Float32], valid: Shape) -> Shape:
+    """Return the shape of a stage's map, which a stage without blocks does not tell."""
+    return blocks[0].shape[1:3] if len(blocks) else valid
+
+
+def _attended(mass: Float64, attention: Float32, kernel_size: int) -> Float64:
+    """Send the mass (h, w) of each query to its keys: A^T mass, with ``attention`` (h, w, kh * kw)."""
+    shape = mass.shape
+    keys, starts = _keys((shape[0], shape[1]), kernel_size)
+    matrix = sparse.csr_array((attention.ravel(), keys, starts), shape=(mass.size, mass.size))
+    received: Float64 = matrix.T @ mass.ravel()
+    return received.reshape(shape)
+
+
+@lru_cache(maxsize=32)
+def _keys(shape: Shape, kernel_size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the flat index of every key of every query, and where each query's keys start (CSR)."""
+    axes = []
+    for length in shape:
+        window = min(kernel_size, length)
+        start = np.clip(np.arange(length) - kernel_size // 2, 0, length - window)
+        axes.append(start[:, None] + np.arange(window))  # (n, K')
+    rows, columns = axes
+    keys = rows[:, None, :, None] * shape[1] + columns[None, :, None, :]  # (h, w, kh, kw)
+    starts = np.arange(shape[0] * shape[1] + 1) * (rows.shape[1] * columns.shape[1])
+    return keys.ravel().astype(np.int32), starts.astype(np.int32)
+
+
+def _upsampled(mass: Float64, shape: Shape) -> Float64:
+    """Share the mass of each output of a 3x3 stride-2 convolution among its inputs inside the map."""
+    return _sources(shape[0]) @ mass @ _sources(shape[1]).T
+
+
+def _sources(length: int) -> Float64:
+    """Return (n, ceil(n / 2)): the share of output o that input p = 2 o - 1 .. 2 o + 1 gets back."""
+    inputs, outputs = np.arange(length)[:, None], np.arange((length + 1) // 2)[None, :]
+    covers = np.abs(inputs - 2 * outputs) <= 1
+    shares: Float64 = covers / covers.sum(axis=0)
+    return shares
+
+
+@lru_cache(maxsize=32)
+def _null_map(
+    shapes: tuple[tuple[Shape, ...], ...], kernel_size: int, valid_hw: tuple[Shape, ...]
+) -> Float64:
+    """Return the pulled-back map of uniform attention; it depends on shapes alone."""
+
+    def uniform(shape: Shape) -> Float32:
+        window = min(kernel_size, shape[0]) * min(kernel_size, shape[1])
+        return np.full((1, *shape, window), 1 / window, dtype=np.float32)
+
+    weights = [[uniform(shape) for shape in stage] for stage in shapes]
+    return pulled_back(weights, kernel_size=kernel_size, valid_hw=valid_hw)
