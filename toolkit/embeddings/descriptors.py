@@ -1,15 +1,15 @@
 """Hand-made vectors of a picture: HOG and raw pixels, the floor that the network has to beat."""
 
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from dinonat.records import Float32, UInt8
 
 HOG_SIDE, CELL, BINS, BLOCK = 64, 8, 9, 2  # reference set-up: 7 x 7 blocks x 2 x 2 cells x 9 bins = 1764
 RAW_SIDE = 32
-LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # BT.601, as in ThermalFrame
 CHUNK = 128  # pictures worked on at once: temporaries of a few MB, whatever N is
 EPSILON = 1e-5  # of the block norm, as in scikit-image
 
@@ -18,11 +18,10 @@ def hog(pictures: UInt8 | Float32) -> Float32:
     """Return the histogram of oriented gradients (N, 1764) of each picture, blocks of norm 1 or less.
 
     ``pictures`` are (N, H, W, 3) uint8 or (N, H, W) grey levels in [0, 255]; each is squashed to
-    64 x 64 and rounded to whole grey levels. Unsigned gradients, cells of 8 x 8, 9 bins without
-    interpolation, blocks of 2 x 2 cells with L2-Hys: Dalal and Triggs 2005 as scikit-image computes
-    it. A flat picture gives zeros.
+    64 x 64. Unsigned gradients, cells of 8 x 8, 9 bins without interpolation, blocks of 2 x 2 cells with
+    L2-Hys: Dalal and Triggs 2005 as scikit-image computes it. A flat picture gives zeros.
     """
-    rows = [_hog_of_levels(np.rint(squash(part, HOG_SIDE)).astype(np.int32)) for part in _chunks(pictures)]
+    rows = [_hog_of_levels(part.astype(np.int32)) for part in _chunks(squash(pictures, HOG_SIDE))]
     blocks = HOG_SIDE // CELL - BLOCK + 1
     return np.concatenate([np.zeros((0, blocks * blocks * BLOCK * BLOCK * BINS), np.float32), *rows])
 
@@ -32,36 +31,24 @@ def raw(pictures: UInt8 | Float32) -> Float32:
 
     ``pictures`` as for `hog`.
     """
-    rows = [squash(part, RAW_SIDE).reshape(len(part), RAW_SIDE**2) / 255 for part in _chunks(pictures)]
-    return np.concatenate([np.zeros((0, RAW_SIDE**2), np.float32), *rows]).astype(np.float32, copy=False)
+    return squash(pictures, RAW_SIDE).reshape(len(pictures), RAW_SIDE**2).astype(np.float32) / np.float32(255)
 
 
-def squash(pictures: UInt8 | Float32, side: int) -> Float32:
-    """Resize (N, H, W, 3) or (N, H, W) to (N, side, side) luminance with a triangle filter.
+def squash(pictures: UInt8 | Float32, side: int) -> UInt8:
+    """Resize (N, H, W, 3) or grey levels (N, H, W) to (N, side, side) luminance (BT.601).
 
-    The filter widens when it shrinks, so that no line of a large picture is skipped (what Pillow
-    calls BILINEAR); values stay in the range of the input.
+    Pillow does it in whole numbers with a triangle filter that widens when it shrinks: no line of a
+    large picture is skipped, and the same bytes come out on every machine with any number of threads.
     """
-    grey: Float32 = pictures.astype(np.float32, copy=False)
-    if grey.ndim == 4:
-        grey = (grey @ LUMINANCE).astype(np.float32, copy=False)  # (N, H, W)
-    height, width = grey.shape[1:]
-    small = resampling(height, side) @ grey @ resampling(width, side).T  # (N, side, side)
-    return small.astype(np.float32, copy=False)
+    out = np.zeros((len(pictures), side, side), dtype=np.uint8)
+    for i, picture in enumerate(pictures):
+        levels = picture if picture.dtype == np.uint8 else np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        grey = Image.fromarray(np.ascontiguousarray(levels)).convert("L")
+        out[i] = np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR))
+    return out
 
 
-@lru_cache(maxsize=64)  # not more: a set may hold thousands of picture sizes
-def resampling(n_in: int, n_out: int) -> Float32:
-    """Return the (n_out, n_in) weights of a one-dimensional triangle filter; rows sum to 1."""
-    scale = n_in / n_out
-    centre = (np.arange(n_out)[:, None] + 0.5) * scale
-    distance = np.abs(np.arange(n_in)[None, :] + 0.5 - centre) / max(scale, 1.0)
-    weights = np.maximum(0.0, 1.0 - distance)
-    normalised: Float32 = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    return normalised
-
-
-def _chunks(pictures: UInt8 | Float32) -> list[UInt8 | Float32]:
+def _chunks(pictures: UInt8) -> list[UInt8]:
     return [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
 
 

@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from dinonat.embeddings.descriptors import LUMINANCE
 from dinonat.geometry import square_with_context
 from dinonat.records import Float32, UInt8
 
@@ -69,12 +68,13 @@ def under_tokens(pixels: UInt8, shape_hw: Shape) -> Float32:
     ``shape_hw`` is the size at which the network saw it. Where that is no multiple of 16 the last
     tokens reach beyond the picture; without the extension every box would be pulled to the left.
     """
-    grey = pixels @ (LUMINANCE / 255)  # (H, W)
+    # Pillow's luminance (BT.601) in whole numbers: a sum of floats could differ with the number of threads.
+    grey = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L")).astype(np.float32) / 255
     more = []
     for side, shown in zip(grey.shape, shape_hw, strict=True):
         covered = ceil(shown / GRID_STRIDE) * GRID_STRIDE
         more.append((0, round(side * covered / shown) - side))
-    return np.pad(grey, more, mode="edge").astype(np.float32, copy=False)
+    return np.pad(grey, more, mode="edge")
 
 
 def cut(pixels: UInt8, box_xywh: Sequence[float], *, side: int, crop: Crop, context: float) -> UInt8:

@@ -1,0 +1,277 @@
+"""`dinotool embed`: every image of a folder, and every salient region in it, becomes vectors."""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pydantic import Field
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from dinonat.embeddings.extract import Recipe, embed_shard
+from dinonat.embeddings.given import given_boxes, recordings_beside, recordings_of
+from dinonat.embeddings.store import META, Meta, SetWriter, clear, read_meta
+from dinonat.errors import ImageError, LabelError, UsageError
+from dinonat.files import short_hash
+from dinonat.images.batches import read_prepared
+from dinonat.images.listing import list_images
+from dinonat.models.catalog import load_network
+from dinonat.models.nat import NAT
+from dinonat.pipelines import workspace as places
+from dinonat.pipelines.progress import say, track
+from dinonat.records import ImageRef, Loaded, Region
+
+SHOWN = 5  # failures and remarks that the summary names
+
+
+class EmbedSettings(Recipe):
+    """What `dinotool embed` can be told; what decides the vectors is in Recipe."""
+
+    images: Path | None = None  # folder
+    list_file: Path | None = None  # names the images instead, a path a line
+    regions: Path | None = None  # labelled boxes (COCO, CSV) that take the place of saliency
+    recordings: Path | None = None  # CSV image,recording; None = recordings.csv in or beside the folder
+    name: str | None = None  # of the set; None = name of the folder
+    weights: str | None = None  # run, file or untrained:SEED; None = newest run of the workspace
+    prepare: str = "percentile"
+    shard_images: int = Field(64, ge=1)  # images that a kill can cost
+    workers: int = Field(1, ge=0)  # processes that read images while the network works
+    threads: int | None = Field(None, ge=1)
+    device: str = "auto"
+    again: bool = False
+    strict: bool = False
+
+
+DECIDING = {*Recipe.model_fields, "prepare", "shard_images"}  # of the settings: those that decide the bytes
+
+
+@dataclass(frozen=True)
+class EmbedReport:
+    """What a set holds, and how it was made."""
+
+    set: str
+    folder: str
+    images: int
+    regions: int
+    failed: int  # images and given boxes
+    failures: tuple[tuple[str, str], ...]  # the first of them: image, reason
+    recordings: int  # how many different ones
+    weights: str
+    model: str  # fingerprint of the network
+    settings: dict[str, Any]
+    images_per_second: float  # of this run, reading included
+    resumed: int  # images that an earlier run had done
+    already_done: bool
+    remarks: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Text for people."""
+        untrained = ": not trained, a control" if self.model.startswith("untrained") else ""
+        saliency = self.settings["saliency"]
+        lines = [
+            *_first(self.remarks),
+            *_first([f"{image}: {reason}" for image, reason in self.failures], self.failed),
+        ]
+        lines += [
+            f"Network {self.weights} ({self.model}{untrained}), preparation {self.settings['prepare']}, "
+            f"size {self.settings['size']}, regions {saliency}",
+            f"Set {self.set}: {self.images} images"
+            + (f" in {self.recordings} recordings" if self.recordings else "")
+            + f", {self.regions} regions, {self.failed} failed -> {self.folder}",
+        ]
+        if self.already_done:
+            return [*lines, "It was done already; --again redoes it."]
+        before = f", {self.resumed} images were done before" if self.resumed else ""
+        return [*lines, f"{self.images_per_second:.1f} images/s{before}"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What one call embeds, with what."""
+
+    name: str
+    refs: tuple[ImageRef, ...]
+    weights: str
+    network: NAT
+    fingerprint: str
+    given: dict[str, list[Region]] | None
+    recordings: dict[str, str]
+    recordings_file: Path | None
+    remarks: list[str]
+
+
+def run(settings: EmbedSettings, workspace: Path) -> EmbedReport:
+    """Embed the images of ``settings.images`` into a set of ``workspace``; go on where a run was killed.
+
+    Raises UsageError without a folder, ImageError where no image can be read, WorkspaceError where the
+    set exists and was made otherwise, LabelError for a bad file of regions or recordings.
+    """
+    if settings.images is None:
+        raise UsageError("embed: no folder of images was given. Write `dinotool embed FOLDER`.")
+    places.create(workspace)
+    job = _job(settings, settings.images, workspace)
+    folder = places.set_folder(workspace, job.name)
+    making = _making(settings, settings.images, job, folder)
+    if settings.again:
+        clear(folder)
+    files = {"regions_file": settings.regions, "recordings_file": job.recordings_file}
+    notes = {key: str(file.resolve()) if file else None for key, file in files.items()}
+    writer = SetWriter(folder, making, notes={"weights": job.weights, **notes})
+    if writer.complete:
+        return _report(job, folder, already_done=True)
+    resumed, per_second = _embed(settings, job, writer)
+    report = _report(job, folder, images_per_second=per_second, resumed=resumed)
+    if report.failed >= report.images and report.regions == 0:
+        raise ImageError(
+            f"{settings.images}: none of {report.images} images can be read ({report.failures[0][1]})."
+        )
+    places.remember(workspace, "set", job.name)
+    return report
+
+
+def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
+    listing = list_images(images, list_file=settings.list_file)
+    remarks = [f"{path}: {reason}" for path, reason in listing.skipped]
+    weights, file = _weights(settings.weights, workspace)
+    network, fingerprint = load_network(file)
+    warn = remarks.append
+    recordings, recordings_file = _recordings(settings.recordings, images, listing.refs, remarks)
+    return _Job(
+        name=settings.name or images.resolve().name,
+        refs=listing.refs,
+        weights=weights,
+        network=network,
+        fingerprint=fingerprint,
+        given=given_boxes(settings.regions, listing.refs, warn=warn) if settings.regions else None,
+        recordings=recordings,
+        recordings_file=recordings_file,
+        remarks=remarks,
+    )
+
+
+def _recordings(
+    asked: Path | None, images: Path, refs: Sequence[ImageRef], remarks: list[str]
+) -> tuple[dict[str, str], Path | None]:
+    """Return the recording of each image and the file that said so: the one asked for, or one beside."""
+    if asked is not None:
+        return recordings_of(asked, refs, warn=remarks.append), asked
+    beside = recordings_beside(images)
+    if beside is None:
+        return {}, None
+    try:
+        return recordings_of(beside, refs, warn=remarks.append), beside
+    except LabelError as error:  # nobody named this file, so it may be another thing of that name
+        remarks.append(f"{error} Left out.")
+        return {}, None
+
+
+def _weights(asked: str | None, workspace: Path) -> tuple[str, str]:
+    """Return how to name the weights again, and what ``load_network`` takes: a file or untrained:SEED."""
+    if asked is not None and asked.startswith("untrained:"):
+        return asked, asked
+    if asked is not None and ("/" in asked or Path(asked).is_file()):
+        return str(Path(asked).resolve()), asked
+    name = places.chosen(workspace, "weights", asked)
+    return name, str(places.weights_folder(workspace, name) / "teacher.safetensors")
+
+
+def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path) -> Meta:
+    """Return all that decides the bytes of the set, as meta.json keeps it."""
+    return {
+        "root": str(images.resolve()),
+        "images": len(job.refs),
+        "image_files": short_hash([(ref.name, ref.file.stat().st_size) for ref in job.refs]),
+        "model": job.fingerprint,
+        "settings": settings.model_dump(mode="json", include=DECIDING),
+        "regions": None if job.given is None else short_hash(_plain(job.given)),
+        "recordings": short_hash(job.recordings) if job.recordings else None,
+        "threads": settings.threads or _threads_before(folder) or torch.get_num_threads(),
+        "device": _device(settings.device),
+    }
+
+
+def _plain(given: dict[str, list[Region]]) -> list[tuple[str, str, tuple[float, ...]]]:
+    return [(image, region.label, region.box_xywh) for image, own in given.items() for region in own]
+
+
+def _threads_before(folder: Path) -> int | None:
+    """Return with how many threads a set was begun: it goes on with as many, for the same last digits."""
+    return read_meta(folder).get("threads") if (folder / META).exists() else None
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device.type
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--set device={name}: not usable here ({error}).") from error
+
+
+def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter) -> tuple[int, float]:
+    """Write the shards that are not there yet; return how many images were, and images/s for the rest."""
+    size = settings.shard_images
+    shards = {i: job.refs[i * size : (i + 1) * size] for i in range(-(-len(job.refs) // size))}
+    todo = [ref for shard, refs in shards.items() if shard not in writer.done for ref in refs]
+    network = job.network.to(writer.making["device"])
+    recipe = Recipe.checked(settings.model_dump(include=set(Recipe.model_fields)))
+    say(f"{job.name}: {len(todo)} of {len(job.refs)} images, network {job.weights} ({job.fingerprint})")
+    start = time.perf_counter()
+    loaded = read_prepared(todo, workers=settings.workers, mode=settings.prepare)
+    with closing(cast("Generator[Loaded, None, None]", loaded)), _threads(writer.making["threads"]):
+        images = track(loaded, "embed", total=len(todo))
+        for shard, refs in shards.items():
+            if shard not in writer.done:
+                own = islice(images, len(refs))
+                items, parts = embed_shard(network, own, recipe, given=job.given, recordings=job.recordings)
+                writer.write(shard, items, parts)
+    writer.finish(shards=len(shards))
+    return len(job.refs) - len(todo), len(todo) / (time.perf_counter() - start)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch and the libraries under NumPy use ``count`` threads, and as many as before afterwards.
+
+    The last digits of a sum depend on how many add it up, so one number decides for all of them.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(limits=count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _report(
+    job: _Job, folder: Path, *, images_per_second: float = 0.0, resumed: int = 0, already_done: bool = False
+) -> EmbedReport:
+    meta = read_meta(folder)
+    counts = meta["counts"]
+    return EmbedReport(
+        set=job.name,
+        folder=str(folder),
+        images=counts["images"],
+        regions=counts["regions"],
+        failed=counts["failed"],
+        failures=tuple((image, reason) for image, reason in meta["failures"]),
+        recordings=len(set(job.recordings.values())),
+        weights=job.weights,
+        model=job.fingerprint,
+        settings=meta["settings"],
+        images_per_second=round(images_per_second, 2),
+        resumed=resumed,
+        already_done=already_done,
+        remarks=tuple(job.remarks),
+    )
+
+
+def _first(sentences: Sequence[str], count: int | None = None) -> list[str]:
+    """Return the first few sentences and how many more there are."""
+    more = (len(sentences) if count is None else count) - SHOWN
+    return [*sentences[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]

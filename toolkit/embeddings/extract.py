@@ -1,0 +1,281 @@
+"""From prepared images to the rows and vectors of a shard: pictures, and the regions in them.
+
+Pictures of one padded size go through the network together, in the order of the listing and never
+across the border of a shard: a shard depends on its own images alone, which is what makes resuming
+give the same bytes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from dinonat.embeddings.descriptors import hog, raw
+from dinonat.embeddings.encode import Vectors, as_input, crop_vectors, network_vectors, zeros
+from dinonat.embeddings.framing import Crop, Shape, cut, fitted, padded, shown, under_tokens, valid_tokens
+from dinonat.files import short_hash
+from dinonat.geometry import box_of_mask, clip_xywh, counts_to_mask, mask_to_counts
+from dinonat.models.nat import NAT
+from dinonat.records import ITEM_COLUMNS, PARTS, Loaded, Prepared, Region, UInt8, as_table
+from dinonat.saliency.attention import received_map
+from dinonat.saliency.regions import SALIENCIES, propose_regions
+from dinonat.settings import Settings
+
+Given = Mapping[str, Sequence[Region]]  # image name -> its boxes
+
+HELD = 64_000_000  # pixels that may wait for their batch to fill
+CROPS = 4  # times as many region crops in a batch as whole pictures: they are that much smaller
+OUTSIDE = "the given box lies outside the image"
+
+
+class Recipe(Settings):
+    """What decides the vectors of an image, besides the network."""
+
+    size: int = Field(224, ge=32, le=4096)  # shorter side of a whole picture, pixels
+    square: bool = False  # squash whole pictures to size x size instead
+    saliency: str = "ncut+attention"  # one of SALIENCIES
+    max_regions: int = Field(30, ge=1, le=1000)
+    region_size: int = Field(96, ge=32, le=1024)  # side of a region's crop, pixels
+    region_crop: Crop = "square"
+    region_context: float = Field(0.2, ge=0, le=10)  # of the region's longer side, on every side of it
+    batch: int = Field(16, ge=1)
+
+    @field_validator("saliency")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SALIENCIES:
+            raise ValueError(f"not known; choose one of {', '.join(SALIENCIES)}")
+        return name
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A readable image on its way through the network."""
+
+    number: int  # its place in the shard
+    image: Loaded
+    prepared: Prepared
+    shape: Shape  # (height, width) at which the network sees it
+    pixels: UInt8  # (h, w, 3), resized and padded
+
+    @property
+    def size(self) -> Shape:
+        """(height, width) of the original."""
+        return self.prepared.pixels.shape[0], self.prepared.pixels.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Described:
+    """An image and its regions: their rows, and as many vectors of each part."""
+
+    number: int
+    rows: list[dict[str, Any]]
+    vectors: Vectors
+
+
+def embed_shard(
+    network: NAT,
+    images: Iterable[Loaded],
+    recipe: Recipe,
+    *,
+    given: Given | None = None,
+    recordings: Mapping[str, str] | None = None,
+) -> tuple[pd.DataFrame, Vectors]:
+    """Return the rows (ITEM_COLUMNS) and the vectors of the images of one shard, and of their regions.
+
+    Each image is followed by its regions: those ``given`` for its name or, where that is None, those
+    that saliency proposes. An image that could not be read is one failed row with vectors of zeros,
+    and so is a given box that lies outside its image. ``recordings`` maps image names.
+    """
+    described: list[_Described] = []
+
+    def readable() -> Iterator[_Picture]:
+        for number, image in enumerate(images):
+            if image.prepared is None:
+                described.append(_Described(number, [_failed_row(image)], zeros(network, 1)))
+            else:
+                yield _picture(number, image, image.prepared, recipe, network.stride)
+
+    with torch.inference_mode():
+        for batch in _batches(readable(), recipe.batch):
+            described += _describe(network, batch, recipe, given)
+    described.sort(key=lambda one: one.number)
+    known = recordings or {}
+    rows = [row | {"recording": known.get(row["image"], "")} for one in described for row in one.rows]
+    vectors = {name: np.concatenate([one.vectors[name] for one in described]) for name in PARTS}
+    return as_table(rows, ITEM_COLUMNS), vectors
+
+
+def _picture(number: int, image: Loaded, prepared: Prepared, recipe: Recipe, stride: int) -> _Picture:
+    height, width = prepared.pixels.shape[:2]
+    shape = fitted((height, width), size=recipe.size, square=recipe.square)
+    return _Picture(number, image, prepared, shape, padded(shown(prepared.pixels, shape), stride=stride))
+
+
+def _batches(pictures: Iterable[_Picture], batch: int) -> Iterator[list[_Picture]]:
+    """Yield pictures of one padded size together, at most ``batch``; large ones do not pile up."""
+    waiting: dict[tuple[int, ...], list[_Picture]] = {}
+    for picture in pictures:
+        waiting.setdefault(picture.pixels.shape, []).append(picture)
+        if len(waiting[picture.pixels.shape]) == batch:
+            yield waiting.pop(picture.pixels.shape)
+        elif sum(one.size[0] * one.size[1] for group in waiting.values() for one in group) > HELD:
+            yield from waiting.values()
+            waiting.clear()
+    yield from waiting.values()
+
+
+def _describe(
+    network: NAT, batch: Sequence[_Picture], recipe: Recipe, given: Given | None
+) -> list[_Described]:
+    """Describe pictures of one padded size, and their regions."""
+    tokens, regions = _seen(network, batch, recipe, given)
+    crops = (
+        cut(
+            picture.prepared.pixels,
+            region.box_xywh,
+            side=recipe.region_size,
+            crop=recipe.region_crop,
+            context=recipe.region_context,
+        )
+        for picture, found in zip(batch, regions, strict=True)
+        for region in found
+    )
+    of_regions = crop_vectors(network, crops, batch=CROPS * recipe.batch)
+    described, start = [], 0
+    for i, (picture, found) in enumerate(zip(batch, regions, strict=True)):
+        own = {name: values[start : start + len(found)] for name, values in of_regions.items()}
+        start += len(found)
+        lost = _outside(picture, given)
+        parts = [_whole(picture, [stage[i : i + 1] for stage in tokens]), own, zeros(network, len(lost))]
+        rows = [_row(picture, None), *(_row(picture, region) for region in found)]
+        rows += [_row(picture, region) | {"status": "failed", "reason": OUTSIDE} for region in lost]
+        vectors = {name: np.concatenate([part[name] for part in parts]) for name in PARTS}
+        described.append(_Described(picture.number, rows, vectors))
+    return described
+
+
+def _seen(
+    network: NAT, batch: Sequence[_Picture], recipe: Recipe, given: Given | None
+) -> tuple[list[Tensor], list[list[Region]]]:
+    """Return the tokens of a batch, and the regions of each of its pictures: given or found."""
+    x = as_input(network, [picture.pixels for picture in batch])
+    if given is not None:
+        own = [given.get(picture.image.ref.name, ()) for picture in batch]
+        return network.tokens(x), [
+            _within(regions, one.size) for regions, one in zip(own, batch, strict=True)
+        ]
+    attention: list[list[list[Tensor]] | None] = [None] * len(batch)
+    if "attention" in recipe.saliency:
+        tokens, weights = network.tokens_and_attention(x)
+        attention = [[[block[i] for block in stage] for stage in weights] for i in range(len(batch))]
+    else:
+        tokens = network.tokens(x)
+    third = [tokens[2][i] for i in range(len(batch))]
+    return tokens, [_proposed(network, *one, recipe) for one in zip(batch, third, attention, strict=True)]
+
+
+def _whole(picture: _Picture, tokens: Sequence[Tensor]) -> Vectors:
+    """Return the vectors (1, d) of a whole picture."""
+    pixels = picture.prepared.pixels[None]
+    return network_vectors(tokens, valid_tokens(picture.shape)) | {"hog": hog(pixels), "raw": raw(pixels)}
+
+
+def _proposed(
+    network: NAT, picture: _Picture, third: Tensor, attention: list[list[Tensor]] | None, recipe: Recipe
+) -> list[Region]:
+    """Return the regions that saliency finds in one picture, in pixels of the original."""
+    if recipe.saliency == "none":
+        return []
+    valid = valid_tokens(picture.shape)
+    received = None
+    if attention is not None:
+        weights = [[block.cpu().numpy() for block in stage] for stage in attention]
+        received = received_map(weights, kernel_size=network.settings.kernel_size, valid_hw=valid)
+    height, width = valid[2]
+    luminance = under_tokens(picture.prepared.pixels, picture.shape)
+    regions = propose_regions(
+        third[:height, :width].cpu().numpy(),
+        received,
+        luminance,
+        method=recipe.saliency,
+        max_regions=recipe.max_regions,
+    )
+    if luminance.shape != picture.size:
+        covered = (luminance.shape[0], luminance.shape[1])
+        regions = [_cropped(region, covered, picture.size) for region in regions]
+    return _within(regions, picture.size)
+
+
+def _cropped(region: Region, covered_hw: Shape, size_hw: Shape) -> Region:
+    """Cut the mask of a region found in an extended picture back to the picture."""
+    if not region.mask_counts:
+        return region
+    mask = counts_to_mask(region.mask_counts, covered_hw)[: size_hw[0], : size_hw[1]]
+    return replace(region, box_xywh=box_of_mask(mask), mask_counts=tuple(mask_to_counts(mask)))
+
+
+def _within(regions: Sequence[Region], size_hw: Shape) -> list[Region]:
+    """Return the regions with their boxes cut to the picture, without empty ones and repeated boxes."""
+    boxes = clip_xywh([region.box_xywh for region in regions], size_hw).tolist()
+    kept: dict[tuple[float, ...], Region] = {}
+    for region, (x, y, w, h) in zip(regions, boxes, strict=True):
+        if w > 0 and h > 0:
+            kept.setdefault((x, y, w, h), replace(region, box_xywh=(x, y, w, h)))
+    return list(kept.values())
+
+
+def _outside(picture: _Picture, given: Given | None) -> list[Region]:
+    """Return the given regions that have no pixel in the picture."""
+    own = (given or {}).get(picture.image.ref.name, ())
+    return [region for region in own if not _within([region], picture.size)]
+
+
+def _row(picture: _Picture, region: Region | None) -> dict[str, Any]:
+    """Return the row of a picture, or of a region in it."""
+    height, width = picture.size
+    box = (0.0, 0.0, float(width), float(height)) if region is None else region.box_xywh
+    prepared = picture.prepared
+    return {
+        **_identity(picture.image, "image" if region is None else "region", box),
+        "width": width,
+        "height": height,
+        "objectness": float("nan") if region is None else region.objectness,
+        "mask_counts": [] if region is None else list(region.mask_counts),
+        "source": "" if region is None else region.source,
+        "label": "" if region is None else region.label,
+        "status": "ok",
+        "reason": "",
+        "unit": prepared.unit,
+        "prepare": prepared.mode,
+        "lo": prepared.lo,
+        "hi": prepared.hi,
+    }
+
+
+def _failed_row(image: Loaded) -> dict[str, Any]:
+    """Return the row of an image that could not be read."""
+    nothing = {
+        "width": 0,
+        "height": 0,
+        "objectness": float("nan"),
+        "mask_counts": [],
+        "source": "",
+        "label": "",
+    }
+    unknown = {"unit": "", "prepare": "", "lo": float("nan"), "hi": float("nan")}
+    failed = {"status": "failed", "reason": image.reason}
+    return {**_identity(image, "image", (0.0, 0.0, 0.0, 0.0)), **nothing, **failed, **unknown}
+
+
+def _identity(image: Loaded, kind: str, box_xywh: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Return the columns that say which item this is; its name hashes the values that are stored."""
+    x, y, w, h = np.array(box_xywh, dtype=np.float32).tolist()
+    name = image.ref.name
+    item = short_hash(name, kind, [x, y, w, h])
+    return {"item": item, "image": name, "kind": kind, "x": x, "y": y, "w": w, "h": h, "sha256": image.sha256}
