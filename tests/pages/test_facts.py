@@ -83,6 +83,8 @@ def test_a_run_is_told_whole(tmp_path: Path) -> None:
 def test_without_labels_and_training_the_page_is_shorter(tmp_path: Path) -> None:
     items, proposals = tables(tmp_path)
     facts = collect(proposals.iloc[:0], items=items, set_meta=meta(tmp_path), made={})
+    unasked = collect(proposals.iloc[:1], items=items, set_meta=meta(tmp_path), made={})
+    assert [picture.name for picture in unasked.pictures] == ["a.png"]
     assert (facts.comparison, facts.curves, facts.training) == (None, (), ())
     assert "No labels" in facts.sentences[0]
     assert len(facts.pictures) == 2

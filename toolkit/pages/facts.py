@@ -10,7 +10,14 @@ import pandas as pd
 from dinonat.pages.gather import abstentions_of, choose_images, counts_of, curves_of, pictures_of
 from dinonat.pages.report import Comparison, ReportFacts
 
-HIDDEN = ("name", "features", "safe", "taken")  # keys of a comparison that have no column of their own
+# Columns of the comparison: balanced accuracies in percent, and the standard error of the difference.
+COLUMNS = {
+    "score": "score",
+    "plain_k5": "5 nearest",
+    "plain_k20": "20 nearest",
+    "balanced": "same number a class",
+    "error": "± against the safe choice",
+}
 MOST_FAILURES = 12  # images named on the page; more are counted
 
 
@@ -48,7 +55,9 @@ def collect(
     """
     images = items[(items["kind"] == "image") & (items["status"] == "ok")]
     preparation = {"mode": set_meta.get("settings", {}).get("prepare", "percentile")}
-    names = choose_images(proposals, list(images["image"]), most=most)
+    asked = set(proposals["image"])  # images that somebody labelled have no proposals
+    shown = [name for name in images["image"] if name in asked or not asked]
+    names = choose_images(proposals, shown, most=most)
     pictures, lost = pictures_of(names, proposals, root=Path(set_meta["root"]), preparation=preparation)
     failed = items[items["status"] != "ok"]
     unread = [f"{row.image}: {row.reason}" for row in failed.head(MOST_FAILURES).itertuples()]
@@ -89,9 +98,9 @@ def comparison_of(made: Mapping[str, Any]) -> Comparison | None:
     rows = made.get("compared")
     if not isinstance(rows, list) or not rows or "features" not in rows[0]:
         return None
-    keys = [key for key in rows[0] if key not in HIDDEN]
+    keys = [key for key in COLUMNS if key in rows[0]]
     cells = [(_features(row), *(_figure(row.get(key)) for key in keys)) for row in rows]
-    header = ("features", *(key.replace("_", " ") for key in keys))
+    header = ("features", *(COLUMNS[key] for key in keys))
     taken = [row[0] for row, facts in zip(cells, rows, strict=True) if facts.get("taken")]
     return Comparison(header, tuple(cells), taken[0] if taken else "", str(made.get("features_reason", "")))
 

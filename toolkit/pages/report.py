@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from dinonat.pages.pictures import UNKNOWN, Mark, colour_of, colours, data_uri, printable
+from dinonat.pages.pictures import NO_CLASS, UNKNOWN, Mark, colour_of, colours, data_uri, printable
 
 TILE_WH = (345, 230)  # points on the screen that a picture of the sheet fills at most
 TEXT_HEIGHT = 13  # points
@@ -94,18 +94,21 @@ def render(facts: ReportFacts) -> str:
     environment.filters["shown"] = printable
     source = resources.files("dinonat.pages").joinpath("templates", "report.html")
     template = environment.from_string(source.read_text(encoding="utf-8"))
-    labels = [count.label for count in facts.counts]
-    palette = colours([*labels, *(m.label for p in facts.pictures for m in p.marks if m.label)])
+    marks = [mark for picture in facts.pictures for mark in picture.marks]
+    labels = [*(count.label for count in facts.counts), *(mark.label for mark in marks)]
+    palette = colours(label for label in labels if label not in ("", NO_CLASS))
     tiles = [_tile(picture, palette) for picture in facts.pictures]
     return template.render(
         facts=facts,
         palette=palette,
         grey=UNKNOWN,
+        no_class=NO_CLASS,
         tiles=tiles,
         boxed=any(tile.boxes for tile in tiles),
         boxes_unknown=any(box.mark.advice == "unknown" for tile in tiles for box in tile.boxes),
         total=_total(facts.counts),
-        most=max((c.accept + c.review + c.unknown for c in facts.counts), default=1) or 1,
+        most=max((c.accept + c.review + c.unknown for c in facts.counts if c.label != NO_CLASS), default=1)
+        or 1,
         charts=[_chart(curve) for curve in facts.curves if len(curve.steps) > 1],
     )
 
