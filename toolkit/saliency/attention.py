@@ -62,7 +62,7 @@ def _attended(mass: Float64, attention: Float32, kernel_size: int) -> Float64:
     shape = mass.shape
     keys, starts = _keys((shape[0], shape[1]), kernel_size)
     matrix = sparse.csr_array((attention.ravel(), keys, starts), shape=(mass.size, mass.size))
-    received: Float64 = matrix.T @ mass.ravel()
+    received = np.asarray(matrix.T @ mass.ravel(), dtype=np.float64)
     return received.reshape(shape)
 
 
