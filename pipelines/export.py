@@ -76,7 +76,7 @@ class ExportReport:
             f"Classes: {classes}",
             f"Status: {', '.join(f'{status} {count}' for status, count in self.by_status.items()) or 'none'}",
             f"Left out: {out}",
-            *(f"Lost: {count} {what}" for what, count in self.losses.items()),
+            *(f"Loss report: {count} {what}" for what, count in self.losses.items()),
             *self.warnings,
             *(str(Path(self.folder) / file) for file in self.files),
         ]
