@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dinonat.neighbors import exact
 from dinonat.neighbors.parts import unit
-from dinonat.proposals.abstain import BACKGROUND, Verdict, advise, thresholds, verdict
+from dinonat.proposals.abstain import BACKGROUND, Verdict, advise, comparable, thresholds, verdict
 from dinonat.proposals.votes import nearest_per_class
 from dinonat.records import Float32, Int64
 
@@ -18,9 +20,8 @@ def cones(n: int, classes: Int64, *, spread: float = 0.35, seed: int = 0) -> Flo
 
 def votes(bank: Float32, classes: Int64, queries: Float32, *, left_out: bool = False) -> Verdict:
     groups = (np.arange(len(bank)), np.arange(len(bank))) if left_out else None
-    return verdict(
-        nearest_per_class(bank, classes, queries, n_classes=3, k=20, search=exact.search, exclude=groups)
-    )
+    near = nearest_per_class(bank, classes, queries, n_classes=3, k=20, search=exact.search, exclude=groups)
+    return verdict(near, compared=comparable(classes, np.arange(len(bank)), n_classes=3, k=20))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
@@ -63,7 +64,7 @@ def test_the_background_wins_and_is_never_proposed() -> None:
     names = [BACKGROUND, "car", "person"]
     bank = unit(np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1]]))
     said = votes(bank, np.int64([0, 1, 2]), bank)
-    advice, reasons = advise(said, thresholds(said, 3, share=0), names)
+    advice, reasons = advise(said, thresholds(said, 3, share=0), names, background=BACKGROUND)
     assert advice == ["unknown", "review", "review"]
     assert reasons[0].startswith("looks like the background of the labelled images (1.00 alike")
 
@@ -82,6 +83,31 @@ def test_small_classes_share_a_threshold_and_no_votes_set_none() -> None:
     assert advise(votes(bank[:1], np.int64([1]), bank), nothing, NAMES)[0] == ["review"] * 83
 
 
+def test_likeness_is_compared_with_as_many_items_as_are_left_when_a_recording_is_out() -> None:
+    classes, groups = (
+        np.int64([0] * 10 + [1] * 4 + [2] * 2),
+        np.int64([0] * 5 + [1] * 5 + [0, 1, 2, 2] + [0, 0]),
+    )
+    assert comparable(classes, groups, n_classes=4, k=12).tolist() == [3, 2, 1, 1]
+    assert comparable(classes, np.arange(16), n_classes=3, k=30).tolist() == [9, 3, 1]
+
+
+@pytest.mark.parametrize("each", [3, 5, 20])
+def test_few_labels_do_not_make_the_threshold_stricter(each: int) -> None:
+    unknown = []
+    for seed in range(8):
+        truth = np.repeat([0, 1, 2], each)
+        bank = cones(3 * each, truth, seed=seed)
+        said = votes(bank, truth, bank, left_out=True)
+        limits = thresholds(said, 3)
+        limits = dataclasses.replace(limits, margin=-np.inf)
+        queries = cones(300, np.repeat([0, 1, 2], 100), seed=100 + seed)
+        unknown.append(
+            np.mean([word == "unknown" for word in advise(votes(bank, truth, queries), limits, NAMES)[0]])
+        )
+    assert np.mean(unknown) < 0.16
+
+
 def test_one_class_alone_abstains_by_likeness_only() -> None:
     bank = cones(40, np.zeros(40, np.int64))
 
@@ -89,7 +115,7 @@ def test_one_class_alone_abstains_by_likeness_only() -> None:
         found = nearest_per_class(
             bank, np.zeros(40, np.int64), queries, n_classes=1, k=5, search=exact.search, exclude=groups
         )
-        return verdict(found)
+        return verdict(found, compared=np.int64([5]))
 
     limits = thresholds(near(bank, (np.arange(40), np.arange(40))), 1)
     axis = np.eye(12, dtype=np.float32)

@@ -54,7 +54,7 @@ def test_the_balanced_vote_is_the_mean_over_each_classs_own_nearest(search) -> N
         ]
         np.testing.assert_allclose(shares[i], scores / np.sum(scores), rtol=1e-3, atol=1e-7)
         likeness = [np.mean(np.sort(cosines[i][classes == c])[::-1][:m]) for c, m in enumerate([1, 4, 6])]
-        np.testing.assert_allclose(near.likeness()[i], likeness, atol=1e-5)
+        np.testing.assert_allclose(near.likeness(np.int64([1, 4, 6]))[i], likeness, atol=1e-5)
         found, rows = near.nearest(8)
         assert (np.diff(found[i]) <= 0).all()
         assert (classes[rows[i]] == [classes[row] for row in rows[i]]).all()
@@ -91,7 +91,7 @@ def test_a_class_whose_items_are_all_excluded_gets_nothing() -> None:
     shares = balanced_vote(near.similarity)
     assert shares[:2].tolist() == [[0, 1], [0, 1]]
     assert (near.index[0, 0] == -1).all()
-    assert near.likeness()[0, 0] == -1
+    assert near.likeness(np.int64([3, 3]))[0, 0] == -1
 
 
 def test_one_search_serves_every_smaller_k() -> None:

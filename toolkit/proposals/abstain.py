@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dinonat.proposals.votes import Near, balanced_vote
+from dinonat.proposals.votes import Near, balanced_vote, voters_per_class
 from dinonat.records import Float32, Int64
 
 REVIEW, UNKNOWN = "review", "unknown"
@@ -31,8 +31,9 @@ class Verdict:
     second: Int64  # class, -1 where there is only one
     score: Float32  # share of the winner
     margin: Float32  # lead over the second
-    likeness: Float32  # mean cosine to the winner's voters
+    likeness: Float32  # mean cosine to the nearest items of the winner, as many as `compared` says
     near: Near
+    compared: Int64  # (C,)
 
     @property
     def similarity(self) -> Float32:
@@ -41,10 +42,11 @@ class Verdict:
         return best
 
 
-def verdict(near: Near, *, temperature: float = 0.07) -> Verdict:
+def verdict(near: Near, *, compared: Int64, temperature: float = 0.07) -> Verdict:
     """Let the voters vote (class-balanced) and say who won, by how much, and how alike they are.
 
-    Equal shares go to the smaller class.
+    Likeness is taken to the nearest ``compared`` (C,) items of a class, from `comparable`. Equal shares
+    go to the smaller class.
     """
     shares = balanced_vote(near.similarity, temperature=temperature)
     order = np.argsort(-shares, axis=1, kind="stable")
@@ -53,7 +55,22 @@ def verdict(near: Near, *, temperature: float = 0.07) -> Verdict:
     second = order[:, 1] if several else np.full(len(shares), -1, np.int64)
     score = shares[rows, winner]
     margin = score - shares[rows, second] if several else score
-    return Verdict(winner, second, score, margin, near.likeness()[rows, winner], near)
+    return Verdict(winner, second, score, margin, near.likeness(compared)[rows, winner], near, compared)
+
+
+def comparable(classes: Int64, groups: Int64, *, n_classes: int, k: int) -> Int64:
+    """Return how many items of each class (C,) an item can be compared with whatever group is left out.
+
+    At most as many as vote, at least 1. Thresholds come from comparisons with fewer items than new
+    ones have: the mean of the nearest two is higher than that of the nearest three.
+    """
+    counts = np.bincount(classes, minlength=n_classes)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    largest = np.zeros(n_classes, np.int64)
+    for c in range(n_classes):
+        largest[c] = np.bincount(numbers[classes == c]).max(initial=0)
+    least: Int64 = np.maximum(1, np.minimum(voters_per_class(counts, k), counts - largest))
+    return least
 
 
 def thresholds(left_out: Verdict, n_classes: int, *, share: float = 0.1) -> Thresholds:
@@ -79,14 +96,19 @@ def thresholds(left_out: Verdict, n_classes: int, *, share: float = 0.1) -> Thre
     return Thresholds(likeness, margin, share, int(voted.sum()))
 
 
-def advise(said: Verdict, limits: Thresholds, classes: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the advice (``review`` or ``unknown``) for each item and the reason for it, in words."""
+def advise(
+    said: Verdict, limits: Thresholds, classes: Sequence[str], *, background: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Return the advice (``review`` or ``unknown``) for each item and the reason for it, in words.
+
+    ``background`` names the class of examples that are nothing: what it wins stays unknown.
+    """
     far = said.likeness < limits.likeness[said.winner]
     close = said.margin < limits.margin
-    background = np.array([name == BACKGROUND for name in classes])[said.winner]
+    nothing = np.array([name == background for name in classes])[said.winner]
     cases = [
         (said.score <= 0, UNKNOWN, lambda i: "no labelled item could be compared"),
-        (background, UNKNOWN, lambda i: _background(said, classes, i)),
+        (nothing, UNKNOWN, lambda i: _background(said, classes, i)),
         (far, UNKNOWN, lambda i: _far(said, limits, classes, i)),
         (close, UNKNOWN, lambda i: f"too close between two classes: {_lead(said, classes, i)}"),
         (np.ones(len(far), bool), REVIEW, lambda i: _review(said, classes, i)),
@@ -97,7 +119,7 @@ def advise(said: Verdict, limits: Thresholds, classes: Sequence[str]) -> tuple[l
 
 def _examples(said: Verdict, classes: Sequence[str], i: int) -> str:
     """Name the voters of the winner."""
-    voters = int(np.isfinite(said.near.similarity[i, said.winner[i]]).sum())
+    voters = int(said.compared[said.winner[i]])
     name = f"'{classes[said.winner[i]]}'"
     return f"the {voters} nearest {name} examples" if voters > 1 else f"the nearest {name} example"
 

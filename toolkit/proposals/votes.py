@@ -86,9 +86,10 @@ class Near:
     similarity: Float32  # (m, C, v) cosines, best first, -inf where a class has fewer
     index: Int64  # (m, C, v) rows of the bank, -1 where there is none
 
-    def likeness(self) -> Float32:
-        """Return the mean cosine (m, C) to the voters of each class; -1 for a class without one."""
-        there = np.isfinite(self.similarity)
+    def likeness(self, compared: Int64) -> Float32:
+        """Return the mean cosine (m, C) to the first ``compared`` (C,) voters; -1 for a class without one."""
+        places = np.arange(self.similarity.shape[2])
+        there = np.isfinite(self.similarity) & (places < compared[:, None])
         total = np.where(there, self.similarity, 0).sum(axis=2)
         means: Float32 = np.where(there.any(axis=2), total / np.maximum(there.sum(axis=2), 1), -1)
         return means.astype(np.float32)

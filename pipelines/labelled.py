@@ -1,0 +1,178 @@
+"""From a file of labels to a bank of examples: whole images of a set, or boxes that get their own vectors."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dinonat.embeddings.store import EmbeddingSet, open_set
+from dinonat.errors import DinonatError, LabelError, WorkspaceError
+from dinonat.files import short_hash, write_bytes
+from dinonat.formats.catalog import read_labels
+from dinonat.formats.matching import match_labels
+from dinonat.neighbors.parts import Vectors, centred
+from dinonat.pipelines import workspace as places
+from dinonat.pipelines.progress import say
+from dinonat.proposals.abstain import BACKGROUND
+from dinonat.proposals.bank import Bank, make_bank, stacked
+from dinonat.proposals.objects import APART, overlap_with
+from dinonat.records import LABEL_COLUMNS, PARTS, Bool, as_table
+
+MARK = ".labelled-"  # in the name of a set of labelled boxes, after the name of the set they belong to
+GIVEN, LISTED = "labels.csv", "images.txt"  # what the child reads, kept beside the proposals
+Warn = Callable[[str], object]
+
+
+def usable_labels(file: Path, known: EmbeddingSet, *, warn: Warn) -> pd.DataFrame:
+    """Read the labels in ``file`` that mean readable images of the set, without repeats (LABEL_COLUMNS).
+
+    ``warn`` gets a sentence for each image that is not in the set or could not be read. Raises
+    LabelError where no label is left.
+    """
+    images = known.items[known.items["kind"] == "image"]
+    labels = match_labels(read_labels(file, warn=warn), images["image"].to_list(), warn=warn)
+    failed = images[images["status"] != "ok"].set_index("image")["reason"]
+    for name in sorted(set(labels["image"]) & set(failed.index)):
+        warn(f"{name!r}: could not be read ({failed[name]}); its labels are left out.")
+    labels = labels[~labels["image"].isin(list(failed.index))].drop_duplicates(ignore_index=True)
+    if labels.empty:
+        raise LabelError(
+            f"{file}: none of its labels belongs to a readable image of the set '{known.folder.name}', whose "
+            f"images are named like {images['image'].iloc[0]!r}. Name them so, or give another set."
+        )
+    return as_table(labels, LABEL_COLUMNS)
+
+
+def ready_parts(known: EmbeddingSet, marks: Bool, *, means: EmbeddingSet, kind: str) -> Vectors:
+    """Return the parts of the marked rows of a set, centred on the items of ``kind`` of the set ``means``."""
+    return centred(
+        {name: known.part(name, marks) for name in PARTS},
+        {name: means.mean(name, kind) for name in PARTS},
+    )
+
+
+def image_bank(known: EmbeddingSet, labels: pd.DataFrame) -> Bank:
+    """Return the bank of labelled images; an image with two labels is an example of both."""
+    items = known.items
+    marks = ((items["kind"] == "image") & items["image"].isin(labels["image"])).to_numpy()
+    own = items[marks].reset_index(drop=True)
+    at = pd.Series(range(len(own)), index=own["image"])
+    rows = at[labels["image"]].to_numpy()
+    ready = ready_parts(known, marks, means=known, kind="image")
+    return make_bank(
+        own.iloc[rows], {name: part[rows] for name, part in ready.items()}, labels["label"].to_list()
+    )
+
+
+def region_bank(
+    known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, folder: Path, background: bool
+) -> Bank:
+    """Return the bank of labelled boxes and, if asked for, of regions there that are nothing.
+
+    The boxes get vectors as the regions of the set have them, by `dinotool embed --regions` in a
+    process of its own (torch and faiss must not meet). Background are the regions of the labelled
+    images that overlap every labelled box by an IoU below 0.2.
+    """
+    boxes = embed_boxes(known, labels, workspace=workspace, folder=folder)
+    items = boxes.items
+    marks = ((items["kind"] == "region") & (items["status"] == "ok")).to_numpy()
+    given = items[marks].reset_index(drop=True)
+    if given.empty:
+        raise LabelError(
+            f"{folder / GIVEN}: every labelled box lies outside its image. Boxes are x, y, width, height in "
+            "pixels of the original image."
+        )
+    banks = [(given, ready_parts(boxes, marks, means=known, kind="region"))]
+    names = given["label"].to_list()
+    if background:
+        far = background_rows(known, labels)
+        banks.append(
+            (known.items[far].reset_index(drop=True), ready_parts(known, far, means=known, kind="region"))
+        )
+        names += [BACKGROUND] * int(far.sum())
+    stacked_items, ready = stacked(banks)
+    return make_bank(stacked_items, ready, names, background=BACKGROUND)
+
+
+def background_rows(known: EmbeddingSet, labels: pd.DataFrame) -> Bool:
+    """Mark the regions of labelled images that lie apart from every labelled box."""
+    items = known.items
+    there = usable_regions(items) & items["image"].isin(labels["image"]).to_numpy()
+    marks: Bool = there & (overlap_with(items, labels) < APART)
+    return marks
+
+
+def usable_regions(items: pd.DataFrame) -> Bool:
+    """Mark the regions (ITEM_COLUMNS) that have vectors."""
+    marks: Bool = ((items["kind"] == "region") & (items["status"] == "ok")).to_numpy()
+    return marks
+
+
+def embed_boxes(known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, folder: Path) -> EmbeddingSet:
+    """Embed the labelled boxes by a child process, with network and settings of the set.
+
+    Raises DinonatError where the child fails (it says itself why) and WorkspaceError where its network
+    is no longer that of the set.
+    """
+    name = f"{known.folder.name}{MARK}{short_hash(known.meta['identity'], labels.to_dict('records'))[:6]}"
+    given, listed = folder / GIVEN, folder / LISTED
+    write_bytes(given, _as_csv(labels))
+    # NUL after each name: the names may hold line breaks.
+    write_bytes(listed, b"".join(image.encode() + b"\0" for image in sorted(set(labels["image"]))))
+    meta = known.meta
+    settings: Mapping[str, Any] = {
+        **meta["settings"],
+        "weights": meta["weights"],
+        "threads": meta.get("threads"),
+        "device": meta.get("device"),
+        "recordings": meta.get("recordings_file"),
+        "regions": str(given.resolve()),
+        "list_file": str(listed.resolve()),
+        "name": name,
+    }
+    pairs = [f"{key}={json.dumps(value)}" for key, value in settings.items() if value is not None]
+    options = [word for pair in pairs for word in ("--set", pair)]
+    say(f"Vectors of {len(labels)} labelled boxes -> set {name}")
+    command = [sys.executable, "-P", "-m", "dinonat.pipelines", "embed"]
+    child = subprocess.run(
+        [*command, meta["root"], *options, "--json", "--workspace", str(workspace)],
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    places.remember(workspace, "set", known.folder.name)  # the child's set is not what comes next
+    if child.returncode:
+        raise DinonatError(
+            f"{given}: the labelled boxes could not be embedded (exit code {child.returncode}); the line "
+            "above says why. The same command goes on here."
+        )
+    boxes = open_set(places.set_folder(workspace, name))
+    if boxes.meta["model"] != meta["model"]:
+        raise WorkspaceError(
+            f"weights '{meta['weights']}' are now {boxes.meta['model']}, but set '{known.folder.name}' was "
+            f"made with {meta['model']}. Embed the images again with --again."
+        )
+    return boxes
+
+
+def base_of(name: str) -> str:
+    """Return the set that a set of labelled boxes belongs to, or the name itself.
+
+    >>> base_of("thermal.labelled-1a2b3c"), base_of("thermal")
+    ('thermal', 'thermal')
+    """
+    return name.partition(MARK)[0]
+
+
+def _as_csv(labels: pd.DataFrame) -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(LABEL_COLUMNS)
+    for image, label, *box in labels[list(LABEL_COLUMNS)].itertuples(index=False):
+        writer.writerow([image, label, *(f"{float(side):.9g}" for side in box)])
+    return stream.getvalue().encode()

@@ -1,0 +1,110 @@
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dinonat.geometry import iou_xywh
+from dinonat.proposals.abstain import Verdict
+from dinonat.proposals.objects import overlap_with, without_repeats
+from dinonat.proposals.table import Origin, clustered_rows, voted_rows
+from dinonat.proposals.votes import Near
+from dinonat.records import ITEM_COLUMNS, PROPOSAL_COLUMNS, as_table
+
+ORIGIN = Origin("run1", "set1", "abc", "grid=0.7,hog=1")
+
+
+def items(
+    boxes: list[tuple[float, ...]], images: list[str] | None = None, kind: str = "region"
+) -> pd.DataFrame:
+    rows = [
+        {
+            "item": f"i{n:03}", "image": (images or ["a"] * len(boxes))[n], "kind": kind,
+            "x": x, "y": y, "w": w, "h": h, "width": 100, "height": 80, "objectness": 0.5,
+            "mask_counts": [1, 2], "source": "ncut", "label": "", "recording": "", "status": "ok",
+            "reason": "", "sha256": "", "unit": "grey", "prepare": "percentile", "lo": 0, "hi": 1,
+        }
+        for n, (x, y, w, h) in enumerate(boxes)
+    ]  # fmt: skip
+    return as_table(rows, ITEM_COLUMNS)
+
+
+def proposals(boxes, scores, labels, images=None) -> pd.DataFrame:
+    rows = clustered_rows(items(boxes, images), np.zeros(len(boxes), np.int64), origin=ORIGIN)
+    return rows.assign(score=np.float32(scores), label=labels)
+
+
+def test_overlap_is_with_boxes_of_the_same_image_only() -> None:
+    regions = items([(0, 0, 10, 10), (0, 0, 10, 10), (50, 50, 10, 10)], ["a", "b", "a"])
+    labelled = pd.DataFrame({"image": ["a", "a"], "x": [0, 5], "y": [0, 0], "w": [10, 10], "h": [5, 10]})
+    assert overlap_with(regions, labelled).tolist() == [0.5, 0, 0]
+    assert overlap_with(regions, labelled[:0]).tolist() == [0, 0, 0]
+    assert overlap_with(regions[:0], labelled).tolist() == []
+
+
+def test_one_object_keeps_one_region_a_label() -> None:
+    boxes = [(0, 0, 10, 10), (1, 0, 10, 10), (1, 0, 10, 10), (60, 0, 10, 10), (0, 0, 10, 6)]
+    table = proposals(boxes, [0.5, 0.9, 0.7, 0.2, 0.95], ["car", "car", "person", "car", "dog"])
+    after = without_repeats(table)
+    # 0 repeats 1; 2 lies exactly on 1, so it is the same thing whatever its label; 4 is another label.
+    assert after["advice"].tolist() == ["unknown", "review", "unknown", "review", "review"]
+    assert table["proposal"][1] in after["reason"][0]
+    assert "'car', overlap 0.82" in after["reason"][0]
+    assert (without_repeats(table, overlap=1)["advice"] == "review").all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(0, 14), overlap=st.floats(0.1, 0.9), seed=st.integers(0, 999))
+def test_what_is_kept_does_not_overlap_and_what_is_not_overlaps_something_kept(n, overlap, seed) -> None:
+    generator = np.random.default_rng(seed)
+    boxes = [tuple(generator.uniform([0, 0, 5, 5], [20, 20, 25, 25])) for _ in range(n)]
+    images = [str(name) for name in generator.integers(0, 2, n)]
+    scores = generator.integers(0, 4, n) / 4
+    table = proposals(boxes, scores, ["car"] * n, images)
+    after = without_repeats(table, overlap=overlap)
+    kept = (after["advice"] == "review").to_numpy()
+    overlaps = iou_xywh(table[["x", "y", "w", "h"]], table[["x", "y", "w", "h"]])
+    same = table["image"].to_numpy()[:, None] == table["image"].to_numpy()[None]
+    limit = min(overlap, 0.8)
+    for i in range(n):
+        twins = [j for j in np.flatnonzero(kept) if j != i and same[i, j] and overlaps[i, j] >= limit]
+        assert kept[i] == (not twins)
+        if twins:
+            assert max(table["score"][twins]) >= table["score"][i]
+    assert len(after) == n
+
+
+def test_a_voted_row_names_all_that_made_it() -> None:
+    similarity = np.float32([[[0.9, 0.2], [0.5, -np.inf]]])
+    near = Near(similarity, np.int64([[[2, 0], [1, -1]]]))
+    said = Verdict(
+        *(np.array([v]) for v in (0, 1)),
+        *(np.float32([v]) for v in (0.75, 0.5, 0.55)),
+        near,
+        np.int64([2, 1]),
+    )
+    rows = voted_rows(
+        items([(1, 2, 3, 4)]), said, ["review"], ["because"], names=["car", ""],
+        labelled=["l0", "l1", "l2"], k=2, origin=ORIGIN,
+    )  # fmt: skip
+    row = rows.iloc[0]
+    assert list(rows.columns) == list(PROPOSAL_COLUMNS)
+    assert row["neighbours"] == ["l2", "l1"]
+    assert (row["label"], row["second"], row["advice"], row["reason"]) == ("car", "", "review", "because")
+    assert (row["set"], row["model"], row["features"]) == ("set1", "abc", "grid=0.7,hog=1")
+    np.testing.assert_allclose(
+        row[["score", "margin", "similarity"]].astype(float), [0.75, 0.5, 0.9], atol=1e-6
+    )
+
+
+def test_without_labels_regions_are_objects_and_images_are_named_by_cluster() -> None:
+    regions = clustered_rows(items([(0, 0, 5, 5)] * 3), np.int64([0, 0, 1]), origin=ORIGIN)
+    assert regions["label"].tolist() == ["object"] * 3
+    assert regions["cluster"].tolist() == [0, 0, 1]
+    assert regions["score"].tolist() == [0.5] * 3
+    assert regions["reason"][0] == "no labels: cluster 0 of 2, 2 alike items"
+    images = clustered_rows(items([(0, 0, 9, 9)] * 2, kind="image"), np.int64([0, 1]), origin=ORIGIN)
+    assert images["label"].tolist() == ["cluster-00", "cluster-01"]
+    assert images["score"].isna().all()
+    assert (images["advice"] == "review").all()
+    assert regions["proposal"].is_unique
+    assert list(clustered_rows(items([]), np.int64([]), origin=ORIGIN).columns) == list(PROPOSAL_COLUMNS)

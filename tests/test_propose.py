@@ -1,0 +1,301 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dinonat.embeddings.store import EmbeddingSet, SetWriter, open_set
+from dinonat.errors import DinonatError, LabelError, UsageError, WorkspaceError
+from dinonat.files import short_hash
+from dinonat.pipelines import labelled, workspace
+from dinonat.pipelines.propose import ProposeSettings, run
+from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, as_table, read_proposals
+
+CLASSES = ("bicycle", "car", "person")
+DIM = 12
+
+
+def vector(kind_of_thing: int, generator: np.random.Generator) -> np.ndarray:
+    """A thing looks like its class; class 3 is the ground."""
+    return 2 * np.eye(DIM)[kind_of_thing] + 0.25 * generator.normal(size=DIM)
+
+
+def row(image: str, kind: str, box: tuple[float, ...], **more: object) -> dict[str, object]:
+    x, y, w, h = box
+    return {
+        "item": short_hash(image, kind, list(box)), "image": image, "kind": kind,
+        "x": x, "y": y, "w": w, "h": h, "width": 100, "height": 80, "objectness": 0.5,
+        "mask_counts": [], "source": "ncut", "label": "", "recording": "", "status": "ok", "reason": "",
+        "sha256": "", "unit": "grey", "prepare": "percentile", "lo": 0.0, "hi": 1.0, **more,
+    }  # fmt: skip
+
+
+def write_set(
+    root: Path, name: str, rows: list[dict[str, object]], vectors: list[np.ndarray]
+) -> EmbeddingSet:
+    folder = workspace.set_folder(workspace.create(root), name)
+    making = {"model": "abc", "settings": {"size": 96}, "root": "nowhere", "n": len(rows)}
+    writer = SetWriter(folder, making, notes={"weights": "run1"})
+    half = np.float32(vectors).reshape(-1, DIM)
+    writer.write(0, as_table(rows, ITEM_COLUMNS), dict.fromkeys(PARTS, half))
+    writer.finish(shards=1)
+    if labelled.MARK not in name:
+        workspace.remember(root, "set", name)
+    return open_set(folder)
+
+
+def truth(n_images: int, seed: int = 0) -> list[tuple[str, int, tuple[float, ...]]]:
+    """Four things an image: (image, class, box), the fourth being ground."""
+    generator = np.random.default_rng(seed)
+    return [
+        (f"day/{n:02}.png", int(c), (float(22 * place), float(10 + generator.integers(9)), 18.0, 20.0))
+        for n in range(n_images)
+        for place, c in enumerate([*generator.integers(0, 3, 3), 3])
+    ]
+
+
+@pytest.fixture
+def street(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A set of 12 images with 4 regions each; boxes are embedded here instead of in a child."""
+    generator, root, things = np.random.default_rng(1), tmp_path / "workspace", truth(12)
+    rows, vectors = [], []
+    for image in sorted({image for image, _, _ in things}):
+        rows.append(row(image, "image", (0, 0, 100, 80), recording=f"drive {int(image[4:6]) // 3}"))
+        vectors.append(vector(int(image[4:6]) % 3, generator))
+        for _, c, box in (thing for thing in things if thing[0] == image):
+            rows.append(row(image, "region", box, recording=f"drive {int(image[4:6]) // 3}"))
+            vectors.append(vector(c, generator))
+    known = write_set(root, "thermal", rows, vectors)
+    asked: list[pd.DataFrame] = []
+
+    def embed_boxes(
+        known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, folder: Path
+    ) -> EmbeddingSet:
+        asked.append(labels)
+        own = np.random.default_rng(2)
+        given = [
+            row(image, "region", tuple(box), label=label)
+            for image, label, *box in labels[["image", "label", "x", "y", "w", "h"]].itertuples(index=False)
+        ]
+        looks = [vector(CLASSES.index(each["label"]), own) for each in given]  # type: ignore[arg-type]
+        return write_set(root, f"thermal{labelled.MARK}{len(asked):06}", given, looks)
+
+    monkeypatch.setattr(labelled, "embed_boxes", embed_boxes)
+    return SimpleNamespace(root=root, known=known, things=things, asked=asked)
+
+
+def write_labels(path: Path, lines: list[str], header: str = "image,label,x,y,w,h") -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def boxes(street: SimpleNamespace, images: int) -> list[str]:
+    return [
+        ",".join(map(str, (image, CLASSES[c], *box)))
+        for image, c, box in street.things
+        if c < 3 and int(image[4:6]) < images
+    ]
+
+
+def test_a_few_labelled_boxes_label_the_rest(street: SimpleNamespace, tmp_path: Path) -> None:
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 4))
+    report = run(ProposeSettings(labels=file), street.root)
+    table = read_proposals(report.file)
+    assert list(table.columns) == list(PROPOSAL_COLUMNS)
+    assert len(table) == 8 * 4  # the regions of the images without labels, and of no other
+    assert set(table["image"]) == {f"day/{n:02}.png" for n in range(4, 12)}
+    class_of = {short_hash(image, "region", list(box)): c for image, c, box in street.things}
+    for _, each in table.iterrows():
+        c = class_of[each["item"]]
+        if each["advice"] == "review":
+            assert each["label"] == CLASSES[c]
+        else:
+            assert c == 3 or "alike" in each["reason"] or "close" in each["reason"]
+    ground = table[[class_of[item] == 3 for item in table["item"]]]
+    assert (ground["advice"] == "unknown").all()
+    assert (ground["label"] == "").all()  # background is no class of an annotation file
+    assert ground["reason"].str.startswith("looks like the background").all()
+    assert report.labelled == {**{name: report.labelled[name] for name in CLASSES}, "background": 4}
+    assert report.unknown + sum(report.review.values()) == len(table)
+    assert (table["advice"] == "review").sum() >= 18
+    assert report.compared
+    assert set(table["features"]) == {report.features}
+    assert (table["run"] == report.run).all()
+    known = {item for each in table["neighbours"] for item in each}
+    assert all(isinstance(item, str) for item in known)
+
+
+def test_the_same_inputs_give_the_same_run_and_bytes(street: SimpleNamespace, tmp_path: Path) -> None:
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 4))
+    first = run(ProposeSettings(labels=file), street.root)
+    bytes_of = {path.name: path.read_bytes() for path in Path(first.folder).iterdir()}
+    again = run(ProposeSettings(labels=file), street.root)
+    assert (again.run, again.already_done, len(street.asked)) == (first.run, True, 1)
+    assert "already" in again.lines()[-1]
+    assert first.lines() == again.lines()[:-1]
+    redone = run(ProposeSettings(labels=file, again=True), street.root)
+    assert not redone.already_done
+    assert {path.name: path.read_bytes() for path in Path(first.folder).iterdir()} == bytes_of
+    # The order of the rows of a file says nothing; another k does.
+    assert run(ProposeSettings(labels=file, k=5), street.root).run != first.run
+
+
+def test_a_named_run_of_other_labels_is_refused(street: SimpleNamespace, tmp_path: Path) -> None:
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 4))
+    assert run(ProposeSettings(labels=file, name="mine"), street.root).run == "mine"
+    with pytest.raises(WorkspaceError, match="--name"):
+        run(ProposeSettings(labels=file, name="mine", k=3), street.root)
+    assert run(ProposeSettings(labels=file, name="mine", k=3, again=True), street.root).run == "mine"
+
+
+def test_a_run_killed_before_its_table_is_redone(street: SimpleNamespace, tmp_path: Path) -> None:
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 4))
+    report = run(ProposeSettings(labels=file), street.root)
+    whole = Path(report.file).read_bytes()
+    Path(report.file).unlink()  # meta.json is written before it
+    assert not run(ProposeSettings(labels=file), street.root).already_done
+    assert Path(report.file).read_bytes() == whole
+
+
+def test_without_background_the_other_regions_of_labelled_images_are_asked_about(
+    street: SimpleNamespace, tmp_path: Path
+) -> None:
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 4))
+    report = run(ProposeSettings(labels=file, background=False), street.root)
+    assert "background" not in report.labelled
+    assert report.proposals == 8 * 4 + 4  # a labelled box is not proposed again
+
+
+def test_image_labels_label_the_other_images(street: SimpleNamespace, tmp_path: Path) -> None:
+    rows = [f"{n:02}.png,scene {n % 3}" for n in range(6)]  # by file name: there is one folder
+    file = write_labels(tmp_path / "labels.csv", [*rows, "00.png,wet"], header="image,label")
+    report = run(ProposeSettings(labels=file), street.root)
+    table = read_proposals(report.file)
+    assert (table["kind"] == "image").all()
+    assert table["image"].tolist() == [f"day/{n:02}.png" for n in range(6, 12)]
+    sure = table[table["label"] != "wet"]
+    assert (sure["label"] == [f"scene {int(image[4:6]) % 3}" for image in sure["image"]]).all()
+    assert report.labelled["wet"] == 1
+    assert not street.asked
+
+
+def test_images_and_boxes_together(street: SimpleNamespace, tmp_path: Path) -> None:
+    rows = [*boxes(street, 3), *(f"day/{n:02}.png,scene {n % 3},,,," for n in range(6))]
+    report = run(ProposeSettings(labels=write_labels(tmp_path / "labels.csv", rows)), street.root)
+    table = read_proposals(report.file)
+    assert set(table["kind"]) == {"image", "region"}
+    place = {item: n for n, item in enumerate(street.known.items["item"])}
+    assert [place[item] for item in table["item"]] == sorted(place[item] for item in table["item"])
+
+
+def test_without_labels_there_are_clusters_and_nothing_is_called_known(street: SimpleNamespace) -> None:
+    report = run(ProposeSettings(clusters=4), street.root)
+    table = read_proposals(report.file)
+    assert len(table) == 12 * 4
+    assert (table["label"] == "object").all()
+    assert (table["advice"] == "review").all()
+    assert (report.clusters, report.unknown, report.labelled) == (4, 0, {})
+    class_of = {short_hash(image, "region", list(box)): c for image, c, box in street.things}
+    pairs = {(class_of[item], cluster) for item, cluster in zip(table["item"], table["cluster"], strict=True)}
+    assert len(pairs) == 4  # the made classes lie far apart: each is one cluster
+    assert (
+        Path(report.file).read_bytes()
+        == Path(run(ProposeSettings(clusters=4, again=True), street.root).file).read_bytes()
+    )
+
+
+def test_images_without_regions_are_clustered_themselves(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    rows = [row(f"{n}.png", "image", (0, 0, 9, 9)) for n in range(8)]
+    rows.append(row("bad.png", "image", (0, 0, 0, 0), status="failed", reason="truncated"))
+    write_set(tmp_path, "plain", rows, [*(vector(n % 2, generator) for n in range(8)), np.zeros(DIM)])
+    table = read_proposals(run(ProposeSettings(clusters=2), tmp_path).file)
+    assert table["label"].tolist() == ["cluster-00", "cluster-01"] * 4
+    with pytest.raises(LabelError, match="readable image"):
+        run(ProposeSettings(labels=write_labels(tmp_path / "l.csv", ["bad.png,x"], "image,label")), tmp_path)
+    with pytest.raises(WorkspaceError, match="no regions"):
+        run(ProposeSettings(labels=write_labels(tmp_path / "b.csv", ["1.png,x,0,0,5,5"])), tmp_path)
+
+
+def test_a_label_for_an_image_that_does_not_exist_is_a_warning(
+    street: SimpleNamespace, tmp_path: Path
+) -> None:
+    rows = [*boxes(street, 4), "no/such.png,car,0,0,5,5", "day/00.png,car,1,2,x,4"]
+    report = run(ProposeSettings(labels=write_labels(tmp_path / "labels.csv", rows)), street.root)
+    assert len(report.warnings) == 2
+    assert any("'no/such.png'" in line for line in report.lines()[:2])
+    assert report.proposals == 8 * 4
+
+
+def test_no_usable_label_is_an_error_that_shows_how_images_are_named(
+    street: SimpleNamespace, tmp_path: Path
+) -> None:
+    file = write_labels(tmp_path / "labels.csv", ["no/such.png,car,0,0,5,5"])
+    with pytest.raises(LabelError, match=r"'day/00\.png'"):
+        run(ProposeSettings(labels=file), street.root)
+
+
+def test_features_can_be_asked_for(street: SimpleNamespace, tmp_path: Path) -> None:
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 4))
+    report = run(ProposeSettings(labels=file, features="hog+raw"), street.root)
+    assert (report.features, report.compared) == ("hog=1,raw=0.7", ())
+    with pytest.raises(UsageError, match="'grid'"):
+        run(ProposeSettings(labels=file, features="gird=1"), street.root)
+
+
+def test_one_label_is_enough_and_what_it_cannot_tell_is_said(street: SimpleNamespace, tmp_path: Path) -> None:
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 1)[:1])
+    report = run(ProposeSettings(labels=file, background=False), street.root)
+    assert "the default, because" in report.features_reason
+    assert any("Label a few more" in warning for warning in report.warnings)
+    assert report.unknown < report.proposals
+
+
+def test_repeated_regions_are_reviewed_once(street: SimpleNamespace, tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    rows = [row("a.png", "image", (0, 0, 99, 80)), row("b.png", "image", (0, 0, 99, 80))]
+    rows += [row("a.png", "region", (10.0 + n, 10, 20, 20)) for n in range(3)]
+    rows += [row("b.png", "region", (40, 40, 9, 9))]
+    looks = [vector(0, generator) for _ in range(6)]
+    write_set(street.root, "twins", rows, looks)
+    report = run(ProposeSettings(set="twins", clusters=1), street.root)
+    table = read_proposals(report.file)
+    assert (table[table["image"] == "a.png"]["advice"] == "review").sum() == 1
+    assert table["reason"].str.startswith("shows the same as proposal").sum() == 2
+    every = run(ProposeSettings(set="twins", clusters=1, overlap=1), street.root)
+    assert every.unknown == 0
+
+
+def test_the_set_of_labelled_boxes_is_never_the_newest(street: SimpleNamespace, tmp_path: Path) -> None:
+    left = f"thermal{labelled.MARK}000009"
+    workspace.set_folder(street.root, left).mkdir()
+    workspace.remember(street.root, "set", left)  # as a killed run could leave it
+    assert run(ProposeSettings(), street.root).set == "thermal"
+
+
+def test_what_the_child_is_told(
+    street: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        labelled.subprocess,
+        "run",
+        lambda command, **_: calls.append(command) or SimpleNamespace(returncode=3),
+    )
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 2))
+    with pytest.raises(DinonatError, match="could not be embedded"):
+        run(ProposeSettings(labels=file), street.root)
+    told = dict(
+        pair.split("=", 1) for flag, pair in zip(calls[0], calls[0][1:], strict=False) if flag == "--set"
+    )
+    assert calls[0][3:6] == ["dinonat.pipelines", "embed", "nowhere"]
+    assert told["size"] == "96"
+    assert told["weights"] == '"run1"'
+    assert told["name"].startswith('"thermal.labelled-')
+    listed = Path(told["list_file"].strip('"')).read_bytes()
+    assert listed == b"day/00.png\0day/01.png\0"
+    given = pd.read_csv(told["regions"].strip('"'))
+    assert len(given) == 6
+    assert workspace.newest(street.root, "set") == "thermal"

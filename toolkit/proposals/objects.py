@@ -1,0 +1,75 @@
+"""Regions as objects: which are examples of nothing, and which show the same thing twice."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dinonat.geometry import iou_xywh
+from dinonat.proposals.abstain import REVIEW, UNKNOWN
+from dinonat.records import Float32, Int64
+
+BOX = ["x", "y", "w", "h"]
+APART = 0.2  # a candidate with less IoU to every labelled box is background (reference/proposals.md 11.3)
+SAME_PLACE = 0.8  # two boxes that overlap so much are one object whatever their labels
+
+
+def overlap_with(regions: pd.DataFrame, labelled: pd.DataFrame) -> Float32:
+    """Return for each region (n,) its largest IoU with a labelled box of its image; 0 without one.
+
+    Both tables have the columns image, x, y, w, h, in pixels.
+    """
+    best = np.zeros(len(regions), np.float32)
+    boxes: Mapping[object, pd.DataFrame] = dict(list(labelled.groupby("image", sort=False)))
+    images = regions["image"].to_numpy()
+    for image, rows in _rows_by_image(images):
+        if image in boxes:
+            overlaps = iou_xywh(regions[BOX].to_numpy()[rows], boxes[image][BOX].to_numpy())
+            best[rows] = overlaps.max(axis=1, initial=0)
+    return best
+
+
+def _rows_by_image(images: Sequence[object] | NDArray[np.object_]) -> list[tuple[object, Int64]]:
+    """Return each image with the rows that lie in it, in the order of appearance."""
+    codes, names = pd.factorize(np.asarray(images, dtype=object))
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
+    return list(zip(names, parts, strict=True))
+
+
+def without_repeats(proposals: pd.DataFrame, *, overlap: float = 0.5) -> pd.DataFrame:
+    """Return ``proposals`` (PROPOSAL_COLUMNS) in which one object has one region to review.
+
+    Within an image, in the order of score, similarity and item, a region to review that overlaps a
+    better one of the same label by IoU ``overlap``, or one of any label by 0.8, becomes ``unknown``
+    and says which one stands for it. Nothing is dropped from the table. ``overlap`` 1 keeps all.
+    """
+    advice, reasons = proposals["advice"].to_list(), proposals["reason"].to_list()
+    if overlap >= 1 or proposals.empty:
+        return proposals
+    labels, names = proposals["label"].to_numpy(), proposals["proposal"].to_numpy()
+    shown = ((proposals["kind"] == "region") & (proposals["advice"] == REVIEW)).to_numpy()
+    rank = np.lexsort(
+        (proposals["item"], -proposals["similarity"].fillna(-1), -proposals["score"].fillna(-1))
+    )
+    rank = rank[shown[rank]]
+    boxes = proposals[BOX].to_numpy()
+    for _, own in _rows_by_image(proposals["image"].to_numpy()[rank]):
+        rows = rank[own]
+        overlaps = iou_xywh(boxes[rows], boxes[rows])
+        kept: list[int] = []
+        for i in range(len(rows)):
+            same = labels[rows[kept]] == labels[rows[i]]
+            limit = np.where(same, min(overlap, SAME_PLACE), SAME_PLACE)
+            twins = np.flatnonzero(overlaps[i, kept] >= limit)
+            if not len(twins):
+                kept.append(i)
+                continue
+            twin = kept[twins[0]]
+            advice[rows[i]] = UNKNOWN
+            reasons[rows[i]] = (
+                f"shows the same as proposal {names[rows[twin]]} ('{labels[rows[twin]]}', "
+                f"overlap {overlaps[i, twin]:.2f}), which ranks higher"
+            )
+    return proposals.assign(advice=advice, reason=reasons)
