@@ -134,6 +134,12 @@ def test_every_part_is_there_and_empty_parts_are_not() -> None:
     read(bare)
 
 
+def test_the_number_is_explained_where_there_is_one() -> None:
+    assert "The number is the share of the vote" in render(facts())
+    silent = replace(picture(), marks=(Mark("cluster-01", "review"),))
+    assert "The number is" not in render(ReportFacts(title="x", pictures=(silent,)))
+
+
 def test_made_scenes_are_called_that() -> None:
     assert "Made scenes, not results" in render(replace(facts(), made_scenes=True))
     assert "Made scenes" not in render(facts())

@@ -69,6 +69,7 @@ def collect(
         made_scenes=made_scenes,
         pictures=pictures,
         n_images=len(images),
+        score_is="the share of the vote" if made.get("labelled") else "how much a region stands out",
         counts=counts_of(proposals),
         abstentions=abstentions_of(proposals),
         comparison=comparison_of(made),

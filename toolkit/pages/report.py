@@ -72,6 +72,7 @@ class ReportFacts:
     made_scenes: bool = False
     pictures: tuple[Picture, ...] = ()
     n_images: int = 0  # of the whole set; the sheet shows some of them
+    score_is: str = "the share of the vote"  # what the number of a label means; never a probability
     counts: tuple[Count, ...] = ()
     abstentions: tuple[Abstention, ...] = ()
     comparison: Comparison | None = None
@@ -104,6 +105,7 @@ def render(facts: ReportFacts) -> str:
         grey=UNKNOWN,
         no_class=NO_CLASS,
         tiles=tiles,
+        scored=any(not math.isnan(mark.score) for mark in marks),
         boxed=any(tile.boxes for tile in tiles),
         boxes_unknown=any(box.mark.advice == "unknown" for tile in tiles for box in tile.boxes),
         total=_total(facts.counts),
