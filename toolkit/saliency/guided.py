@@ -15,7 +15,7 @@ def guided_filter(guide: Float32, values: Float32, *, radius: int, eps: float = 
     mean_guide, mean_values = _box_mean(guide, radius), _box_mean(values, radius)
     covariance = _box_mean(guide * values, radius) - mean_guide * mean_values
     variance = _box_mean(guide * guide, radius) - mean_guide * mean_guide
-    slope: Float32 = covariance / (variance + np.float32(eps))
+    slope = (covariance / (variance + eps)).astype(np.float32)
     offset = mean_values - slope * mean_guide
     return _box_mean(slope, radius) * guide + _box_mean(offset, radius)
 

@@ -72,6 +72,8 @@ def propose_regions(
     for number, row, score in _ranked(channels, working, focus, max_regions):
         mask = _refined(_mask(channels[number], row, working), picture, factor)
         box = box_of_mask(mask)
+        if not box[2]:  # cells smaller than pixels
+            continue
         region = Region(box, score, tuple(mask_to_counts(mask)), channels[number].channel)
         regions.setdefault(box, region)  # two candidates can become one mask
     return list(regions.values())
@@ -100,7 +102,8 @@ def _cut_candidates(cuts: list[Cut], grid: tuple[int, ...], size: tuple[int, ...
     scale = np.array([size[1] / grid[1], size[0] / grid[0]] * 2)
     corners = np.array([box_of_mask(cut.mask) for cut in cuts]).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
-    boxes = np.round(corners * scale).astype(np.int64)
+    ends = np.concatenate([np.floor(corners[:, :2] * scale[:2]), np.ceil(corners[:, 2:] * scale[2:])], axis=1)
+    boxes = ends.astype(np.int64)
     area = np.array([cut.mask.sum() for cut in cuts]) * scale[0] * scale[1]
     return Candidates("ncut", boxes, area, np.array([cut.vote for cut in cuts]), cuts)
 
