@@ -25,7 +25,7 @@ from dinonat.proposals.objects import APART, overlap_with
 from dinonat.records import LABEL_COLUMNS, PARTS, Bool, as_table
 
 MARK = ".labelled-"  # in the name of a set of labelled boxes, after the name of the set they belong to
-GIVEN, LISTED = "labels.csv", "images.txt"  # what the child reads, kept beside the proposals
+GIVEN, LISTED = "labels.csv", "images.txt"  # kept beside the proposals: all labels, and who has boxes
 Warn = Callable[[str], object]
 
 
@@ -117,12 +117,12 @@ def usable_regions(items: pd.DataFrame) -> Bool:
 def embed_boxes(known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, folder: Path) -> EmbeddingSet:
     """Embed the labelled boxes by a child process, with network and settings of the set.
 
+    ``labels`` are those with a box among the labels that `write_labels` put into ``folder``.
     Raises DinonatError where the child fails (it says itself why) and WorkspaceError where its network
     is no longer that of the set.
     """
     name = f"{known.folder.name}{MARK}{short_hash(known.meta['identity'], labels.to_dict('records'))[:6]}"
     given, listed = folder / GIVEN, folder / LISTED
-    write_bytes(given, _as_csv(labels))
     # NUL after each name: the names may hold line breaks.
     write_bytes(listed, b"".join(image.encode() + b"\0" for image in sorted(set(labels["image"]))))
     meta = known.meta
@@ -169,10 +169,11 @@ def base_of(name: str) -> str:
     return name.partition(MARK)[0]
 
 
-def _as_csv(labels: pd.DataFrame) -> bytes:
+def write_labels(labels: pd.DataFrame, folder: Path) -> None:
+    """Keep the labels that were used beside the proposals: the child and `dinotool export` read them."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(LABEL_COLUMNS)
     for image, label, *box in labels[list(LABEL_COLUMNS)].itertuples(index=False):
-        writer.writerow([image, label, *(f"{float(side):.9g}" for side in box)])
-    return stream.getvalue().encode()
+        writer.writerow([image, label, *("" if side != side else f"{float(side):.9g}" for side in box)])
+    write_bytes(folder / GIVEN, stream.getvalue().encode())

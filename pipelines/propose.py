@@ -32,6 +32,7 @@ from dinonat.pipelines.labelled import (
     region_bank,
     usable_labels,
     usable_regions,
+    write_labels,
 )
 from dinonat.pipelines.progress import track
 from dinonat.proposals.abstain import UNKNOWN
@@ -151,6 +152,7 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
     if labels is None:
         found = [_by_clusters(known, settings, origin)]
     else:
+        write_labels(labels, folder)
         found = list(_by_labels(known, labels, settings, origin, workspace=workspace, folder=folder))
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
     report = _report(known, folder, table, found, [*warnings, *(w for each in found for w in each.warnings)])

@@ -8,6 +8,7 @@ import pytest
 from dinonat.embeddings.store import EmbeddingSet, SetWriter, open_set
 from dinonat.errors import DinonatError, LabelError, UsageError, WorkspaceError
 from dinonat.files import short_hash
+from dinonat.formats.catalog import read_labels
 from dinonat.pipelines import labelled, workspace
 from dinonat.pipelines.propose import ProposeSettings, run
 from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, as_table, read_proposals
@@ -185,6 +186,8 @@ def test_images_and_boxes_together(street: SimpleNamespace, tmp_path: Path) -> N
     report = run(ProposeSettings(labels=write_labels(tmp_path / "labels.csv", rows)), street.root)
     table = read_proposals(report.file)
     assert set(table["kind"]) == {"image", "region"}
+    kept = read_labels(Path(report.folder) / labelled.GIVEN)  # what `export` writes beside the proposals
+    assert (kept["x"].isna().sum(), len(kept)) == (6, 9 + 6)
     place = {item: n for n, item in enumerate(street.known.items["item"])}
     assert [place[item] for item in table["item"]] == sorted(place[item] for item in table["item"])
 
