@@ -27,6 +27,8 @@ Labels = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A few labels: CSV, COCO or a folder per class.")
 ]
 Neighbours = Annotated[int | None, typer.Option(help="How many labelled neighbours vote (default 20).")]
+SetName = Annotated[str | None, typer.Argument(metavar="[SET]", help="Set of embeddings (default: newest).")]
+Temperature = Annotated[float | None, typer.Option(help="Of the vote (default 0.07).")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -148,12 +150,10 @@ def embed(
 
 @app.command("propose-labels")
 def propose_labels(
-    set_name: Annotated[
-        str | None, typer.Argument(metavar="[SET]", help="Set of embeddings (default: newest).")
-    ] = None,
+    set_name: SetName = None,
     labels: Labels = None,
     k: Neighbours = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the vote (default 0.07).")] = None,
+    temperature: Temperature = None,
     features: Annotated[str | None, typer.Option(help="auto (default), or like grid=0.7,hog=1.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: a hash).")] = None,
     seed: Seed = None,
@@ -218,6 +218,75 @@ def export(
         }
         settings = ExportSettings.resolve(config=config, overrides=set_ or (), named=named)
         show(run(settings, workspace), json)
+
+
+@evaluate_app.command("knn")
+def evaluate_knn(
+    gallery: Annotated[
+        str | None, typer.Option(metavar="SET", help="Whose items are neighbours (default: newest).")
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(metavar="SET", help="What is classified (default: the gallery).")
+    ] = None,
+    labels: Annotated[list[Path] | None, typer.Option(help="Label files (default: folder names).")] = None,
+    leave_out: Annotated[str | None, typer.Option(help="recording, image or none.")] = None,
+    kind: Annotated[str | None, typer.Option(help="image or region.")] = None,
+    k: Annotated[list[int] | None, typer.Option(help="Neighbours that vote (default 5 and 20).")] = None,
+    temperature: Temperature = None,
+    features: Annotated[list[str] | None, typer.Option(help="Vectors to compare: grid=0.7,hog=1.")] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Classify by nearest neighbours, and count.
+
+    Top-1 and balanced accuracy for the network's vectors and the hand-made ones, beside majority and
+    chance.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.evaluate import EvaluateKnnSettings, run_knn
+
+        named = {
+            "gallery": gallery,
+            "query": query,
+            "labels": labels,
+            "leave_out": leave_out,
+            "kind": kind,
+            "k": k,
+            "temperature": temperature,
+            "features": features,
+        }
+        settings = EvaluateKnnSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_knn(settings, workspace), json)
+
+
+@evaluate_app.command("boxes")
+def evaluate_boxes(
+    set_name: SetName = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="True boxes: COCO or CSV.")] = None,
+    max_boxes: Annotated[int | None, typer.Option(help="In each image (default 30).")] = None,
+    seed: Seed = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare boxes with true ones and baselines.
+
+    Recall at IoU 0.5, beside a regular grid, random boxes and hot blobs.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.evaluate import EvaluateBoxesSettings, run_boxes
+
+        named = {"set": set_name, "labels": labels, "max_boxes": max_boxes, "seed": seed}
+        settings = EvaluateBoxesSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_boxes(settings, workspace), json)
+
+
+app.add_typer(evaluate_app, name="evaluate")
 
 
 @app.command("run")

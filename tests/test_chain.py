@@ -1,0 +1,175 @@
+"""The whole chain on made scenes, through the command line, every process watched for what it loads."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pycocotools.coco import COCO
+
+from dinonat import scenes
+
+TINY = {
+    "pretrain": {
+        "epochs": 2,
+        "batch": 8,
+        "out_dim": 64,
+        "hidden": 64,
+        "global_sizes": [48, 64],
+        "picture_side": 64,
+        "workers": 0,
+    },
+    "embed": {"size": 64, "region_size": 32, "shard_images": 4, "workers": 0},
+}
+# Runs in every Python that starts: says at the end which of the two OpenMP runtimes came with it.
+SITE = """
+import atexit, os, sys
+def say():
+    names = [m for m in ("torch", "faiss") if m in sys.modules]
+    with open(os.environ["LOADED_FILE"], "a") as stream:
+        stream.write(" ".join([*names, "|", *sys.argv[:2]]).replace("\\n", " ") + "\\n")
+atexit.register(say)
+"""
+
+
+class Shell:
+    """A place to run commands in, with a list of what their processes loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "sitecustomize.py").write_text(SITE)
+        self.loaded = folder / "loaded.txt"
+        self.environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+            "LOADED_FILE": str(self.loaded),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def __call__(self, workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "dinonat.pipelines", *words, "--json", "-w", str(workspace)]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def ask(self, workspace: Path, *words: str) -> Any:
+        child = self(workspace, *words)
+        assert child.returncode == 0, child.stderr
+        return json.loads(child.stdout)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    return Shell(tmp_path_factory.mktemp("shell"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> scenes.MadeScenes:
+    folder = tmp_path_factory.mktemp("made")
+    return scenes.write_scenes(folder, colour=16, thermal=10, labelled=4, size_hw=(96, 128))
+
+
+def chain(shell: Shell, made: scenes.MadeScenes, workspace: Path) -> Any:
+    words = ["run", str(made.thermal), "--rgb", str(made.rgb), "--labels", str(made.labels)]
+    return shell.ask(workspace, *words, "--threads", "1", "--set", f"stages={json.dumps(TINY)}")
+
+
+@pytest.fixture(scope="module")
+def first(
+    shell: Shell, made: scenes.MadeScenes, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Any]:
+    workspace = tmp_path_factory.mktemp("first") / "workspace"
+    return workspace, chain(shell, made, workspace)
+
+
+def results(workspace: Path) -> dict[str, bytes]:
+    """Return the files that must be the same whenever input, settings and threads are."""
+    patterns = ("weights/*/teacher.safetensors", "embeddings/*/shard-*", "proposals/*/proposals.parquet")
+    exports = ("exports/*/annotations/*.json", "exports/*/*.csv")
+    paths = [path for pattern in (*patterns, *exports) for path in workspace.glob(pattern)]
+    return {str(path.relative_to(workspace)): path.read_bytes() for path in sorted(paths)}
+
+
+def test_the_chain_ends_with_a_coco_file_that_a_real_reader_takes(
+    first: tuple[Path, Any], made: scenes.MadeScenes
+) -> None:
+    _, report = first
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(report["coco"])
+    assert len(coco.imgs) == 10
+    assert len(coco.anns) == report["stages"]["export"]["annotations"]
+    assert {category["name"] for category in coco.cats.values()} <= set(scenes.KINDS)
+    for annotation in coco.anns.values():
+        if annotation["segmentation"]:  # a labelled box has no mask
+            assert coco.annToMask(annotation).sum() == annotation["area"]
+
+
+def test_the_page_and_the_pictures_lie_where_it_says(first: tuple[Path, Any]) -> None:
+    _, report = first
+    page = Path(report["report"]).read_text(encoding="utf-8")
+    assert "made-00" in page
+    assert "Made scenes" not in page  # only `run --demo` knows that they are
+    assert "<script" not in page
+    assert 'src="http' not in page
+    assert 1 <= len(report["pictures"]) <= 4
+    for picture in report["pictures"]:
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_input_gives_the_same_bytes(
+    first: tuple[Path, Any], shell: Shell, made: scenes.MadeScenes, tmp_path: Path
+) -> None:
+    workspace, _ = first
+    chain(shell, made, tmp_path / "second")
+    before, after = results(workspace), results(tmp_path / "second")
+    assert {name.split("/")[0] for name in before} == {"weights", "embeddings", "proposals", "exports"}
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def test_a_second_call_finds_everything_done(
+    first: tuple[Path, Any], shell: Shell, made: scenes.MadeScenes
+) -> None:
+    workspace, report = first
+    times = {path: path.stat().st_mtime_ns for path in workspace.glob("*/*/*.*") if "shard" in path.name}
+    again = chain(shell, made, workspace)
+    assert again["stages"]["pretrain"]["already_done"]
+    assert again["stages"]["embed"]["already_done"]
+    assert again["coco"] == report["coco"]
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_untrained_weights_are_for_comparison_and_never_exported(
+    first: tuple[Path, Any], shell: Shell, made: scenes.MadeScenes
+) -> None:
+    workspace, _ = first
+    words = ["--weights", "untrained:0", "--name", "control", "--threads", "1"]
+    changes = [f"{key}={value}" for key, value in TINY["embed"].items()]
+    shell.ask(workspace, "embed", str(made.thermal), *words, *(w for c in changes for w in ("--set", c)))
+    run = shell.ask(workspace, "propose-labels", "control", "--labels", str(made.labels))["run"]
+    refused = shell(workspace, "export", "--proposals", run)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "untrained" in refused.stderr
+
+
+def test_a_stage_that_fails_is_named_and_what_is_done_stays(
+    first: tuple[Path, Any], shell: Shell, made: scenes.MadeScenes, tmp_path: Path
+) -> None:
+    workspace, _ = first
+    broken = tmp_path / "labels.csv"
+    broken.write_text("nothing\n1\n")
+    before = results(workspace)
+    words = ["run", str(made.thermal), "--rgb", str(made.rgb), "--labels", str(broken), "--threads", "1"]
+    child = shell(workspace, *words, "--set", f"stages={json.dumps(TINY)}")
+    assert child.returncode in (1, 2)
+    assert "the stage propose-labels ended with exit code" in child.stderr
+    assert results(workspace) == before
+
+
+def test_no_process_of_the_chain_loaded_torch_and_faiss(first: tuple[Path, Any], shell: Shell) -> None:
+    lines = shell.loaded.read_text().splitlines()
+    assert any(line.startswith("torch |") for line in lines)
+    assert any(line.startswith("faiss |") for line in lines)
+    assert [line for line in lines if line.startswith("torch faiss")] == []
