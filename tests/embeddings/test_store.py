@@ -143,6 +143,21 @@ def test_a_missing_shard_is_said_and_filled(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+def test_damaged_vectors_are_a_sentence(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    np.save(tmp_path / "shard-00001.raw.npy", np.zeros((2, 4), np.float16))
+    (tmp_path / "shard-00002.hog.npy").write_bytes(b"rotten")
+    stored = open_set(tmp_path)
+    with pytest.raises(WorkspaceError, match="2 vectors for the 3 rows of shard 1"):
+        stored.part("raw")
+    with pytest.raises(WorkspaceError, match="damaged"):
+        stored.part("hog")
+    first = np.arange(9) < 3  # what is not asked for is not read
+    assert stored.part("hog", first).shape == (3, 5)
+    with pytest.raises(WorkspaceError, match="no part 'colour'"):
+        stored.part("colour")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"complete": true}', "\x00\xff"])
 def test_a_damaged_meta_is_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "meta.json").write_text(text, encoding="latin-1")

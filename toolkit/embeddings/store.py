@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +112,20 @@ class EmbeddingSet:
         """
         if name not in PARTS:
             raise WorkspaceError(f"{self.folder}: no part '{name}' in a set. Parts: {', '.join(PARTS)}.")
-        if where is not None and where.shape != (len(self.items),):
-            raise ValueError(f"a mark for each of {len(self.items)} rows is needed, got {where.shape}")
-        start, chosen = 0, [np.zeros((0, self.meta["parts"][name]), np.float16)]
+        if where is not None and where.shape != (self._borders[-1],):
+            raise ValueError(f"a mark for each of {self._borders[-1]} rows is needed, got {where.shape}")
+        chosen = [np.zeros((0, self.meta["parts"][name]), np.float16)]
         for shard in self._numbers:
+            start, stop = self._borders[shard], self._borders[shard + 1]
+            if where is not None and not where[start:stop].any():
+                continue  # so that reading a large set piece by piece opens each shard once
             values = _vectors(self.folder, shard, name)
-            marks = slice(None) if where is None else where[start : start + len(values)]
-            chosen.append(np.asarray(values[marks]))
-            start += len(values)
-        if start != len(self.items):
-            raise WorkspaceError(f"{self.folder}: {start} vectors for {len(self.items)} rows; embed --again.")
+            if len(values) != stop - start:
+                raise WorkspaceError(
+                    f"{self.folder}: {len(values)} vectors for the {stop - start} rows of shard {shard}. "
+                    "Run `dinotool embed --again`."
+                )
+            chosen.append(np.asarray(values if where is None else values[where[start:stop]]))
         return np.concatenate(chosen).astype(np.float32)
 
     def mean(self, name: str, kind: str) -> Float32:
@@ -133,6 +138,12 @@ class EmbeddingSet:
     @property
     def _numbers(self) -> range:
         return range(self.meta["shards"])
+
+    @cached_property
+    def _borders(self) -> list[int]:
+        """Return the row at which each shard begins, and the number of all rows."""
+        files = [self.folder / f"shard-{shard:05d}.items.parquet" for shard in self._numbers]
+        return [0, *accumulate(pq.read_metadata(file).num_rows for file in files)]
 
 
 def open_set(folder: Path) -> EmbeddingSet:
