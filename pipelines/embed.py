@@ -122,9 +122,10 @@ def run(settings: EmbedSettings, workspace: Path) -> EmbedReport:
     notes = {key: str(file.resolve()) if file else None for key, file in files.items()}
     writer = SetWriter(folder, making, notes={"weights": job.weights, **notes})
     if writer.complete:
-        return _report(job, folder, already_done=True)
-    resumed, per_second = _embed(settings, job, writer)
-    report = _report(job, folder, images_per_second=per_second, resumed=resumed)
+        report = _report(job, folder, already_done=True)
+    else:
+        resumed, per_second = _embed(settings, job, writer)
+        report = _report(job, folder, images_per_second=per_second, resumed=resumed)
     if report.failed >= report.images and report.regions == 0:
         raise ImageError(
             f"{settings.images}: none of {report.images} images can be read ({report.failures[0][1]})."
