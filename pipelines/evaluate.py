@@ -1,0 +1,267 @@
+"""`dinotool evaluate`: what vectors and boxes are worth, measured on labels, beside what costs nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from dinonat.embeddings.store import EmbeddingSet, open_set
+from dinonat.errors import LabelError, UsageError
+from dinonat.evaluation.classify import AUTO, FEATURES, Comparison, compare
+from dinonat.evaluation.detection import compare as compare_boxes
+from dinonat.formats.catalog import read_labels
+from dinonat.formats.matching import match_labels
+from dinonat.images.batches import read_prepared
+from dinonat.neighbors.index import search
+from dinonat.neighbors.parts import parse_features
+from dinonat.pages.gather import reference
+from dinonat.pipelines import workspace as places
+from dinonat.pipelines.labelled import base_of
+from dinonat.pipelines.progress import track
+from dinonat.pipelines.samples import labelled_regions, sample_of, shared_pictures
+from dinonat.records import Float32
+from dinonat.settings import Settings
+
+SHOWN = 5  # warnings that the summary names
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in ThermalFrame
+
+
+class EvaluateKnnSettings(Settings):
+    """What `dinotool evaluate knn` can be told."""
+
+    gallery: str | None = None  # set whose labelled items are the neighbours; the newest where none is named
+    query: str | None = None  # set that is classified; None: the gallery, each item without itself
+    labels: tuple[Path, ...] = ()  # label files; none: the labels of given boxes, else the first folder
+    leave_out: Literal["recording", "image", "none"] | None = (
+        None  # None: recording within one set, else none
+    )
+    kind: Literal["image", "region"] | None = None  # None: region where the gallery holds labelled boxes
+    k: tuple[int, ...] = (5, 20)
+    temperature: float = Field(0.07, gt=0)
+    features: tuple[str, ...] = FEATURES
+    classes: tuple[str, ...] = ()  # only these; none: all
+
+    @field_validator("k", "features", "labels", "classes", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """Take one value for a list of one, as ``--set k=20`` gives it."""
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("k")
+    @classmethod
+    def _at_least_one(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1:
+            raise ValueError("expected one or more numbers of neighbours, each at least 1")
+        return value
+
+
+@dataclass(frozen=True)
+class KnnReport:
+    """The table of `evaluate knn`, and the protocol behind its figures."""
+
+    gallery: str
+    query: str
+    models: tuple[str, ...]  # fingerprints of the networks of gallery and query
+    kind: str
+    temperature: float
+    table: Comparison
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Text for people."""
+        table, ks = self.table, sorted({row.k for row in self.table.rows})
+        names = list(dict.fromkeys(row.name for row in table.rows))
+        cells = {(row.name, row.k): row for row in table.rows}
+        left = {
+            "none": "nothing left out but the item itself",
+            "image": f"its image left out ({table.recordings} images)",
+            "recording": f"its recording left out ({table.recordings} recordings)",
+        }[table.left_out]
+        head = "".join(f"{f'top-1 k={k}':>12}{f'balanced k={k}':>15}" for k in ks)
+        rows = []
+        for name in names:
+            figures = [(cells[name, k].top1, cells[name, k].balanced) for k in ks]
+            rows.append(
+                f"  {name:18}" + "".join(f"{top1:12.1f}{balanced:15.1f}" for top1, balanced in figures)
+            )
+        majority = "".join(f"{table.majority:12.1f}{table.chance:15.1f}" for _ in ks)
+        chance = "".join(f"{table.chance:12.1f}{table.chance:15.1f}" for _ in ks)
+        more = [f"... and {len(self.warnings) - SHOWN} more"] if len(self.warnings) > SHOWN else []
+        return [
+            *self.warnings[:SHOWN],
+            *more,
+            f"Gallery {self.gallery} ({table.gallery} {self.kind}s), query {self.query} ({table.query}), "
+            f"network {' and '.join(dict.fromkeys(self.models))}",
+            f"{len(table.classes)} classes ({_few(table.classes)}); {left}; T={self.temperature:g}",
+            f"  {'vector':18}{head}",
+            *rows,
+            f"  {'majority':18}{majority}",
+            f"  {'chance':18}{chance}",
+            *([f"auto takes {table.auto_reason}"] if table.auto_reason else []),
+        ]
+
+
+class EvaluateBoxesSettings(Settings):
+    """What `dinotool evaluate boxes` can be told."""
+
+    set: str | None = None  # set whose regions are measured; the newest where none is named
+    labels: Path | None = None  # true boxes
+    max_boxes: int = Field(30, ge=1)  # of each kind, an image
+    workers: int = Field(1, ge=0)  # processes that read images, for the hot blobs
+    seed: int = 0  # of the random boxes
+
+
+@dataclass(frozen=True)
+class BoxRecall:
+    """Which share of the true boxes some box of one kind meets with IoU 0.5; NaN where there are none."""
+
+    boxes: str
+    recall: float
+    small: float  # true boxes below 32 x 32 pixels
+    medium: float
+    large: float  # from 96 x 96 pixels
+    boxes_per_image: float
+    n_truth: int
+
+
+@dataclass(frozen=True)
+class BoxesReport:
+    """The table of `evaluate boxes`."""
+
+    set: str
+    model: str
+    size: int
+    table: tuple[BoxRecall, ...]
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Text for people."""
+        heads = ("recall", "small", "medium", "large", "boxes/image", "true boxes")
+        rows = [
+            f"  {row.boxes:18}"
+            + "".join(f"{_percent(value):>8}" for value in (row.recall, row.small, row.medium, row.large))
+            + f"{row.boxes_per_image:13.1f}{row.n_truth:12}"
+            for row in self.table
+        ]
+        ours, *others = self.table
+        lost = [row.boxes for row in others if row.recall > ours.recall]
+        verdict = f"{ours.boxes} finds less than {', '.join(lost)}" if lost else f"{ours.boxes} finds most"
+        more = [f"... and {len(self.warnings) - SHOWN} more"] if len(self.warnings) > SHOWN else []
+        return [
+            *self.warnings[:SHOWN],
+            *more,
+            f"Set {self.set}, network {self.model}, size {self.size}; recall at IoU 0.5 in percent",
+            f"  {'boxes':18}" + "".join(f"{name:>8}" for name in heads[:4]) + f"{heads[4]:>13}{heads[5]:>12}",
+            *rows,
+            verdict,
+        ]
+
+
+def run_knn(settings: EvaluateKnnSettings, workspace: Path) -> KnnReport:
+    """Classify the labelled items of one set by those of another (or the same), and count.
+
+    Raises UsageError for unknown features, WorkspaceError for a missing set, LabelError without labels.
+    """
+    for feature in settings.features:
+        if feature != AUTO:
+            parse_features(feature)
+    gallery = _open(workspace, settings.gallery)
+    query = gallery if settings.query in (None, gallery.folder.name) else _open(workspace, settings.query)
+    warnings: list[str] = []
+    kind = settings.kind or ("region" if labelled_regions(gallery).any() else "image")
+    samples = [
+        sample_of(each, kind, files=settings.labels, classes=settings.classes, warn=warnings.append)
+        for each in ([gallery] if query is gallery else [gallery, query])
+    ]
+    leave_out = settings.leave_out or ("recording" if query is gallery else "none")
+    table = compare(
+        samples[0],
+        samples[-1],
+        search=search,
+        features=settings.features,
+        ks=settings.k,
+        temperature=settings.temperature,
+        leave_out=leave_out,
+        kind=kind,
+    )
+    if query is not gallery and leave_out == "none":
+        warnings += shared_pictures(samples[0], samples[-1])
+    return KnnReport(
+        gallery=gallery.folder.name,
+        query=query.folder.name,
+        models=(gallery.meta["model"], query.meta["model"]),
+        kind=kind,
+        temperature=settings.temperature,
+        table=table,
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def run_boxes(settings: EvaluateBoxesSettings, workspace: Path) -> BoxesReport:
+    """Measure how many true boxes the regions of a set meet, beside three baselines.
+
+    Raises UsageError without true boxes, WorkspaceError for a missing set, LabelError where none fits.
+    """
+    if settings.labels is None:
+        raise UsageError("evaluate boxes: no true boxes were given. Write --labels FILE (COCO or CSV).")
+    known = _open(workspace, settings.set)
+    warnings: list[str] = []
+    items = known.items
+    names = items.loc[items["kind"] == "image", "image"].to_list()
+    truth = match_labels(read_labels(settings.labels, warn=warnings.append), names, warn=warnings.append)
+    table = compare_boxes(
+        items,
+        truth,
+        _pictures(known, settings.workers),
+        max_boxes=settings.max_boxes,
+        seed=settings.seed,
+    )
+    rows = tuple(
+        BoxRecall(**{str(key): value for key, value in row.items()}) for row in table.to_dict("records")
+    )
+    return BoxesReport(
+        set=known.folder.name,
+        model=known.meta["model"],
+        size=known.meta["settings"]["size"],
+        table=rows,
+        warnings=tuple(warnings),
+    )
+
+
+def _open(workspace: Path, name: str | None) -> EmbeddingSet:
+    chosen = name or base_of(places.newest(workspace, "set"))
+    return open_set(places.set_folder(workspace, places.chosen(workspace, "set", chosen)))
+
+
+def _pictures(known: EmbeddingSet, workers: int) -> Callable[[str], Float32]:
+    """Return how to get the luminance (H, W) of a prepared image of the set, read in sorted order."""
+    root, mode = Path(known.meta["root"]), known.meta["settings"]["prepare"]
+    items = known.items
+    images = items.loc[(items["kind"] == "image") & (items["status"] == "ok"), "image"]
+    refs = [reference(root, name) for name in sorted(images)]
+    loaded = iter(track(read_prepared(refs, workers=workers, mode=mode), "hot blobs", total=len(refs)))
+    waiting: dict[str, Float32] = {}
+
+    def picture(name: str) -> Float32:
+        while name not in waiting:
+            one = next(loaded)
+            if one.prepared is None:
+                raise LabelError(
+                    f"{one.ref.file}: was read when it was embedded, and is not now ({one.reason})."
+                )
+            grey: Float32 = (one.prepared.pixels @ LUMINANCE / 255).astype(np.float32)
+            waiting[one.ref.name] = grey
+        return waiting.pop(name)
+
+    return picture
+
+
+def _percent(value: float) -> str:
+    return "-" if value != value else f"{100 * value:.1f}"
+
+
+def _few(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
