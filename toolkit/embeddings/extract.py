@@ -42,7 +42,7 @@ class Recipe(Settings):
     max_regions: int = Field(30, ge=1, le=1000)
     region_size: int = Field(96, ge=32, le=1024)  # side of a region's crop, pixels
     region_crop: Crop = "square"
-    region_context: float = Field(0.2, ge=0, le=10)  # of the region's longer side, on every side of it
+    region_context: float = Field(0.05, ge=0, le=10)  # of the region's longer side, on every side of it
     batch: int = Field(16, ge=1)
 
     @field_validator("saliency")
