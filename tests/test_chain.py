@@ -1,6 +1,7 @@
 """The whole chain on made scenes, through the command line, every process watched for what it loads."""
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -152,6 +153,51 @@ def test_untrained_weights_are_for_comparison_and_never_exported(
     refused = shell(workspace, "export", "--proposals", run)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "untrained" in refused.stderr
+
+
+HOSTILE = ("a b.png", "Straße.png", "line\nbreak.png", "<script>alert(1).png", "x/same.png", "y/same.png")
+
+
+def test_hostile_names_and_broken_files_cost_only_themselves(
+    first: tuple[Path, Any], shell: Shell, made: scenes.MadeScenes, tmp_path: Path
+) -> None:
+    _, report = first
+    for index, name in enumerate(HOSTILE):
+        path = tmp_path / "thermal" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((made.thermal / scenes.name_of(index)).read_bytes())
+    whole = (made.thermal / scenes.name_of(0)).read_bytes()
+    for name, content in {"text.png": b"hello", "cut.png": whole[:900], "none.tif": b""}.items():
+        (tmp_path / "thermal" / name).write_bytes(content)
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["image", "label", "x", "y", "w", "h"])
+        rows.writerows([[name, "</script>", 10, 10, 30, 30] for name in HOSTILE[:4]])
+        rows.writerow(["not there.png", "car", 1, 1, 9, 9])
+    weights = report["stages"]["pretrain"]["weights"]
+    words = ["run", str(tmp_path / "thermal"), "--weights", weights, "--labels", str(labels)]
+    told = shell.ask(tmp_path / "other", *words, "--threads", "1", "--set", f"stages={json.dumps(TINY)}")
+    assert told["stages"]["embed"]["failed"] == 3
+    assert any("not there.png" in warning for warning in told["stages"]["propose-labels"]["warnings"])
+    coco = json.loads(Path(told["coco"]).read_text("utf-8"))
+    assert sorted(image["file_name"] for image in coco["images"]) == sorted(HOSTILE)
+    page = Path(told["report"]).read_text("utf-8")
+    assert "<script" not in page
+    assert "</script" not in page
+
+
+def test_strict_makes_a_broken_file_an_exit_code(
+    shell: Shell, made: scenes.MadeScenes, tmp_path: Path
+) -> None:
+    (tmp_path / "thermal").mkdir()
+    (tmp_path / "thermal" / "good.png").write_bytes((made.thermal / scenes.name_of(0)).read_bytes())
+    (tmp_path / "thermal" / "bad.png").write_text("not a picture")
+    words = ["embed", str(tmp_path / "thermal"), "--weights", "untrained:0", "--size", "64"]
+    lenient = shell(tmp_path / "workspace", *words)
+    strict = shell(tmp_path / "workspace", *words, "--strict")
+    assert (lenient.returncode, strict.returncode) == (0, 1)
+    assert json.loads(lenient.stdout)["failed"] == json.loads(strict.stdout)["failed"] == 1
 
 
 def test_a_stage_that_fails_is_named_and_what_is_done_stays(
