@@ -22,6 +22,7 @@ def sample(
     images: int = 20,
     prefix: str = "",
     recordings: int = 5,
+    prepare: str = "percentile",
 ) -> Sample:
     """Items whose parts show their class by ``signal`` and their recording always."""
     generator = np.random.default_rng(seed)
@@ -38,6 +39,7 @@ def sample(
             "item": [f"{prefix}{i}" for i in range(n)],
             "image": [f"{i}.png" for i in image],
             "recording": [f"drive {i}" if recordings > 1 else "" for i in recording],
+            "prepare": prepare,
         }
     )
     return Sample(items, centred(parts), NAMES[classes])
@@ -104,6 +106,7 @@ def test_nothing_is_its_own_neighbour_nor_that_of_its_recording() -> None:
             "item": [str(i) for i in range(60)],
             "image": [f"{i // 3}.png" for i in range(60)],
             "recording": [f"drive {r}" for r in recording],
+            "prepare": "percentile",
         }
     )
     one = Sample(items, centred(dict.fromkeys(PARTS, looks)), NAMES[recording % 3])
@@ -158,3 +161,17 @@ def test_what_cannot_be_compared_is_said() -> None:
         compare(one, empty, search=exact.search)
     with pytest.raises(UsageError, match="'hog'"):
         compare(one, one, search=exact.search, features=["hgo"])
+
+
+def test_between_colour_and_thermal_auto_does_not_trust_brightness() -> None:
+    """Raw pixels are perfect within each set, and in the other set bright means another class."""
+    signal = {"hog": 1.0, "raw": 5.0}
+    colour, thermal = (
+        sample(150, signal=signal, prepare="colour"),
+        sample(150, signal=signal, seed=1, prefix="q"),
+    )
+    turned = {**thermal.ready, "raw": -thermal.ready["raw"]}
+    thermal = Sample(thermal.items, turned, thermal.labels)
+    table = compare(colour, thermal, search=exact.search, leave_out="recording")
+    assert "raw" not in next(each.features for each in table.rows if each.name == "auto")
+    assert row(table, "auto")[1] > row(table, "all")[1]

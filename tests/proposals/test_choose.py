@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dinonat.neighbors import exact
 from dinonat.neighbors.parts import DEFAULT_IMAGE, DEFAULT_REGION, centred, joined, parse_features
-from dinonat.proposals.choose import CANDIDATES, FLOOR_NAME, SAFE, choose, compared_lines
+from dinonat.proposals.choose import CANDIDATES, FLOOR_NAME, JOINED, choose, compared_lines, restricted
 from dinonat.proposals.leave_out import (
     balanced_weights,
     combined,
@@ -38,7 +38,7 @@ def labelled(
 @given(seed=st.integers(0, 9999), signal=st.dictionaries(st.sampled_from(PARTS), st.floats(0, 3)))
 def test_what_is_chosen_never_scored_below_the_hand_made_floor(seed, signal) -> None:
     ready, classes, groups = labelled(signal, n=50, seed=seed)
-    for kind in SAFE:
+    for kind in JOINED:
         choice = choose(ready, classes, groups, kind=kind)
         score = {one.name: one.score for one in choice.compared}
         taken = next(one for one in choice.compared if one.taken)
@@ -59,15 +59,39 @@ def test_a_network_that_knows_all_is_taken_alone() -> None:
     assert set(choose(ready, classes, groups, kind="region").weights) == {"mean"}
 
 
-def test_without_a_clear_difference_the_safe_weighting_stays() -> None:
+def test_without_a_clear_difference_the_floor_or_the_default_stays() -> None:
     ready, classes, groups = labelled({"grid": 1.0, "hog": 1.0, "raw": 1.0}, n=60)
     choice = choose(ready, classes, groups, kind="region")
     best = choice.compared[0]
     taken = next(one for one in choice.compared if one.taken)
-    assert taken.name in SAFE["region"] or taken is best
+    assert taken.name in (FLOOR_NAME, "all") or taken is best
     if taken is not best:
-        assert best.score - taken.score <= 1.5 * best.error
         assert "not clearly more" in choice.reason
+
+
+def test_a_network_that_helps_a_little_is_joined_once_labels_show_it() -> None:
+    signal = {"grid": 1.2, "hog": 0.7, "raw": 0.7}
+    ready, classes, groups = labelled(signal, n=600, groups=60)
+    assert "grid" in choose(ready, classes, groups, kind="region").weights
+    one = next(
+        one for one in choose(ready, classes, groups, kind="region").compared if one.name == FLOOR_NAME
+    )
+    assert one.error == 0  # differences are from the floor
+
+
+def test_parts_that_are_missing_are_left_out_of_every_weighting() -> None:
+    ready, classes, groups = labelled({"hog": 1.0})
+    choice = choose({"hog": ready["hog"]}, classes, groups, kind="region")
+    assert choice.weights == {"hog": 1.0}
+    assert len(choice.compared) == 1
+    assert [list(weights) for weights in restricted(["grid"]).values()] == [["grid"]]
+    table = restricted(PARTS)
+    assert table == CANDIDATES
+    few = restricted(["grid", "hog"])
+    assert few["all"] == {"grid": 0.7, "hog": 1.0}
+    assert "grid+hog" not in few  # the same as "all" by then
+    network = choose({part: ready[part] for part in ("mean", "grid")}, classes, groups, kind="region")
+    assert set(network.weights) <= {"mean", "grid"}
 
 
 def test_the_fast_way_equals_searching_in_the_joined_vectors() -> None:

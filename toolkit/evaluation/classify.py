@@ -1,7 +1,8 @@
 """How well stored vectors tell classes apart: k nearest neighbours, each kind of vector beside the floor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,14 @@ from numpy.typing import NDArray
 
 from dinonat.errors import LabelError
 from dinonat.neighbors.parts import NAMED, Vectors, Weights, features_text, joined, parse_features
+from dinonat.proposals.carry import carried
 from dinonat.proposals.choose import Choice, choose
 from dinonat.proposals.leave_out import recordings_of
 from dinonat.proposals.votes import Search, knn
 from dinonat.records import Bool, Float32, Int64
 
 AUTO = "auto"
+COLOUR = "colour"  # how `images.prepare` calls a picture that passed as it was
 FEATURES = (*NAMED, AUTO)  # the parts alone, the hand-made floor, all together, and what the toolkit takes
 FOLDS = 16  # recordings that go out together where there are more: `auto` is chosen anew for each fold
 
@@ -72,7 +75,8 @@ def compare(
     The vote is DINO's: sum of exp(cosine / temperature) over the k nearest (reference/pretraining.md 8).
     ``leave_out`` "recording" hides the gallery's items of the query's recording (of its image, where
     that is unknown), "image" those of its image; an item is never its own neighbour. ``auto`` is
-    chosen on the gallery alone, without the recordings that are being asked about.
+    chosen on the gallery alone, without the recordings that are being asked about, from the parts that
+    carry over to the query's set.
 
     Raises LabelError where the gallery or the query is empty.
     """
@@ -121,6 +125,13 @@ class _Task:
     ks: tuple[int, ...]
     temperature: float
     search: Search
+
+    @cached_property
+    def carried(self) -> Mapping[str, float]:
+        """The parts that mean the same in the query's set: labels of the gallery cannot tell."""
+        groups = groups_of(self.gallery, self.query, "recording")
+        same = in_colour(self.gallery) == in_colour(self.query)
+        return carried(self.gallery.ready, self.query.ready, groups=groups, same_light=same)
 
     def shares(self, weights: Weights, asked: Bool) -> dict[int, Float32]:
         """Return the vote (asked, n_classes) at each k for the queries that are asked about."""
@@ -178,6 +189,11 @@ def groups_of(gallery: Sample, query: Sample, leave_out: str) -> tuple[Int64, In
     return codes[: len(gallery.labels)], codes[len(gallery.labels) :]
 
 
+def in_colour(sample: Sample) -> bool:
+    """Say whether most of the pictures behind a sample are colour pictures."""
+    return bool((sample.items["prepare"] == COLOUR).mean() > 0.5)
+
+
 def _auto(task: _Task, kind: str, leave_out: str) -> tuple[dict[int, Float32], str, str]:
     """Return the vote at each k with weights chosen on the gallery, the usual weights, and why."""
     shares = {k: np.zeros((len(task.query.labels), task.n_classes), np.float32) for k in task.ks}
@@ -195,9 +211,12 @@ def _auto(task: _Task, kind: str, leave_out: str) -> tuple[dict[int, Float32], s
     }
     text = max(queries, key=lambda text: queries[text])
     first = next(each.reason for each in taken if each.features == text)
+    lost = [] if task.query is task.gallery else [p for p in task.gallery.ready if p not in task.carried]
     if len(queries) > 1:
         total = sum(sizes)
         first = "; ".join(f"{each} for {n} of {total} queries" for each, n in queries.items())
+    if lost:
+        first += f"; {' and '.join(lost)} left out, which do not carry over to the pictures of the query"
     return shares, text, first
 
 
@@ -215,5 +234,6 @@ def _chosen(task: _Task, kept: Bool, kind: str) -> Choice:
     gallery = task.gallery
     groups, word = recordings_of(gallery.items[kept])
     classes = np.unique(task.classes[kept], return_inverse=True)[1].astype(np.int64)
-    ready = {name: part[kept] for name, part in gallery.ready.items()}
+    parts = gallery.ready if task.query is gallery else task.carried
+    ready = {name: gallery.ready[name][kept] for name in parts}
     return choose(ready, classes, groups, kind=kind, temperature=task.temperature, left_out=word)
