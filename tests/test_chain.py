@@ -203,12 +203,13 @@ def test_strict_makes_a_broken_file_an_exit_code(
 def test_a_stage_that_fails_is_named_and_what_is_done_stays(
     first: tuple[Path, Any], shell: Shell, made: scenes.MadeScenes, tmp_path: Path
 ) -> None:
-    workspace, _ = first
+    workspace, report = first
     broken = tmp_path / "labels.csv"
     broken.write_text("nothing\n1\n")
     before = results(workspace)
-    words = ["run", str(made.thermal), "--rgb", str(made.rgb), "--labels", str(broken), "--threads", "1"]
-    child = shell(workspace, *words, "--set", f"stages={json.dumps(TINY)}")
+    words = ["run", str(made.thermal), "--weights", report["stages"]["pretrain"]["run"]]
+    more = ["--labels", str(broken), "--threads", "1", "--set", f"stages={json.dumps(TINY)}"]
+    child = shell(workspace, *words, *more)
     assert child.returncode in (1, 2)
     assert "the stage propose-labels ended with exit code" in child.stderr
     assert results(workspace) == before
