@@ -1,5 +1,6 @@
 """The commands of dinotool. Each body loads its stage when it runs, so that help needs no torch."""
 
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +46,9 @@ evaluate_app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    # OpenMP threads that spin while they wait are ten times slower as soon as any other program is busy;
+    # it must be said before torch loads. A user's own setting stays.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name=Path(sys.argv[0]).name if sys.argv[0].endswith(("dinotool", "dinonat")) else "dinotool")
 
 
@@ -195,6 +199,8 @@ def export(
     copy_images: Annotated[
         bool | None, typer.Option("--copy-images", help="Write 8-bit pictures beside the labels.")
     ] = None,
+    masks: Annotated[str | None, typer.Option(help="auto (default), polygon or rle.")] = None,
+    category_base: Annotated[int | None, typer.Option(help="Number of the first class: 1 or 0.")] = None,
     config: Config = None,
     set_: Overrides = None,
     workspace: Workspace = WORKSPACE,
@@ -215,6 +221,8 @@ def export(
             "status": status,
             "where": where,
             "copy_images": copy_images,
+            "masks": masks,
+            "category_base": category_base,
         }
         settings = ExportSettings.resolve(config=config, overrides=set_ or (), named=named)
         show(run(settings, workspace), json)
