@@ -303,7 +303,7 @@ def run_chain(
     rgb: Annotated[list[Path] | None, typer.Option(help="Colour images to learn from (repeatable).")] = None,
     labels: Labels = None,
     demo: Annotated[bool | None, typer.Option("--demo", help="Draw scenes and run on them.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Of pretraining (default 30; demo 2).")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Of pretraining (default 30; demo 1.5).")] = None,
     weights: Annotated[str | None, typer.Option(help="Run or file: no pretraining.")] = None,
     k: Neighbours = None,
     seed: Seed = None,

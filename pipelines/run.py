@@ -22,7 +22,7 @@ from dinonat.records import read_proposals
 from dinonat.scenes import write_scenes
 from dinonat.settings import Settings
 
-DEMO_MINUTES = 2.0  # of pretraining, so that the whole demo takes at most five on two cores
+DEMO_MINUTES = 1.5  # of pretraining, so that the whole demo takes at most five on two cores
 DRAWN = 4  # pictures with their boxes, as files
 DEMO_COLOUR, DEMO_THERMAL, DEMO_LABELLED = 240, 48, 8  # made scenes
 STAGES = ("pretrain", "embed", "propose-labels", "export")
