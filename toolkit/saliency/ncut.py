@@ -5,8 +5,9 @@ image. Lanczos with a fixed start on the largest eigenvalues of the normalised a
 vectors as a dense solver, ten and more times faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -43,11 +44,11 @@ def ncut_candidates(
     nine tokens, or one where all tokens are alike, gives [].
     """
     found: list[tuple[Bool, int]] = []
-    for number, percentile in enumerate(percentiles):
-        for vector in eigenvectors(tokens, percentile=percentile, count=n_vectors):
-            for mask in _components(vector, min_tokens, max_share):
-                found.append((mask, number))
-    return _grouped(found, len(percentiles))
+    settings = _vectors(tokens, percentiles, n_vectors)
+    for number, vectors in enumerate(settings):
+        for vector in vectors:
+            found += [(mask, number) for mask in _components(vector, min_tokens, max_share)]
+    return _grouped(found, len(settings))
 
 
 def eigenvectors(tokens: Float32, *, percentile: float = 60.0, count: int = 5) -> Float32:
@@ -57,36 +58,54 @@ def eigenvectors(tokens: Float32, *, percentile: float = 60.0, count: int = 5) -
     bytes. Above 56x56 tokens the affinity is (1 + cosine) / 2 in low-rank form, which needs no N x N
     matrix and no percentile.
     """
+    return _vectors(tokens, [percentile], count)[0]
+
+
+def _vectors(tokens: Float32, percentiles: Sequence[float], count: int) -> list[Float32]:
+    """Return the eigenvectors (n, h, w) for every percentile; the low-rank form has none and gives one."""
     height, width, channels = tokens.shape
     rows = tokens.reshape(-1, channels).astype(np.float32)  # (N, c)
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     n = len(rows)
     wanted = min(count + 1, n - 2)
     if n < 9 or wanted < 2 or np.ptp(rows, axis=0).max() < 1e-6:
-        return np.zeros((0, height, width), dtype=np.float32)
-    operator, scale = _dense(rows, percentile) if n <= DENSE_LIMIT else _low_rank(rows)
-    start = np.random.default_rng(0).standard_normal(n).astype(np.float32)
+        return [np.zeros((0, height, width), dtype=np.float32)]
+    graphs = _dense(rows, percentiles) if n <= DENSE_LIMIT else iter([_low_rank(rows)])
+    return [_solved(graph, scale, wanted).reshape(-1, height, width) for graph, scale in graphs]
+
+
+def _solved(operator: LinearOperator, scale: Float32, wanted: int) -> Float32:
+    """Return the leading eigenvectors (wanted - 1, N) of a normalised affinity without the trivial one."""
+    start = np.random.default_rng(0).standard_normal(len(scale)).astype(np.float32)
     try:
-        values, vectors = eigsh(operator, k=wanted, which="LA", tol=1e-3, v0=start, maxiter=300)
+        values, vectors = eigsh(  # rng: restarts are random without it
+            operator, k=wanted, which="LA", tol=1e-2, v0=start, maxiter=300, rng=np.random.default_rng(0)
+        )
     except ArpackError:  # no convergence: an image without a clear cut
-        return np.zeros((0, height, width), dtype=np.float32)
+        return np.zeros((0, len(scale)), dtype=np.float32)
     order = np.argsort(-values, kind="stable")[1:]  # the first is the trivial one
     kept = (vectors[:, order] * scale[:, None]).T  # (n_vectors, N)
     kept /= np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-12)
     peak = np.take_along_axis(kept, np.abs(kept).argmax(axis=1)[:, None], axis=1)
-    out: Float32 = (kept * np.where(peak < 0, -1, 1)).reshape(-1, height, width).astype(np.float32)
+    out: Float32 = (kept * np.where(peak < 0, -1, 1)).astype(np.float32)
     return out
 
 
-def _dense(rows: Float32, percentile: float) -> tuple[Float32, Float32]:
-    """Return the normalised affinity (N, N) and deg^-1/2 (N,) of binarised cosines."""
+def _dense(rows: Float32, percentiles: Sequence[float]) -> Iterator[tuple[LinearOperator, Float32]]:
+    """Yield the normalised affinity and deg^-1/2 (N,) of cosines binarised at every percentile."""
     cosine = rows @ rows.T
-    threshold = np.percentile(cosine[::7], percentile)  # a sample of the rows is enough
-    affinity = np.where(cosine > threshold, np.float32(1), np.float32(WEAK))
-    scale = affinity.sum(axis=1) ** np.float32(-0.5)
-    affinity *= scale[:, None]
-    affinity *= scale[None, :]
-    return affinity, scale
+    for threshold in np.percentile(cosine[::7], percentiles):  # a sample of the rows is enough
+        alike = (cosine > threshold).astype(np.float32)  # affinity = WEAK + (1 - WEAK) alike, never built
+        degree = len(rows) * WEAK + (1 - WEAK) * alike.sum(axis=1)
+        scale = (degree**-0.5).astype(np.float32)
+        yield LinearOperator(alike.shape, matvec=partial(_product, alike, scale), dtype=np.float32), scale
+
+
+def _product(alike: Float32, scale: Float32, vector: Float32) -> Float32:
+    """Multiply the normalised affinity by a vector (N,)."""
+    scaled = scale * vector.ravel()
+    out: Float32 = scale * ((1 - WEAK) * (alike @ scaled) + WEAK * scaled.sum()).astype(np.float32)
+    return out
 
 
 def _low_rank(rows: Float32) -> tuple[LinearOperator, Float32]:

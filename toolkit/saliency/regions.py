@@ -1,6 +1,6 @@
 """From maps to regions: candidates of every channel, one ranking, masks on the pixels, boxes from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ CHANNELS: dict[str, tuple[str, ...]] = {
 }
 SALIENCIES = tuple(CHANNELS)
 WORKING_PIXELS = 100_000  # the picture is shrunk to about as many before candidates are sought
+# Against contrast, cuts count this much times their vote. At 1 they cost 1 to 2 points of recall on small
+# objects (thermal_aerial, paired_road); below 0.5 they no longer gain the 5 points on the large ones of
+# rgb_objects. Attention as a factor for contrast too loses up to 8 points: it does not know small objects.
+CUT_WEIGHT = 0.6
 SAME_BOX = 0.4  # IoU from which the lower of two candidates is dropped
 LONG_LIST = 600  # best candidates among which overlaps are looked for
 
@@ -51,9 +55,10 @@ def propose_regions(
     """Return at most ``max_regions`` regions of ``picture``, best first, boxes and masks in its pixels.
 
     ``tokens`` (h, w, c) and ``attention`` (h', w') cover the picture (H, W), luminance in [0, 1], without
-    padding. ``method`` is one of SALIENCIES: "ncut+attention" takes the cuts of the tokens and the parts
-    that differ from their surroundings, and lets attention raise what it looks at; "ncut", "attention" and
-    "contrast" take one channel alone. ``objectness`` is a rank score in (0, 1), not a probability. A flat or
+    padding. ``method`` is one of SALIENCIES: "ncut+attention" takes the cuts of the tokens, ranked by
+    their votes and by attention (so the side of a cut that the network looks at comes first), and beside
+    them the parts of the picture that differ from their surroundings; "ncut", "attention" and "contrast"
+    take one channel alone. ``objectness`` is a rank score in (0, 1), not a probability. A flat or
     tiny picture gives []. Raises UsageError for an unknown method.
     """
     if method not in CHANNELS:
@@ -64,12 +69,14 @@ def propose_regions(
     factor = max(1, int(np.ceil(np.sqrt(picture.size / WORKING_PIXELS))))
     working = shrunk(picture, factor)
     channels = [_candidates(name, tokens, attention, working) for name in CHANNELS[method]]
+    if method == "ncut+attention" and len(channels[0].boxes):
+        weight = CUT_WEIGHT * channels[0].weight * _focus(attention, channels[0].boxes, working.shape)
+        channels[0] = replace(channels[0], weight=weight)
     channels = [channel for channel in channels if len(channel.boxes)]
     if not channels:
         return []
-    focus = attention if method == "ncut+attention" else None
     regions: dict[tuple[float, ...], Region] = {}
-    for number, row, score in _ranked(channels, working, focus, max_regions):
+    for number, row, score in _ranked(channels, working, max_regions):
         mask = _refined(_mask(channels[number], row, working), picture, factor)
         box = box_of_mask(mask)
         if not box[2]:  # cells smaller than pixels
@@ -103,43 +110,40 @@ def _cut_candidates(cuts: list[Cut], grid: tuple[int, ...], size: tuple[int, ...
     corners = np.array([box_of_mask(cut.mask) for cut in cuts]).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
     ends = np.concatenate([np.floor(corners[:, :2] * scale[:2]), np.ceil(corners[:, 2:] * scale[2:])], axis=1)
-    boxes = ends.astype(np.int64)
+    boxes = np.clip(ends, 0, [size[1], size[0]] * 2).astype(np.int64)  # ceil of 229.0000001 is 230
     area = np.array([cut.mask.sum() for cut in cuts]) * scale[0] * scale[1]
     return Candidates("ncut", boxes, area, np.array([cut.vote for cut in cuts]), cuts)
 
 
-def _ranked(
-    channels: list[Candidates], working: Float32, attention: Float32 | None, max_regions: int
-) -> list[tuple[int, int, float]]:
+def _ranked(channels: list[Candidates], working: Float32, max_regions: int) -> list[tuple[int, int, float]]:
     """Return (channel, row, objectness) of the best candidates that do not overlap, best first."""
     boxes = np.concatenate([channel.boxes for channel in channels])
     area = np.concatenate([channel.area for channel in channels])
     owner = np.repeat(np.arange(len(channels)), [len(channel.boxes) for channel in channels])
     row = np.concatenate([np.arange(len(channel.boxes)) for channel in channels])
     scores = box_scores(working, boxes, area) * np.concatenate([channel.weight for channel in channels])
-    if attention is not None:
-        scores = scores * _focus(attention, boxes, working.shape)
     best = np.argsort(-scores, kind="stable")[:LONG_LIST]
     sides = np.concatenate([boxes[best, :2], boxes[best, 2:] - boxes[best, :2]], axis=1)
-    overlaps = iou_xywh(sides, sides) > SAME_BOX
     free = np.ones(len(best), dtype=bool)
     chosen: list[tuple[int, int, float]] = []
     for place, candidate in enumerate(best.tolist()):
         if free[place] and len(chosen) < max_regions:
-            free &= ~overlaps[place]
+            free &= iou_xywh(sides[place], sides)[0] <= SAME_BOX
             score = float(scores[candidate])
             chosen.append((int(owner[candidate]), int(row[candidate]), score / (score + 10)))
     return chosen
 
 
-def _focus(attention: Float32, boxes: Int64, size: tuple[int, ...]) -> Float64:
-    """Return the mean of ``attention`` in every box over its mean in the picture, limited to [1/2, 2]."""
+def _focus(attention: Float32 | None, boxes: Int64, size: tuple[int, ...]) -> Float64:
+    """Return a factor (n,) in [0.7, 1.4]: by the mean of ``attention`` in each box over that of all."""
+    if attention is None:
+        return np.ones(len(boxes))
     looked_at = resized(attention, (size[0], size[1])).astype(np.float64)
     sums = np.pad(looked_at, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     x0, y0, x1, y1 = boxes.T
     inside = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
     relative = inside / ((x1 - x0) * (y1 - y0)) / max(float(looked_at.mean()), 1e-9)
-    out: Float64 = np.clip(relative, 0.5, 2.0)
+    out: Float64 = np.sqrt(np.clip(relative, 0.5, 2.0))
     return out
 
 
@@ -152,31 +156,54 @@ def _mask(channel: Candidates, row: int, working: Float32) -> Bool:
         return mask
     coarse = channel.found[row].mask
     cell = max(1, round(working.shape[0] / coarse.shape[0]))
-    size = (working.shape[0], working.shape[1])
-    soft = guided_filter(working, resized(coarse.astype(np.float32), size), radius=cell)
-    refined = _largest(soft > 0.5)
-    return refined if refined.any() else resized(coarse.astype(np.float32), size) >= 0.5
+    soft = resized(coarse.astype(np.float32), (working.shape[0], working.shape[1]))
+    mask = np.zeros(working.shape, dtype=bool)
+    x0, y0, x1, y1 = channel.boxes[row]
+    margin = 4 * cell  # two windows of the filter: it sees nothing farther away
+    window = slice(max(0, y0 - margin), y1 + margin), slice(max(0, x0 - margin), x1 + margin)
+    mask[window] = _largest(guided_filter(working[window], soft[window], radius=cell) > 0.5)
+    return mask if mask.any() else soft >= 0.5
 
 
 def _refined(mask: Bool, picture: Float32, factor: int) -> Bool:
-    """Return a mask of the working picture on the pixels of ``picture``, its edges moved onto their own."""
+    """Return a mask of the working picture on the pixels of ``picture``, its edges on those of the object.
+
+    Inside and close around the mask those pixels are kept that differ from a ring of surroundings by more
+    than a quarter of what the object's strongest quarter does, and one pixel more all round: people draw
+    boxes there. (Without this step recall falls from 49 to 45 % on thermal_aerial and from 29 to 26 % on
+    paired_road.) Where less than a quarter of the mask would stay it is no such object, and the mask stays.
+    """
     out = np.zeros(picture.shape, dtype=bool, order="F")  # column-major: run lengths are read that way
     x, y, w, h = (int(value) for value in box_of_mask(mask))
-    margin = 4
-    rows = slice(max(0, y - margin), min(mask.shape[0], y + h + margin))
-    columns = slice(max(0, x - margin), min(mask.shape[1], x + w + margin))
-    window = (
-        slice(rows.start * factor, min(rows.stop * factor, picture.shape[0])),
-        slice(columns.start * factor, min(columns.stop * factor, picture.shape[1])),
-    )
-    guide = picture[window]
+    rows = slice(max(0, y - 3), min(mask.shape[0], y + h + 3))
+    columns = slice(max(0, x - 3), min(mask.shape[1], x + w + 3))
     enlarged = np.repeat(np.repeat(mask[rows, columns], factor, axis=0), factor, axis=1)
-    coarse = enlarged[: guide.shape[0], : guide.shape[1]]
-    if factor == 1:
-        out[window] = coarse
-        return out
-    fine = _largest(guided_filter(guide, coarse.astype(np.float32), radius=factor) > 0.5)
-    out[window] = fine if fine.any() else coarse
+    window = (
+        slice(rows.start * factor, rows.stop * factor),
+        slice(columns.start * factor, columns.stop * factor),
+    )
+    inside = picture[window]  # may end before the enlarged mask does
+    coarse = enlarged[: inside.shape[0], : inside.shape[1]]
+    sharp = _sharpened(coarse, ndimage.gaussian_filter(inside, 0.7), factor)
+    out[window] = sharp if 4 * sharp.sum() >= coarse.sum() else coarse
+    return out
+
+
+def _sharpened(mask: Bool, values: Float32, reach: int) -> Bool:
+    """Return the pixels at most ``reach`` from ``mask`` that differ from its surroundings as it does."""
+    near = _grown(mask, reach)
+    ring = _grown(mask, 3 * reach) & ~near
+    if not ring.any() or not mask.any():
+        return mask
+    difference = values - np.median(values[ring])
+    if difference[mask].mean() < 0:
+        difference = -difference
+    strong = np.percentile(difference[mask], 75)
+    return _grown(_largest((difference > strong / 4) & near), 1)
+
+
+def _grown(mask: Bool, reach: int) -> Bool:
+    out: Bool = ndimage.maximum_filter(mask, 2 * reach + 1, mode="constant")
     return out
 
 
