@@ -42,7 +42,7 @@ def test_a_full_disk_is_a_sentence(tmp_path):
 def test_json_is_sorted_and_refuses_nan(tmp_path):
     write_json(tmp_path / "a.json", {"b": 1, "a": "ü"})
     assert (tmp_path / "a.json").read_text("utf-8") == '{\n "a": "ü",\n "b": 1\n}\n'
-    with pytest.raises(ValueError, match="NaN|nan|Out of range"):
+    with pytest.raises(ValueError, match=r"NaN|nan|Out of range"):
         write_json(tmp_path / "b.json", float("nan"))
     assert json.loads((tmp_path / "a.json").read_text())["b"] == 1
 

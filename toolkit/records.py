@@ -83,7 +83,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Region:
     """A box in pixels of the original image, with its mask if it has one."""
 

@@ -12,7 +12,7 @@ from dinonat.errors import CheckpointError
 from dinonat.files import write_bytes
 from dinonat.models.nat import NAT, NATSettings
 
-KIND = "dinonat-nat-1"
+KIND = "nat-1"
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -27,12 +27,9 @@ def fingerprint(model: nn.Module) -> str:
 def save(path: Path, model: NAT, *, facts: dict[str, str] | None = None) -> str:
     """Write the network, its settings and ``facts`` (text about its training); return the fingerprint."""
     name = fingerprint(model)
-    metadata = {
-        "kind": KIND,
-        "settings": json.dumps(model.settings.model_dump(), sort_keys=True),
-        "fingerprint": name,
-        **(facts or {}),
-    }
+    # One key: safetensors writes several in an order that differs from process to process.
+    about = {"kind": KIND, "settings": model.settings.model_dump(), "fingerprint": name, **(facts or {})}
+    metadata = {"dinonat": json.dumps(about, sort_keys=True)}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     write_bytes(path, to_bytes(tensors, metadata))
     return name
@@ -50,15 +47,15 @@ def load(path: Path) -> NAT:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get("dinonat", "{}"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a safetensors file or a damaged one ({error}).") from error
     if metadata.get("kind") != KIND:
         raise CheckpointError(
             f"{path}: not weights of this toolkit (kind {metadata.get('kind', 'missing')}, expected {KIND})."
         )
-    model = NAT(NATSettings.checked(json.loads(metadata["settings"])))
+    model = NAT(NATSettings.checked(metadata["settings"]))
     _fill(model, tensors, path)
     if fingerprint(model) != metadata["fingerprint"]:
         raise CheckpointError(f"{path}: the weights do not match their fingerprint; the file was changed.")
