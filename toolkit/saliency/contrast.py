@@ -15,7 +15,8 @@ from dinonat.records import Bool, Float32, Int64
 
 Float64 = NDArray[np.float64]
 
-# Chosen on thermal_aerial and paired_road: more scales and levels find a little more and rank it worse.
+# Chosen on an aerial and a road set, without a held-out one; six levels instead of four changed recall by
+# two points at most, up on one set and down on the other.
 SCALES = (6.0, 20.0)  # sigma, in working pixels, of the surroundings that are subtracted
 LEVELS = (0.25, 0.5, 1.0, 1.7)  # thresholds in standard deviations of what remains
 MIN_PIXELS = 6  # working pixels
