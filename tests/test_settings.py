@@ -46,6 +46,14 @@ def test_yaml_that_is_none_is_refused(tmp_path):
         read_yaml("nonsense")
 
 
+def test_errors_name_the_command_and_not_the_class():
+    class EvaluateKnnSettings(Settings):
+        k: int = 5
+
+    with pytest.raises(UsageError, match="Unknown key 'kk' for evaluate knn. Did you mean 'k'"):
+        EvaluateKnnSettings.checked({"kk": 1})
+
+
 def test_settings_are_frozen_and_overrides_are_yaml():
     with pytest.raises(ValueError, match="frozen"):
         Example().name = "other"  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """Settings: defaults in one place, YAML with the differences, key=value on top, no unknown key."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -36,11 +37,16 @@ class Settings(BaseModel):
         return cls.checked(values)
 
     @classmethod
+    def command(cls) -> str:
+        """Name the settings as their user knows them: EvaluateKnnSettings is "evaluate knn"."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", cls.__name__.removesuffix("Settings")).lower()
+
+    @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
         """Validate ``values``; raise UsageError, one sentence, instead of pydantic's report."""
         for key in values:
             if key not in cls.model_fields:
-                raise UsageError(unknown_key(str(key), list(cls.model_fields), cls.__name__))
+                raise UsageError(unknown_key(str(key), list(cls.model_fields), cls.command()))
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:

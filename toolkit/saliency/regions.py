@@ -27,7 +27,8 @@ SALIENCIES = tuple(CHANNELS)
 WORKING_PIXELS = 100_000  # the picture is shrunk to about as many before candidates are sought
 # Against contrast, cuts count this much times their vote. At 1 they cost 1 to 2 points of recall on small
 # objects (thermal_aerial, paired_road); at 0.45 they no longer gain the 5 points that they gain at 0.7 on
-# the large ones of colour photographs. Attention as a factor for contrast too loses up to 8 points: it does not know small objects.
+# the large ones of colour photographs. Attention as a factor for contrast too loses up to 8 points: it
+# does not know small objects.
 CUT_WEIGHT = 0.6
 SAME_BOX = 0.4  # IoU from which the lower of two candidates is dropped
 LONG_LIST = 600  # best candidates among which overlaps are looked for
