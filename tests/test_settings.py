@@ -50,7 +50,7 @@ def test_errors_name_the_command_and_not_the_class():
     class EvaluateKnnSettings(Settings):
         k: int = 5
 
-    with pytest.raises(UsageError, match="Unknown key 'kk' for evaluate knn. Did you mean 'k'"):
+    with pytest.raises(UsageError, match=r"Unknown key 'kk' for evaluate knn\. Did you mean 'k'"):
         EvaluateKnnSettings.checked({"kk": 1})
 
 
