@@ -22,7 +22,7 @@ IMAGES = pd.DataFrame(
 
 
 def ring() -> np.ndarray:
-    """The car of annotations.md: box xyxy 3,1,9,6 with a 2x1 hole, 28 pixels."""
+    """A car: box xyxy 3,1,9,6 with a 2x1 hole, 28 pixels."""
     mask = np.zeros((8, 10), bool)
     mask[1:6, 3:9] = True
     mask[3, 5:7] = False
@@ -171,7 +171,7 @@ def test_display_pictures_keep_the_name_of_the_image(tmp_path: Path, proposals: 
 
 
 NAN = float("nan")
-# The one-fault table of annotations.md 4: what is done to a good file, and a word of the sentence.
+# One fault each: what is done to a good file, and a word of the sentence.
 FAULTS = {
     "no segmentation": (lambda c: c["annotations"][0].pop("segmentation"), "no key 'segmentation'"),
     "segmentation null": (lambda c: c["annotations"][0].update(segmentation=None), "segmentation is null"),

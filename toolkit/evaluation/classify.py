@@ -72,7 +72,7 @@ def compare(
 ) -> Comparison:
     """Classify the queries by their k nearest in the gallery, for each kind of vector and each k.
 
-    The vote is DINO's: sum of exp(cosine / temperature) over the k nearest (reference/pretraining.md 8).
+    The vote is DINO's: sum of exp(cosine / temperature) over the k nearest (its eval_knn.py).
     ``leave_out`` "recording" hides the gallery's items of the query's recording (of its image, where
     that is unknown), "image" those of its image; an item is never its own neighbour. ``auto`` is
     chosen on the gallery alone, without the recordings that are being asked about, from the parts that

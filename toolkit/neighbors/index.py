@@ -9,7 +9,7 @@ from dinonat.records import Bool, Float32, Int64
 
 SPARE = 16  # candidates beyond k: a product by blocks may order near ties otherwise than we rank them
 WIDEST = 2048  # candidates a query may ask FAISS for; larger groups are taken out of the bank instead
-BATCH = 256  # queries at once: 8 times cheaper than one by one (reference/proposals.md 12)
+BATCH = 256  # queries at once: 8 times cheaper than one by one
 
 
 def search(

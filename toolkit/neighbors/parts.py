@@ -14,7 +14,7 @@ from dinonat.settings import unknown_key
 Weights = Mapping[str, float]
 Vectors = Mapping[str, Float32]  # part -> (n, d)
 
-# reference/proposals.md 11.1: a mean throws the layout away, which a scene can spare and a region cannot.
+# A mean throws the layout away, which a scene can spare and a region cannot.
 DEFAULT_IMAGE: Weights = {"mean": 1.0}
 DEFAULT_REGION: Weights = {"grid": 0.7, "hog": 1.0, "raw": 0.5}
 FLOOR: Weights = {"hog": 1.0, "raw": 0.7}  # what no network has touched; nothing chosen may score below it
@@ -24,7 +24,7 @@ NAMED: dict[str, Weights] = {
     "all": DEFAULT_REGION,
 }
 
-REDUCED = 512  # dimensions that keep all but 1.7 points of a joined vector (reference/proposals.md 11.1)
+REDUCED = 512  # dimensions that keep all but 1.7 points of a joined vector
 FITTED = 8192  # rows that the axes are fitted on
 
 
@@ -84,7 +84,7 @@ def centred(parts: Vectors, means: Vectors | None = None) -> dict[str, Float32]:
     """Return each part (n, d) minus its mean, with unit rows.
 
     ``means`` part -> (d,) are those of the set the items come from; None takes the mean of the rows
-    themselves. Worth 5 points to HOG (reference/proposals.md 11.1).
+    themselves. Worth 5 points to HOG.
     """
     return {
         name: unit(rows - (rows.mean(axis=0, keepdims=True) if means is None else means[name]))

@@ -78,7 +78,7 @@ def thresholds(left_out: Verdict, n_classes: int, *, share: float = 0.1) -> Thre
 
     ``left_out`` is the verdict on the labelled items themselves, each without its own recording (or
     itself). Likeness has a threshold for each winning class, the ``share`` quantile of the items that
-    went to it (reference/proposals.md 8.2; Sun et al. 2022 for the distance), or that of all classes
+    went to it (after Sun et al. 2022), or that of all classes
     where fewer than 10 did. Items that nothing could vote for do not count.
     """
     voted = left_out.score > 0

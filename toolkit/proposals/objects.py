@@ -11,7 +11,7 @@ from dinonat.proposals.abstain import REVIEW, UNKNOWN
 from dinonat.records import Float32, Int64
 
 BOX = ["x", "y", "w", "h"]
-APART = 0.2  # a candidate with less IoU to every labelled box is background (reference/proposals.md 11.3)
+APART = 0.2  # a candidate with less IoU to every labelled box is background
 SAME_PLACE = 0.8  # two boxes that overlap so much are one object whatever their labels
 
 

@@ -45,7 +45,7 @@ def balanced_vote(similarity: Float32, *, temperature: float = 0.07) -> Float32:
     """Return each class's share (m, C) from its own nearest items: (m, C, v) cosines, -inf where none.
 
     A class scores the mean of exp(cosine / temperature) over its v nearest labelled items
-    (reference/proposals.md 7.1), so that a class with few labels is not outnumbered.
+    so that a class with few labels is not outnumbered.
 
     >>> balanced_vote(np.float32([[[0.5, 0.5], [0.5, -np.inf]]]))
     array([[0.5, 0.5]], dtype=float32)
