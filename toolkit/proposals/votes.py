@@ -44,7 +44,7 @@ def plain_vote(
 def balanced_vote(similarity: Float32, *, temperature: float = 0.07) -> Float32:
     """Return each class's share (m, C) from its own nearest items: (m, C, v) cosines, -inf where none.
 
-    A class scores the mean of exp(cosine / temperature) over its v nearest labelled items
+    A class scores the mean of exp(cosine / temperature) over its v nearest labelled items,
     so that a class with few labels is not outnumbered.
 
     >>> balanced_vote(np.float32([[[0.5, 0.5], [0.5, -np.inf]]]))
