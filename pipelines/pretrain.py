@@ -92,7 +92,7 @@ def run(settings: PretrainSettings, workspace: Path) -> PretrainReport:
     folder = places.weights_folder(workspace, name)
     if settings.again and folder.exists():
         shutil.rmtree(folder)
-    done = _finished(folder, name, settings)
+    done = _finished(folder, settings)
     if done:
         places.remember(workspace, "weights", name)
         return done
@@ -211,7 +211,7 @@ def _device(name: str) -> torch.device:
         raise UsageError(f"--set device={name}: not usable here ({error}).") from error
 
 
-def _finished(folder: Path, name: str, settings: PretrainSettings) -> PretrainReport | None:
+def _finished(folder: Path, settings: PretrainSettings) -> PretrainReport | None:
     path = folder / "report.json"
     if not path.is_file() or settings.resume:
         return None
