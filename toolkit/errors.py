@@ -13,6 +13,13 @@ class ImageError(DinonatError):
     """An image file that cannot be read or is not an image. It costs only itself."""
 
 
+class ThermalReadError(ImageError):
+    """An image file that cannot be read: which one, and at which byte where that is known."""
+
+    path: str = ""
+    offset: int | None = None  # bytes from the start of the file
+
+
 class CheckpointError(DinonatError):
     """Weights that are missing, damaged or of another architecture."""
 

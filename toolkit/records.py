@@ -18,7 +18,7 @@ Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
-Unit = Literal["kelvin", "celsius", "counts", "grey"]
+Unit = Literal["celsius", "counts", "grey"]  # degrees are Celsius everywhere
 Polarity = Literal["white_hot", "black_hot", "unknown"]
 
 PARTS = ("mean", "grid", "hog", "raw")  # the four vectors of every item, kept apart
@@ -66,9 +66,9 @@ class Prepared:
     """A frame as a network trained on colour sees it; pages and pictures show the same pixels."""
 
     pixels: UInt8  # (H, W, 3)
-    mode: str  # "percentile", or "colour" where the picture was one
+    mode: str  # how lo and hi were found (images/prepare.py), or "colour" where the picture was one
     lo: float  # value of the frame that became 0
-    hi: float  # value of the frame that became 255
+    hi: float  # value of the frame that became 255; below lo where hot is shown dark
     unit: Unit
 
 
@@ -79,6 +79,7 @@ class Loaded:
     ref: ImageRef
     prepared: Prepared | None
     reason: str = ""  # a sentence where prepared is None
+    measured: Float32 | None = None  # (H, W) in prepared.unit, NaN = no data; None for colour pictures
     sha256: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -93,6 +94,16 @@ class Region:
     source: str = "given"
     label: str = ""
 
+
+# What was measured inside an item's mask (its box where it has none), in `unit`: degrees Celsius, counts
+# or grey levels; NaN for colour pictures and where nothing was measured.
+TEMPERATURE_COLUMNS = {
+    "t_min": "float32",
+    "t_median": "float32",
+    "t_mean": "float32",
+    "t_p95": "float32",
+    "t_max": "float32",
+}
 
 # Tables. Column -> pandas dtype; every stage that writes one calls `as_table` first.
 ITEM_COLUMNS = {
@@ -115,8 +126,9 @@ ITEM_COLUMNS = {
     "sha256": "str",
     "unit": "str",
     "prepare": "str",
-    "lo": "float32",
+    "lo": "float32",  # value of the frame, in `unit`, that became black
     "hi": "float32",
+    **TEMPERATURE_COLUMNS,
 }
 LABEL_COLUMNS = {  # what people said; x is NaN for a label of the whole image
     "image": "str",
@@ -155,7 +167,10 @@ PROPOSAL_COLUMNS = {
     "model": "str",  # fingerprint of the network
     "features": "str",  # the parts of the search vector and their weights
     "prepare": "str",
+    "lo": "float32",
+    "hi": "float32",
     "unit": "str",
+    **TEMPERATURE_COLUMNS,
 }
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dinonat.errors import ImageError
-from dinonat.images.rasters import decode, one_channel_if_grey, printable, turned, upright
+from dinonat.images.faults import printable
+from dinonat.images.rasters import decode, one_channel_if_grey, turned, upright
 
 
 def deep(shape: tuple[int, ...] = (11, 13), *, seed: int = 0) -> np.ndarray:

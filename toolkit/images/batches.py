@@ -13,8 +13,8 @@ from PIL import Image
 
 from dinonat.errors import ImageError
 from dinonat.files import short_hash, write_json, write_whole
+from dinonat.images.faults import printable
 from dinonat.images.prepare import prepare
-from dinonat.images.rasters import printable
 from dinonat.images.reader import read_raster, read_thermal, to_eight_bits, to_frame
 from dinonat.images.workers import run_in_workers
 from dinonat.records import Float32, ImageRef, Loaded, UInt8

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinonat.errors import ImageError
-from dinonat.images.rasters import printable
+from dinonat.images.faults import printable
 from dinonat.images.tiffs import frame_pages
 from dinonat.records import ImageRef
 

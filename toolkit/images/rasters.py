@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinonat.errors import ImageError
+from dinonat.images.faults import printable
 
 Pixels = NDArray[Any]
 
@@ -179,8 +180,3 @@ def turned(size_hw: tuple[int, int], orientation: int) -> tuple[int, int]:
     """Return (height, width) after ``upright``."""
     height, width = size_hw
     return (width, height) if orientation in {5, 6, 7, 8} else (height, width)
-
-
-def printable(path: Path | str) -> str:
-    """Return a path for a message: line breaks and undecodable bytes escaped, umlauts kept."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from dinonat.errors import ImageError
-from dinonat.images.rasters import LUMINANCE_SCALE, LUMINANCE_WEIGHTS, Pixels, Raster, decode, printable
+from dinonat.images.faults import printable
+from dinonat.images.rasters import LUMINANCE_SCALE, LUMINANCE_WEIGHTS, Pixels, Raster, decode
 from dinonat.images.tiffs import decode_tiff
 from dinonat.records import Bool, Float32, ThermalFrame, UInt8, Unit
 

@@ -11,13 +11,13 @@ import tifffile
 from PIL import Image, ImageOps
 
 from dinonat.errors import ImageError
+from dinonat.images.faults import printable
 from dinonat.images.rasters import (
     MAX_PIXELS,
     Pixels,
     Raster,
     check_bounds,
     one_channel_if_grey,
-    printable,
     upright,
     without_alpha,
 )
