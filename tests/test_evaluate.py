@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dinonat.embeddings.store import SetWriter
+from dinonat.embeddings.warmth import UNMEASURED
 from dinonat.errors import LabelError, UsageError, WorkspaceError
 from dinonat.files import short_hash
 from dinonat.pipelines import workspace
@@ -23,7 +24,7 @@ def row(
         "item": short_hash(image, kind, list(box)), "image": image, "kind": kind,
         "x": x, "y": y, "w": w, "h": h, "width": 40, "height": 30, "objectness": 0.5,
         "mask_counts": [], "source": "ncut", "label": "", "recording": "", "status": "ok", "reason": "",
-        "sha256": image, "unit": "grey", "prepare": "percentile", "lo": 0.0, "hi": 1.0, **more,
+        "sha256": image, "unit": "grey", "prepare": "percentile", "lo": 0.0, "hi": 1.0, **UNMEASURED, **more,
     }  # fmt: skip
 
 

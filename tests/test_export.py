@@ -16,7 +16,7 @@ from dinonat.formats.catalog import read_labels
 from dinonat.geometry import mask_to_counts
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export import LOSSES, MANIFEST, ExportSettings, run
-from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, as_table
+from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 NAMES = ["a.png", "night/ü </script>.png", "night/line\nbreak.png", "plain.png", "turned.jpg"]
 FINGERPRINT = "0123456789abcdef"
@@ -37,7 +37,7 @@ def write_images(root: Path) -> None:
 
 def write_set(folder: Path, root: Path, *, model: str) -> None:
     row = dict.fromkeys(ITEM_COLUMNS, "") | dict.fromkeys(
-        ("x", "y", "w", "h", "objectness", "lo", "hi"), np.nan
+        ("x", "y", "w", "h", "objectness", "lo", "hi", *TEMPERATURE_COLUMNS), np.nan
     )
     row |= {
         "kind": "image",
@@ -64,6 +64,7 @@ def write_proposals(folder: Path, *, model: str) -> None:
         "height": 8, "mask_counts": [], "margin": 0.5, "second": "", "similarity": 0.75, "reason": "near",
         "objectness": 0.5, "source": "ncut", "cluster": -1, "neighbours": ["i9"], "status": "proposed",
         "model": model, "features": "hog=1", "prepare": "percentile", "unit": "counts", "advice": "review",
+        "lo": 10.0, "hi": 60000.0, **dict.fromkeys(TEMPERATURE_COLUMNS, np.nan),
     }  # fmt: skip
     given: list[dict[str, Any]] = [
         {"image": "a.png", "label": "person", "score": 0.9},

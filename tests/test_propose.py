@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from dinonat.embeddings.store import EmbeddingSet, SetWriter, open_set
+from dinonat.embeddings.warmth import UNMEASURED
 from dinonat.errors import DinonatError, LabelError, UsageError, WorkspaceError
 from dinonat.files import short_hash
 from dinonat.formats.catalog import read_labels
@@ -28,7 +29,7 @@ def row(image: str, kind: str, box: tuple[float, ...], **more: object) -> dict[s
         "item": short_hash(image, kind, list(box)), "image": image, "kind": kind,
         "x": x, "y": y, "w": w, "h": h, "width": 100, "height": 80, "objectness": 0.5,
         "mask_counts": [], "source": "ncut", "label": "", "recording": "", "status": "ok", "reason": "",
-        "sha256": "", "unit": "grey", "prepare": "percentile", "lo": 0.0, "hi": 1.0, **more,
+        "sha256": "", "unit": "grey", "prepare": "percentile", "lo": 0.0, "hi": 1.0, **UNMEASURED, **more,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dinonat.embeddings.store import SetWriter, clear, making_of, open_set, read_meta
 from dinonat.errors import CheckpointError, WorkspaceError
-from dinonat.records import ITEM_COLUMNS, PARTS
+from dinonat.records import ITEM_COLUMNS, PARTS, TEMPERATURE_COLUMNS
 
 MAKING = {"model": "abc", "settings": {"size": 224, "square": False}}
 DIMS = {"mean": 6, "grid": 9, "hog": 5, "raw": 4}
@@ -16,7 +16,8 @@ DIMS = {"mean": 6, "grid": 9, "hog": 5, "raw": 4}
 
 def rows(shard: int, *, failed: bool = False) -> pd.DataFrame:
     """One image and two regions, or one failed image."""
-    row = dict.fromkeys(ITEM_COLUMNS, "") | dict.fromkeys(("x", "y", "w", "h", "objectness", "lo", "hi"), 1.5)
+    numbers = ("x", "y", "w", "h", "objectness", "lo", "hi", *TEMPERATURE_COLUMNS)
+    row = dict.fromkeys(ITEM_COLUMNS, "") | dict.fromkeys(numbers, 1.5)
     row |= {
         "image": f"{shard}.png",
         "width": 8,

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dinonat.geometry import mask_to_counts
-from dinonat.records import PROPOSAL_COLUMNS, as_table
+from dinonat.records import PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 Make = Callable[..., pd.DataFrame]
 
@@ -31,6 +31,7 @@ def _row(number: int, given: dict[str, Any]) -> dict[str, Any]:
         "label": "car", "score": 0.875, "margin": 0.5, "second": "person", "similarity": 0.75,
         "advice": "review", "reason": "3 of 4 neighbours agree", "objectness": 0.5, "source": "ncut",
         "cluster": -1, "neighbours": ["n1"], "status": "proposed", "model": "0123456789abcdef",
-        "features": "mean=1", "prepare": "percentile", "unit": "grey",
+        "features": "mean=1", "prepare": "percentile", "lo": 1.0, "hi": 9.0, "unit": "grey",
+        **dict.fromkeys(TEMPERATURE_COLUMNS, np.nan),
     }  # fmt: skip
     return {**default, **{key: value for key, value in given.items() if key in PROPOSAL_COLUMNS}}

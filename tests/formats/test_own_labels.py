@@ -13,6 +13,8 @@ ITEMS = pd.DataFrame(
             "width": 10,
             "height": 8,
             "prepare": "p",
+            "lo": 1.0,
+            "hi": 9.0,
             "unit": "grey",
         },
         {
@@ -22,6 +24,8 @@ ITEMS = pd.DataFrame(
             "width": 10,
             "height": 8,
             "prepare": "p",
+            "lo": 1.0,
+            "hi": 9.0,
             "unit": "grey",
         },
         {
@@ -31,6 +35,8 @@ ITEMS = pd.DataFrame(
             "width": 0,
             "height": 0,
             "prepare": "",
+            "lo": np.nan,
+            "hi": np.nan,
             "unit": "",
         },
     ]

@@ -22,6 +22,7 @@ def items(
             "x": x, "y": y, "w": w, "h": h, "width": 100, "height": 80, "objectness": 0.5,
             "mask_counts": [1, 2], "source": "ncut", "label": "", "recording": "", "status": "ok",
             "reason": "", "sha256": "", "unit": "grey", "prepare": "percentile", "lo": 0, "hi": 1,
+            "t_min": 2, "t_median": 3, "t_mean": 4, "t_p95": 5, "t_max": 6,
         }
         for n, (x, y, w, h) in enumerate(boxes)
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from torch import Tensor
 from dinonat.embeddings.descriptors import hog, raw
 from dinonat.embeddings.encode import Vectors, as_input, crop_vectors, network_vectors, zeros
 from dinonat.embeddings.framing import Crop, Shape, cut, fitted, padded, shown, under_tokens, valid_tokens
+from dinonat.embeddings.warmth import UNMEASURED, warmth
 from dinonat.files import short_hash
 from dinonat.geometry import box_of_mask, clip_xywh, counts_to_mask, mask_to_counts
 from dinonat.models.nat import NAT
@@ -255,6 +256,7 @@ def _row(picture: _Picture, region: Region | None) -> dict[str, Any]:
         "prepare": prepared.mode,
         "lo": prepared.lo,
         "hi": prepared.hi,
+        **warmth(picture.image.measured, box, () if region is None else region.mask_counts),
     }
 
 
@@ -268,7 +270,7 @@ def _failed_row(image: Loaded) -> dict[str, Any]:
         "source": "",
         "label": "",
     }
-    unknown = {"unit": "", "prepare": "", "lo": float("nan"), "hi": float("nan")}
+    unknown = {"unit": "", "prepare": "", "lo": float("nan"), "hi": float("nan"), **UNMEASURED}
     failed = {"status": "failed", "reason": image.reason}
     return {**_identity(image, "image", (0.0, 0.0, 0.0, 0.0)), **nothing, **failed, **unknown}
 

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 
 from dinonat.files import short_hash
-from dinonat.records import PROPOSAL_COLUMNS, as_table
+from dinonat.records import PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 GIVEN = "given"  # source and advice of such a row
 ACCEPTED = "accepted"  # its status
+FROM_IMAGE = ("width", "height", "prepare", "lo", "hi", "unit")
 
 
 def as_rows(labels: pd.DataFrame, items: pd.DataFrame, *, run: str, set_name: str) -> pd.DataFrame:
@@ -18,7 +19,7 @@ def as_rows(labels: pd.DataFrame, items: pd.DataFrame, *, run: str, set_name: st
     images that somebody labelled would leave as images with nothing in them.
     """
     images = items[(items["kind"] == "image") & (items["status"] == "ok")].drop_duplicates("image")
-    facts = images[["image", "width", "height", "prepare", "unit"]]
+    facts = images[["image", *FROM_IMAGE]]
     rows = labels.drop_duplicates().merge(facts, on="image", how="inner", validate="many_to_one")
     sides = rows[["x", "y", "w", "h"]].astype(float)
     names = [
@@ -28,7 +29,7 @@ def as_rows(labels: pd.DataFrame, items: pd.DataFrame, *, run: str, set_name: st
     whole = sides["x"].isna()
     empty: list[list[str]] = [[] for _ in names]
     columns = {
-        **{name: rows[name] for name in ("image", "label", "width", "height", "prepare", "unit")},
+        **{name: rows[name] for name in ("image", "label", *FROM_IMAGE)},
         **{side: sides[side] for side in "xywh"},
         "kind": np.where(whole, "image", "region"),
         "proposal": names,
@@ -42,7 +43,7 @@ def as_rows(labels: pd.DataFrame, items: pd.DataFrame, *, run: str, set_name: st
         "run": run,
         "set": set_name,
         "cluster": -1,
-        **dict.fromkeys(("score", "margin", "similarity", "objectness"), np.nan),
+        **dict.fromkeys(("score", "margin", "similarity", "objectness", *TEMPERATURE_COLUMNS), np.nan),
         **dict.fromkeys(("second", "model", "features"), ""),
     }
     return as_table(pd.DataFrame(columns, index=rows.index), PROPOSAL_COLUMNS)

@@ -8,12 +8,12 @@ import pandas as pd
 
 from dinonat.files import short_hash
 from dinonat.proposals.abstain import REVIEW, Verdict
-from dinonat.records import PROPOSAL_COLUMNS, Int64, as_table
+from dinonat.records import PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, Int64, as_table
 
 OBJECT = "object"  # label of a region without labelled examples
 FROM_ITEM = (
     "item", "image", "kind", "x", "y", "w", "h", "width", "height", "mask_counts", "objectness", "source",
-    "prepare", "unit",
+    "prepare", "lo", "hi", "unit", *TEMPERATURE_COLUMNS,
 )  # fmt: skip
 
 
