@@ -14,11 +14,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dinonat.embeddings.extract import Recipe, embed_shard
 from dinonat.embeddings.given import given_boxes, recordings_beside, recordings_of
-from dinonat.embeddings.store import META, Meta, SetWriter, clear, read_meta
+from dinonat.embeddings.store import META, EmbeddingSet, Meta, SetWriter, clear, open_set, read_meta
 from dinonat.errors import ImageError, LabelError, UsageError
 from dinonat.files import short_hash
-from dinonat.images.batches import read_prepared
+from dinonat.images.batches import Shown, read_prepared
 from dinonat.images.listing import list_images
+from dinonat.images.prepare import POOLED, Preparation, parse_preparation
+from dinonat.images.ranges import pooled_limits
+from dinonat.images.reading import Reading, parse_reading
 from dinonat.models.catalog import load_network
 from dinonat.models.nat import NAT
 from dinonat.pipelines import workspace as places
@@ -37,7 +40,11 @@ class EmbedSettings(Recipe):
     recordings: Path | None = None  # CSV image,recording; None = recordings.csv in or beside the folder
     name: str | None = None  # of the set; None = name of the folder
     weights: str | None = None  # run, file or untrained:SEED; None = newest run of the workspace
-    prepare: str = "percentile"
+    prepare: str = "percentile"  # or recording, dataset, window=LO:HI, clahe
+    invert: str = "auto"  # auto: pictures known to show hot as dark are turned around; or yes, no
+    scale: str = ""  # what one count is, where files do not say: 0.04K or 0.1C
+    object: str = ""  # replaces what the camera noted: emissivity=0.95,distance=10
+    limits_of: str | None = None  # set whose images have their limits already, for the same pixels again
     shard_images: int = Field(64, ge=1)  # images that a kill can cost
     workers: int = Field(1, ge=0)  # processes that read images while the network works
     threads: int | None = Field(None, ge=1)
@@ -45,8 +52,19 @@ class EmbedSettings(Recipe):
     again: bool = False
     strict: bool = False
 
+    @property
+    def reading(self) -> Reading:
+        """How files are read. Raises UsageError for a bad scale or object."""
+        return parse_reading(self.scale, self.object)
 
-DECIDING = {*Recipe.model_fields, "prepare", "shard_images"}  # of the settings: those that decide the bytes
+    @property
+    def preparation(self) -> Preparation:
+        """How frames become pictures. Raises UsageError for a bad one."""
+        return parse_preparation(self.prepare, invert=self.invert)
+
+
+# Of the settings: those that decide the bytes.
+DECIDING = {*Recipe.model_fields, "prepare", "invert", "scale", "object", "shard_images"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +119,7 @@ class _Job:
     given: dict[str, list[Region]] | None
     recordings: dict[str, str]
     recordings_file: Path | None
+    limits_of: EmbeddingSet | None
     remarks: list[str]
 
 
@@ -113,6 +132,7 @@ def run(settings: EmbedSettings, workspace: Path) -> EmbedReport:
     if settings.images is None:
         raise UsageError("embed: no folder of images was given. Write `dinotool embed FOLDER`.")
     places.create(workspace)
+    _ = settings.preparation, settings.reading  # a slip in them is said before anything is read
     job = _job(settings, settings.images, workspace)
     folder = places.set_folder(workspace, job.name)
     making = _making(settings, settings.images, job, folder)
@@ -124,7 +144,8 @@ def run(settings: EmbedSettings, workspace: Path) -> EmbedReport:
     if writer.complete:
         report = _report(job, folder, already_done=True)
     else:
-        resumed, per_second = _embed(settings, job, writer)
+        shown = _shown(settings, job)
+        resumed, per_second = _embed(settings, job, writer, shown)
         report = _report(job, folder, images_per_second=per_second, resumed=resumed)
     if report.failed >= report.images and report.regions == 0:
         raise ImageError(
@@ -150,6 +171,7 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
         given=given_boxes(settings.regions, listing.refs, warn=warn) if settings.regions else None,
         recordings=recordings,
         recordings_file=recordings_file,
+        limits_of=_other_set(settings.limits_of, workspace),
         remarks=remarks,
     )
 
@@ -190,6 +212,7 @@ def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path) -> M
         "settings": settings.model_dump(mode="json", include=DECIDING),
         "regions": None if job.given is None else short_hash(_plain(job.given)),
         "recordings": short_hash(job.recordings) if job.recordings else None,
+        "limits_of": job.limits_of and job.limits_of.meta["identity"],
         "threads": settings.threads or _threads_before(folder) or torch.get_num_threads(),
         "device": _device(settings.device),
     }
@@ -213,7 +236,30 @@ def _device(name: str) -> str:
         raise UsageError(f"--set device={name}: not usable here ({error}).") from error
 
 
-def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter) -> tuple[int, float]:
+def _other_set(name: str | None, workspace: Path) -> EmbeddingSet | None:
+    return None if name is None else open_set(places.set_folder(workspace, name))
+
+
+def _shown(settings: EmbedSettings, job: _Job) -> Shown:
+    """Return how the images are read and prepared; limits that many share cost a pass over all of them."""
+    preparation, reading = settings.preparation, settings.reading
+    if job.limits_of is not None:
+        return Shown(preparation, job.limits_of.shown.limits, reading)
+    if preparation.mode not in POOLED:
+        return Shown(preparation, reading=reading)
+    say(f"{job.name}: reading {len(job.refs)} images for the limits of each {POOLED[preparation.mode]}")
+    limits = pooled_limits(
+        job.refs,
+        preparation,
+        recordings=job.recordings,
+        workers=settings.workers,
+        reading=reading,
+        track=lambda results: track(results, "limits", total=len(job.refs)),
+    )
+    return Shown(preparation, limits, reading)
+
+
+def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter, shown: Shown) -> tuple[int, float]:
     """Write the shards that are not there yet; return how many images were, and images/s for the rest."""
     size = settings.shard_images
     shards = {i: job.refs[i * size : (i + 1) * size] for i in range(-(-len(job.refs) // size))}
@@ -222,7 +268,7 @@ def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter) -> tuple[int, 
     recipe = Recipe.checked(settings.model_dump(include=set(Recipe.model_fields)))
     say(f"{job.name}: {len(todo)} of {len(job.refs)} images, network {job.weights} ({job.fingerprint})")
     start = time.perf_counter()
-    loaded = read_prepared(todo, workers=settings.workers, mode=settings.prepare)
+    loaded = read_prepared(todo, workers=settings.workers, shown=shown)
     with closing(cast("Generator[Loaded, None, None]", loaded)), _threads(writer.making["threads"]):
         images = track(loaded, "embed", total=len(todo))
         for shard, refs in shards.items():

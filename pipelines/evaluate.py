@@ -238,11 +238,11 @@ def _open(workspace: Path, name: str | None) -> EmbeddingSet:
 
 def _pictures(known: EmbeddingSet, workers: int) -> Callable[[str], Float32]:
     """Return how to get the luminance (H, W) of a prepared image of the set, read in sorted order."""
-    root, mode = Path(known.meta["root"]), known.meta["settings"]["prepare"]
+    root, shown = Path(known.meta["root"]), known.shown
     items = known.items
     images = items.loc[(items["kind"] == "image") & (items["status"] == "ok"), "image"]
     refs = [reference(root, name) for name in sorted(images)]
-    loaded = iter(track(read_prepared(refs, workers=workers, mode=mode), "hot blobs", total=len(refs)))
+    loaded = iter(track(read_prepared(refs, workers=workers, shown=shown), "hot blobs", total=len(refs)))
     waiting: dict[str, Float32] = {}
 
     def picture(name: str) -> Float32:

@@ -10,11 +10,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinonat.errors import ImageError, UsageError, WorkspaceError
+from dinonat.errors import ImageError, WorkspaceError
 from dinonat.images import batches
-from dinonat.images.batches import pack_pictures, read_prepared
+from dinonat.images.batches import Shown, pack_pictures, read_prepared
 from dinonat.images.listing import list_images
-from dinonat.images.prepare import prepare
+from dinonat.images.prepare import parse_preparation, prepare
 from dinonat.images.reader import read_thermal
 from dinonat.images.workers import run_in_workers
 from dinonat.records import ImageRef
@@ -80,17 +80,29 @@ def test_worker_processes_give_the_same_bytes_as_this_process(folder: Path) -> N
 
 def test_what_is_loaded_is_the_prepared_frame_of_the_file(folder: Path) -> None:
     refs = [ref for ref in list_images(folder).refs if ref.name in GOOD]
-    for one in read_prepared(refs, mode="percentile", lo=5, hi=90):
+    preparation = parse_preparation("percentile=5:90")
+    for one in read_prepared(refs, shown=Shown(preparation)):
         assert one.prepared is not None
-        expected = prepare(read_thermal(one.ref.file, frame=one.ref.frame), lo=5, hi=90)
+        frame = read_thermal(one.ref.file, frame=one.ref.frame)
+        expected = prepare(frame, preparation)
+        if frame.rgb is None:
+            np.testing.assert_array_equal(one.measured, frame.data)
+        else:
+            assert one.measured is None
         np.testing.assert_array_equal(one.prepared.pixels, expected.pixels)
         assert one.sha256 == hashlib.sha256(one.ref.file.read_bytes()).hexdigest()
 
 
-def test_a_wrong_setting_is_not_blamed_on_the_images(folder: Path) -> None:
-    for workers in (0, 1):
-        with pytest.raises(UsageError, match="prepare=nonsense"):
-            list(read_prepared(list_images(folder).refs, mode="nonsense", workers=workers))
+def test_known_limits_give_the_same_pixels_again(folder: Path) -> None:
+    refs = [ref for ref in list_images(folder).refs if ref.name in GOOD]
+    first = list(read_prepared(refs))
+    limits = {one.ref.name: (one.prepared.lo, one.prepared.hi) for one in first if one.prepared}
+    for mode in ("percentile", "dataset", "window=0:1"):
+        again = read_prepared(refs, shown=Shown(parse_preparation(mode), limits))
+        for one, other in zip(first, again, strict=True):
+            assert one.prepared
+            assert other.prepared
+            np.testing.assert_array_equal(one.prepared.pixels, other.prepared.pixels)
 
 
 def test_a_file_that_kills_its_decoder_costs_only_itself(
@@ -101,25 +113,31 @@ def test_a_file_that_kills_its_decoder_costs_only_itself(
         "import os\n"
         "from dinonat.images import batches\n"
         "read_thermal = batches.read_thermal\n"
-        "def read(path, *, frame=0):\n"
+        "def read(path, *, frame, reading):\n"
         "    if path.name == 'counts.tif' and frame == 0:\n"
         "        os._exit(3)\n"
         "    return read_thermal(path, frame=frame)\n"
-        "def load(ref):\n"
+        "def load(asked):\n"
         "    batches.read_thermal = read\n"
-        "    return batches._load(ref, mode='percentile', lo=1.0, hi=99.0)\n"
+        "    return batches._load(asked, preparation=batches.DEFAULT, reading=batches.AS_STORED)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))
     import deadly
 
     refs = list_images(folder).refs
-    loaded = list(run_in_workers(deadly.load, refs, workers=2, on_death=batches._lost))
+    asked = [(ref, None) for ref in refs]
+    loaded = list(
+        run_in_workers(deadly.load, asked, workers=1, on_death=batches._lost, belongs_to=batches._file)
+    )
     del sys.modules["deadly"]
     assert [one.ref for one in loaded] == list(refs)
-    assert {one.ref.name for one in loaded if one.prepared is not None} == GOOD - {"counts.tif#0"}
-    dead = next(one for one in loaded if one.ref.name == "counts.tif#0")
-    assert dead.reason == "counts.tif#0: Lost: the process that read it ended with code 3."
+    assert {one.ref.name for one in loaded if one.prepared is not None} == GOOD - {
+        "counts.tif#0",
+        "counts.tif#1",
+    }
+    for dead in (one for one in loaded if one.ref.path == "counts.tif"):  # its file is in quarantine
+        assert dead.reason == f"{dead.ref.name}: Lost: the process that read it ended with code 3."
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from dinonat.errors import ImageError, UsageError
-from dinonat.images.prepare import MID_GREY, prepare, to_grey
+from dinonat.images.prepare import MID_GREY, parse_preparation, prepare, to_grey
 from dinonat.images.reader import read_thermal
-from dinonat.records import Float32, ThermalFrame
+from dinonat.records import Float32, Polarity, ThermalFrame
 
 
 def frame(data: object) -> ThermalFrame:
@@ -37,7 +37,7 @@ def test_one_hot_pixel_costs_percentiles_nothing_and_minmax_everything() -> None
     away[20, 30] = False
     assert np.abs(cool.astype(int) - heated)[away].max() <= 1
     assert heated[20, 30].tolist() == [255, 255, 255]
-    assert np.ptp(prepare(frame(hot), mode="minmax").pixels[away]) <= 2
+    assert np.ptp(prepare(frame(hot), parse_preparation("percentile=0:100")).pixels[away]) <= 2
 
 
 @pytest.mark.parametrize("value", [0.0, 6743.0, -40.0, 3.4e38, 1e-40])
@@ -70,10 +70,72 @@ def test_missing_pixels_are_black_and_do_not_move_the_range() -> None:
 def test_nothing_to_see_and_nothing_understood_are_sentences() -> None:
     with pytest.raises(ImageError, match="No pixel holds data"):
         prepare(frame(np.full((3, 3), np.nan)))
-    with pytest.raises(UsageError, match=r"prepare=histogram: unknown.*percentile, minmax"):
-        prepare(frame(np.zeros((3, 3))), mode="histogram")
-    with pytest.raises(UsageError, match="0 <= low < high <= 100"):
-        prepare(frame(np.zeros((3, 3))), lo=99, hi=1)
+    with pytest.raises(ImageError, match=r"values 3 to 3 \(counts\) all lie outside the window 20:40"):
+        prepare(frame(np.full((3, 3), 3)), parse_preparation("window=20:40"))
+    with pytest.raises(ValueError, match="limits of the set"):
+        prepare(frame(np.zeros((3, 3))), parse_preparation("dataset"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("histogram", "expected percentile, recording, dataset or clahe"),
+        ("percentile=99:1", "0 <= low < high <= 100"),
+        ("dataset=0:101", "0 <= low < high <= 100"),
+        ("window", "window=20:40"),
+        ("window=40:20", "the lower value first"),
+        ("window=20:warm", "not two numbers"),
+        ("window=-inf:40", "finite"),
+        ("window=1:2:3", "expected percentile"),
+        ("", "expected percentile"),
+    ],
+)
+def test_a_preparation_that_makes_no_sense_is_a_sentence(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        parse_preparation(text)
+    with pytest.raises(UsageError, match="invert=perhaps"):
+        parse_preparation("clahe", invert="perhaps")
+
+
+def test_a_window_maps_its_own_values_whatever_the_image_holds() -> None:
+    window = parse_preparation("window=-20.5:39.5")
+    for data in ([[-30.0, -20.5, 9.5, 39.5, 50.0]], [[9.5, 9.5]], [[0.0, np.nan]]):
+        prepared = prepare(frame(data), window)
+        assert (prepared.mode, prepared.lo, prepared.hi) == ("window", -20.5, 39.5)
+        expected = np.clip((np.float64(data) + 20.5) / 60 * 255, 0, 255)
+        np.testing.assert_allclose(prepared.pixels[..., 0], np.nan_to_num(expected), atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("invert", "polarity", "turned"),
+    [("yes", "white_hot", True), ("no", "black_hot", False), ("auto", "black_hot", True),
+     ("auto", "white_hot", False), ("auto", "unknown", False)],
+)  # fmt: skip
+def test_turning_polarity_swaps_the_limits(invert: str, polarity: Polarity, turned: bool) -> None:
+    values = np.arange(200, dtype=np.float32).reshape(10, 20)
+    plain = prepare(frame(values))
+    other = prepare(ThermalFrame(values, "counts", polarity), parse_preparation("percentile", invert=invert))
+    assert (other.lo, other.hi) == ((plain.hi, plain.lo) if turned else (plain.lo, plain.hi))
+    expected = 255 - plain.pixels.astype(int) if turned else plain.pixels.astype(int)
+    assert np.abs(other.pixels - expected).max() <= 1  # a half rounds up on both sides
+    again = prepare(
+        ThermalFrame(values, "counts", polarity),
+        parse_preparation("dataset", invert=invert),
+        limits=(other.lo, other.hi),
+    )
+    np.testing.assert_array_equal(again.pixels, other.pixels)
+
+
+def test_clahe_lifts_faint_detail_and_keeps_no_data_black() -> None:
+    rng = np.random.default_rng(3)
+    data = np.full((128, 128), 20.0) + rng.normal(0, 0.02, (128, 128))
+    data[:, 64:] += 30  # a hot half, so that percentiles leave the texture of both halves flat
+    data[5, 5] = np.nan
+    flat = prepare(frame(data)).pixels[..., 0]
+    local = prepare(frame(data), parse_preparation("clahe"))
+    assert local.mode == "clahe"
+    assert local.pixels[:, 80:, 0].std() > 3 * flat[:, 80:].std()
+    assert local.pixels[5, 5].tolist() == [0, 0, 0]
 
 
 def test_colour_passes_as_it_is() -> None:

@@ -9,7 +9,9 @@ import tifffile
 from PIL import Image
 
 from dinonat.errors import ImageError
-from dinonat.images.reader import effective_depth, luminance, read_thermal, sniff, to_eight_bits
+from dinonat.images.frames import effective_depth, luminance, to_eight_bits
+from dinonat.images.reader import read_thermal
+from dinonat.images.sniffing import sniff
 
 
 def encoded(kind: str, pixels: np.ndarray | None = None, **options: object) -> bytes:

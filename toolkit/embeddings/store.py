@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 from dinonat.errors import CheckpointError, WorkspaceError
 from dinonat.files import short_hash, write_bytes, write_whole
+from dinonat.images.batches import Shown
+from dinonat.images.prepare import COLOUR, parse_preparation
+from dinonat.images.reading import parse_reading
 from dinonat.records import ITEM_COLUMNS, PARTS, Bool, Float32, as_table
 
 META = "meta.json"
@@ -133,6 +136,22 @@ class EmbeddingSet:
         values = self.meta["means"].get(kind, {}).get(name)
         return (
             np.zeros(self.meta["parts"][name], np.float32) if values is None else np.array(values, np.float32)
+        )
+
+    @cached_property
+    def shown(self) -> Shown:
+        """How to read and prepare an image of the set again, to the very pixels that the network saw."""
+        settings = self.meta.get("settings", {})
+        preparation = parse_preparation(
+            settings.get("prepare", "percentile"), invert=settings.get("invert", "auto")
+        )
+        images = self.items[(self.items["kind"] == "image") & (self.items["status"] == "ok")]
+        stretched = images[images["prepare"] != COLOUR]
+        limits = zip(stretched["lo"].tolist(), stretched["hi"].tolist(), strict=True)
+        return Shown(
+            parse_preparation(prepare, invert=invert),
+            dict(zip(stretched["image"], limits, strict=True)),
+            parse_reading(settings.get("scale", ""), settings.get("object", "")),
         )
 
     @property

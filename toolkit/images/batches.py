@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
@@ -14,8 +14,10 @@ from PIL import Image
 from dinonat.errors import ImageError
 from dinonat.files import short_hash, write_json, write_whole
 from dinonat.images.faults import printable
-from dinonat.images.prepare import prepare
-from dinonat.images.reader import read_raster, read_thermal, to_eight_bits, to_frame
+from dinonat.images.frames import to_eight_bits
+from dinonat.images.prepare import DEFAULT, Limits, Preparation, prepare
+from dinonat.images.reader import is_picture, read_raster, read_thermal
+from dinonat.images.reading import AS_STORED, Reading
 from dinonat.images.workers import run_in_workers
 from dinonat.records import Float32, ImageRef, Loaded, UInt8
 
@@ -32,37 +34,58 @@ class Packed:
     failures: tuple[tuple[str, str], ...]  # name, reason
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How the images of a set are read and prepared, so that whoever shows one shows the same pixels.
+
+    ``limits`` maps image names to the two values that become 0 and 255, where they are known already.
+    """
+
+    preparation: Preparation = DEFAULT
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    reading: Reading = AS_STORED
+
+
+BY_DEFAULT = Shown()
+
+
 def read_prepared(
-    refs: Sequence[ImageRef],
-    *,
-    workers: int = 0,
-    mode: str = "percentile",
-    lo: float = 1.0,
-    hi: float = 99.0,
+    refs: Sequence[ImageRef], *, workers: int = 0, shown: Shown = BY_DEFAULT
 ) -> Iterator[Loaded]:
     """Yield each image, read and prepared, in the order of ``refs``.
 
     With ``workers`` > 0 decoders run in that many processes (which import no torch), and one that
     dies costs its file only; with 0 they run here. Failures have a ``reason`` instead of pixels.
     """
-    load = partial(_load, mode=mode, lo=lo, hi=hi)
-    return run_in_workers(load, refs, workers=workers, on_death=_lost)
+    load = partial(_load, preparation=shown.preparation, reading=shown.reading)
+    asked = ((ref, shown.limits.get(ref.name)) for ref in refs)
+    return run_in_workers(load, asked, workers=workers, on_death=_lost, belongs_to=_file)
 
 
-def _load(ref: ImageRef, *, mode: str, lo: float, hi: float) -> Loaded:
+Asked = tuple[ImageRef, Limits | None]
+
+
+def _load(asked: Asked, *, preparation: Preparation, reading: Reading) -> Loaded:
+    ref, limits = asked
     try:
-        frame = read_thermal(ref.file, frame=ref.frame)
-        prepared = prepare(frame, mode=mode, lo=lo, hi=hi)
-        return Loaded(ref, prepared, sha256=sha256(ref.file), warnings=frame.warnings)
+        frame = read_thermal(ref.file, frame=ref.frame, reading=reading)
+        prepared = prepare(frame, preparation, limits=limits)
+        measured = frame.data if frame.rgb is None else None
+        return Loaded(ref, prepared, "", measured, sha256(ref.file), frame.warnings)
     except (ImageError, OSError, MemoryError) as error:
-        return Loaded(ref, None, _sentence(ref, error))
+        return Loaded(ref, None, sentence(ref, error))
 
 
-def _lost(ref: ImageRef, reason: str) -> Loaded:
-    return Loaded(ref, None, _sentence(ref, ImageError(f"Lost: {reason}.")))
+def _file(asked: Asked) -> Path:
+    return asked[0].file
 
 
-def _sentence(ref: ImageRef, error: Exception) -> str:
+def _lost(asked: Asked, reason: str) -> Loaded:
+    ref, _ = asked
+    return Loaded(ref, None, sentence(ref, ImageError(f"Lost: {reason}.")))
+
+
+def sentence(ref: ImageRef, error: Exception) -> str:
     """Say in one sentence what is wrong with an image, by its name in the set.
 
     Not by its whole path: the same set in another folder gives the same tables.
@@ -157,7 +180,9 @@ def _write_pack(
     names, aspects, failures = list[str](), list[float](), list[tuple[str, str]]()
     header_length = _write_header(stream, len(refs), side)
     squash = partial(_squash, side=side)
-    results = run_in_workers(squash, refs, workers=workers, on_death=_lost_squash)
+    results = run_in_workers(
+        squash, refs, workers=workers, on_death=_lost_squash, belongs_to=lambda ref: ref.file
+    )
     for done, (ref, (pixels, aspect, reason)) in enumerate(zip(refs, results, strict=True), start=1):
         if pixels is None:
             failures.append((ref.name, reason))
@@ -188,21 +213,28 @@ Squashed = tuple[UInt8 | None, float, str]  # pixels (side, side, 3), aspect, re
 
 def _squash(ref: ImageRef, *, side: int) -> Squashed:
     try:
-        raster = read_raster(ref.file, frame=ref.frame, at_least=2 * side)
-        height, width = raster.full_hw
-        if raster.pixels.ndim == 2 and raster.pixels.shape != raster.full_hw:
-            raster = read_raster(ref.file, frame=ref.frame)  # percentiles need all its pixels
-        if raster.pixels.ndim == 3:
-            pixels = to_eight_bits(raster.pixels)
-        else:
-            pixels = prepare(to_frame(raster)).pixels[..., 0]
+        pixels, (height, width) = _colour(ref, at_least=2 * side) or _thermal(ref)
         return _resized(pixels, side), width / height, ""
     except (ImageError, OSError, MemoryError) as error:
-        return None, 0.0, _sentence(ref, error)
+        return None, 0.0, sentence(ref, error)
+
+
+def _colour(ref: ImageRef, *, at_least: int) -> tuple[UInt8, tuple[int, int]] | None:
+    """Return the pixels of a colour picture, perhaps smaller, and its (height, width); None for others."""
+    if not is_picture(ref.file):
+        return None
+    raster = read_raster(ref.file, frame=ref.frame, at_least=at_least)
+    return (to_eight_bits(raster.pixels), raster.full_hw) if raster.pixels.ndim == 3 else None
+
+
+def _thermal(ref: ImageRef) -> tuple[UInt8, tuple[int, int]]:
+    """Return the grey levels of any other image, prepared from all its pixels, and its (height, width)."""
+    grey = prepare(read_thermal(ref.file, frame=ref.frame)).pixels[..., 0]
+    return grey, (grey.shape[0], grey.shape[1])
 
 
 def _lost_squash(ref: ImageRef, reason: str) -> Squashed:
-    return None, 0.0, _sentence(ref, ImageError(f"Lost: {reason}."))
+    return None, 0.0, sentence(ref, ImageError(f"Lost: {reason}."))
 
 
 def _resized(pixels: UInt8, side: int) -> UInt8:

@@ -2,8 +2,8 @@
 
 import struct
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinonat.errors import ImageError
-from dinonat.images.faults import printable
+from dinonat.images.exif import facts_of
+from dinonat.images.faults import fault
+from dinonat.records import Polarity
 
 Pixels = NDArray[Any]
 
@@ -23,7 +24,6 @@ MAX_PIXELS = 2**26
 MAX_SIDE = 2**17
 
 PILLOW_FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
-ORIENTATION_TAG = 0x0112
 
 # A grey picture stored as colour has at most 0.03 % of pixels whose channels lie further apart than
 # 16 of 255 (rounding of JPEG, a slight tint); grey with a coloured scale or isotherm from 0.4 %.
@@ -46,6 +46,8 @@ class Raster:
     no_data: float | None = None  # the value that means "nothing measured here"
     min_is_white: bool = False  # larger numbers are meant to be shown darker
     warnings: tuple[str, ...] = ()
+    polarity: Polarity = "unknown"
+    meta: Mapping[str, Any] = field(default_factory=dict)  # camera and time, where the file says them
 
 
 def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Raster:
@@ -53,7 +55,7 @@ def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Ra
 
     With ``at_least`` a colour JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both
     sides keep that many pixels: several times faster, and no detail is lost that a later reduction
-    to half of it could show. Raises ImageError above MAX_PIXELS, before any pixel is allocated;
+    to half of it could show. Raises ThermalReadError above MAX_PIXELS, before any pixel is allocated;
     damaged files raise whatever the decoder raises (reader.py turns it into a sentence).
     """
     # Pillow warns of sizes and of EXIF; both are checked here.
@@ -67,38 +69,35 @@ def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Ra
                 picture.draft("RGB", (at_least, at_least))
             picture.load()
             pixels = _to_array(picture)
-        orientation = _orientation(picture)
-    pixels = upright(one_channel_if_grey(pixels), orientation)
-    return Raster(pixels, source_format, turned(full_hw, orientation))
+        facts = facts_of(picture)
+    pixels = upright(one_channel_if_grey(pixels), facts.orientation)
+    return Raster(
+        pixels,
+        source_format,
+        turned(full_hw, facts.orientation),
+        meta=facts.meta,
+    )
 
 
 def _open_bounded(stream: BinaryIO, path: Path, source_format: str) -> Image.Image:
     try:
         picture = Image.open(stream, formats=[PILLOW_FORMATS[source_format]])
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{printable(path)}: {error}. Cut it into tiles first.") from error
+        raise fault(path, str(error), advice="Cut it into tiles first.") from error
     check_bounds(path, (picture.height, picture.width))
     return picture
 
 
-def _orientation(picture: Image.Image) -> int:
-    """Return EXIF's orientation; 1 where it is missing or the EXIF block is damaged."""
-    try:
-        value = picture.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # the pixels are whole, so a broken note beside them costs nothing
-        return 1
-    return value if isinstance(value, int) else 1
-
-
 def check_bounds(path: Path, size_hw: Sequence[int]) -> None:
-    """Raise ImageError when (height, width) is empty or larger than this process should allocate."""
+    """Raise ThermalReadError when (height, width) is empty or larger than this process should allocate."""
     height, width = size_hw
     if min(height, width) < 1:
-        raise ImageError(f"{printable(path)}: holds no pixels ({width} x {height}).")
+        raise fault(path, f"holds no pixels ({width} x {height})", advice="")
     if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
-        raise ImageError(
-            f"{printable(path)}: {width} x {height} pixels, more than the {MAX_PIXELS} that are read. "
-            "Cut it into tiles or make it smaller."
+        raise fault(
+            path,
+            f"{width} x {height} pixels, more than the {MAX_PIXELS} that are read",
+            advice="Cut it into tiles or make it smaller.",
         )
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps
 
-from dinonat.errors import ImageError
-from dinonat.images.faults import printable
+from dinonat.images.faults import fault
 from dinonat.images.rasters import (
     MAX_PIXELS,
     Pixels,
@@ -40,7 +39,7 @@ def frame_pages(path: Path) -> tuple[int, ...]:
 
     Thumbnails and masks are no frames. Where the other pages have one shape and type each is a
     frame; else only the largest is (the first of equals): the rest are previews.
-    Raises ImageError or the error of tifffile where the file is damaged.
+    Raises ThermalReadError or the error of tifffile where the file is damaged.
     """
     facts = path.stat()
     return _frame_pages(path, facts.st_size, facts.st_mtime_ns)
@@ -53,7 +52,7 @@ def _frame_pages(path: Path, size: int, changed_ns: int) -> tuple[int, ...]:
     with tifffile.TiffFile(path) as file:
         for number, page in enumerate(file.pages):
             if number >= MAX_FRAMES:
-                raise ImageError(f"{printable(path)}: more than {MAX_FRAMES} pages; split the file.")
+                raise fault(path, f"more than {MAX_FRAMES} pages", advice="Split the file.")
             page = page.aspage()
             if page.offset in offsets:  # the last page points back to an earlier one
                 break
@@ -63,7 +62,7 @@ def _frame_pages(path: Path, size: int, changed_ns: int) -> tuple[int, ...]:
         if file.pages and file.pages.first.subfiletype & REDUCED_OR_MASK and len(shapes) > 1:
             del shapes[0]
     if not shapes:
-        raise ImageError(f"{printable(path)}: a TIFF without pages.")
+        raise fault(path, "a TIFF without pages")
     if len(set(shapes.values())) == 1:
         return tuple(shapes)
     return (max(shapes, key=lambda number: (math.prod(shapes[number][0]), -number)),)
@@ -72,12 +71,12 @@ def _frame_pages(path: Path, size: int, changed_ns: int) -> tuple[int, ...]:
 def decode_tiff(path: Path, *, frame: int = 0) -> Raster:
     """Decode one frame of a TIFF file (frames as in ``frame_pages``).
 
-    Raises ImageError for a frame that is not there and for pages above MAX_PIXELS, before they
+    Raises ThermalReadError for a frame that is not there and for pages above MAX_PIXELS, before they
     are allocated; damaged files raise whatever the decoder raises.
     """
     pages = frame_pages(path)
     if not 0 <= frame < len(pages):
-        raise ImageError(f"{printable(path)}: has {len(pages)} frames, frame {frame} was asked for.")
+        raise fault(path, f"has {len(pages)} frames, frame {frame} was asked for", advice="")
     with tifffile.TiffFile(path) as file:
         page = file.pages[pages[frame]].aspage()
         _check_page(path, page)
@@ -96,16 +95,19 @@ def _check_page(path: Path, page: tifffile.TiffPage) -> None:
     samples = page.samplesperpixel * page.imagedepth
     tile = math.prod(int(side) for side in page.chunks)
     if samples * page.imagelength * page.imagewidth > 4 * MAX_PIXELS or tile > 4 * MAX_PIXELS:
-        raise ImageError(
-            f"{printable(path)}: {samples} samples for each of {page.imagewidth} x {page.imagelength} "
-            "pixels are more than is read. Keep one to four bands, or cut it into tiles."
+        raise fault(
+            path,
+            f"{samples} samples for each of {page.imagewidth} x {page.imagelength} "
+            "pixels are more than is read",
+            advice="Keep one to four bands, or cut it into tiles.",
         )
     if page.dtype is None or page.dtype.kind not in "uif" or page.imagedepth != 1:
-        raise ImageError(f"{printable(path)}: a TIFF of type {page.dtype} and axes {page.axes} is not read.")
+        raise fault(path, f"a TIFF of type {page.dtype} and axes {page.axes} is not read", advice="")
     if page.compression not in BOUNDED_CODECS | {JPEG_CODEC}:
-        raise ImageError(
-            f"{printable(path)}: TIFF compression {page.compression} is not read. "
-            "Save it uncompressed, or with LZW or Deflate."
+        raise fault(
+            path,
+            f"TIFF compression {page.compression} is not read",
+            advice="Save it uncompressed, or with LZW or Deflate.",
         )
 
 
@@ -131,7 +133,7 @@ def _by_pillow(path: Path, page_number: int) -> Pixels:
         picture.seek(page_number)
         check_bounds(path, (picture.height, picture.width))
         if picture.mode.startswith(("I", "F")):  # to "RGB" would clip them at 255
-            raise ImageError(f"{printable(path)}: a TIFF with deep pixels in this coding is not read.")
+            raise fault(path, "a TIFF with deep pixels in this coding is not read", advice="")
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, Generic, TypeVar, cast
 
@@ -46,20 +46,22 @@ def run_in_workers(
     *,
     workers: int,
     on_death: Callable[[Item, str], Result],
+    belongs_to: Callable[[Item], Hashable] = lambda item: item,
     seconds: float = SECONDS,
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in order, computed in ``workers`` processes.
 
     ``function`` must be importable by its module's name. Where the process dies, the item is tried
     once more in a new one, since something else may have killed it; where that dies too, or the item
-    needs more than ``seconds``, its result is ``on_death(item, reason)``. At most four items for each
-    worker are read ahead. With ``workers`` 0 all runs here.
+    needs more than ``seconds``, its result is ``on_death(item, reason)``, and so is that of every later
+    item that ``belongs_to`` the same (frames of one file): it is in quarantine. At most four items for
+    each worker are read ahead. With ``workers`` 0 all runs here.
     Raises DinonatError where no process can be started.
     """
     if workers < 1:
         yield from map(function, items)
         return
-    pool = _Pool(function, on_death, seconds)
+    pool = _Pool(function, on_death, belongs_to, seconds)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as threads, contextlib.closing(pool):
         try:
@@ -82,9 +84,12 @@ class _Pool(Generic[Item, Result]):
         self,
         function: Callable[[Item], Result],
         on_death: Callable[[Item, str], Result],
+        belongs_to: Callable[[Item], Hashable],
         seconds: float,
     ) -> None:
         self._function, self._on_death, self._seconds = function, on_death, seconds
+        self._belongs_to = belongs_to
+        self._quarantine: dict[Hashable, str] = {}  # what killed a decoder -> how
         self._own = threading.local()
         self._lock = threading.Lock()
         self._children: list[_Child] = []
@@ -92,18 +97,21 @@ class _Pool(Generic[Item, Result]):
 
     def answer(self, item: Item) -> Result:
         """Return the result of one item, from the child of the calling thread."""
-        reason = ""
-        for _ in range(ATTEMPTS):
+        whole = self._belongs_to(item)
+        reason = self._quarantine.get(whole, "")
+        for _ in range(0 if reason else ATTEMPTS):
             try:
                 outcome = self._ask(item)
             except DiedError as death:
                 reason = str(death)
                 continue
             except TooLongError as death:
-                return self._on_death(item, str(death))
+                reason = str(death)
+                break
             if isinstance(outcome, BaseException):
                 raise outcome
             return cast("Result", outcome)
+        self._quarantine[whole] = reason
         return self._on_death(item, reason)
 
     def _ask(self, item: Item) -> Any:
