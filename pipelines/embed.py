@@ -244,7 +244,7 @@ def _shown(settings: EmbedSettings, job: _Job) -> Shown:
     """Return how the images are read and prepared; limits that many share cost a pass over all of them."""
     preparation, reading = settings.preparation, settings.reading
     if job.limits_of is not None:
-        return Shown(preparation, job.limits_of.shown.limits, reading)
+        return _shown_as(job.limits_of, job, preparation, reading)
     if preparation.mode not in POOLED:
         return Shown(preparation, reading=reading)
     say(f"{job.name}: reading {len(job.refs)} images for the limits of each {POOLED[preparation.mode]}")
@@ -257,6 +257,18 @@ def _shown(settings: EmbedSettings, job: _Job) -> Shown:
         track=lambda results: track(results, "limits", total=len(job.refs)),
     )
     return Shown(preparation, limits, reading)
+
+
+def _shown_as(other: EmbeddingSet, job: _Job, preparation: Preparation, reading: Reading) -> Shown:
+    """Return how another set shows these images. Raises UsageError for one that it does not hold."""
+    held = set(other.items["image"])
+    foreign = [ref.name for ref in job.refs if ref.name not in held]
+    if foreign:
+        raise UsageError(
+            f"limits_of={other.folder.name}: that set does not hold {foreign[0]}. Leave the setting out, or "
+            "list only images of that set."
+        )
+    return Shown(preparation, other.shown.limits, reading)
 
 
 def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter, shown: Shown) -> tuple[int, float]:

@@ -142,9 +142,7 @@ class EmbeddingSet:
     def shown(self) -> Shown:
         """How to read and prepare an image of the set again, to the very pixels that the network saw."""
         settings = self.meta.get("settings", {})
-        preparation = parse_preparation(
-            settings.get("prepare", "percentile"), invert=settings.get("invert", "auto")
-        )
+        prepare, invert = settings.get("prepare", "percentile"), settings.get("invert", "auto")
         images = self.items[(self.items["kind"] == "image") & (self.items["status"] == "ok")]
         stretched = images[images["prepare"] != COLOUR]
         limits = zip(stretched["lo"].tolist(), stretched["hi"].tolist(), strict=True)
