@@ -191,7 +191,7 @@ def _rows(path: Path, text: IO[str], form: Form) -> Iterator[Row]:
         for cells in csv.reader(lines(), delimiter=form.separator):
             if len(cells) > MAX_SIDE:
                 raise fault(path, f"line {line} has {len(cells)} cells", advice=SAVE_AGAIN)
-            yield line, [cell.strip() for cell in cells]
+            yield line, list(map(str.strip, cells))
     except csv.Error as error:
         raise fault(path, f"line {line} is no row of a table ({error})", advice=SAVE_AGAIN) from error
 
