@@ -79,7 +79,6 @@ def fff(
     header: str = ">",
     records: str = "<",
     camera: bytes | None = b"",
-    padding: int = 0,
     size_wh: tuple[int, int] | None = None,
     entries: dict[int, tuple[int, int]] | None = None,
 ) -> bytes:
@@ -96,7 +95,7 @@ def fff(
         directory += struct.pack(header + "HHIIIIIII", kind, 2, 100, 0, offset, length, 0, 0, 0)
         body += record + bytes(-len(record) % 4)
     head = b"FFF\0" + b"builder".ljust(16, b"\0") + struct.pack(header + "III", 101, 64, 14)
-    return head.ljust(64, b"\0") + directory.ljust(32 * 14, b"\0") + body + bytes(padding)
+    return head.ljust(64, b"\0") + directory.ljust(32 * 14, b"\0") + body
 
 
 def flir_jpeg(blob: bytes, *, part: int = 65524, display: tuple[int, int] = (48, 64)) -> bytes:
@@ -124,7 +123,10 @@ def flir() -> SimpleNamespace:
 def flir_containers() -> dict[str, bytes]:
     """Whole files by name, one of each container and coding; each decodes to at least one frame."""
     scene = counts_of_a_scene()
-    unequal = [fff(counts_of_a_scene(seed=number), padding=128 * (number % 2)) for number in range(3)]
+    unequal = [
+        fff(counts_of_a_scene(seed=number), camera=camera_record() + bytes(128 * (number % 2)))
+        for number in range(3)
+    ]
     csq = [fff(counts_of_a_scene(seed=number), payload="jpegls", header="<") for number in range(3)]
     return {
         "bare-be.jpg": flir_jpeg(fff(scene)),
