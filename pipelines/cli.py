@@ -196,8 +196,8 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder (default: in the workspace).")] = None,
     status: Annotated[str | None, typer.Option(help="Only labels of this status.")] = None,
     where: Annotated[str | None, typer.Option(help="Only labels with, say, score > 0.8.")] = None,
-    copy_images: Annotated[
-        bool | None, typer.Option("--copy-images", help="Write 8-bit pictures beside the labels.")
+    proxies: Annotated[
+        bool | None, typer.Option("--proxies", help="Write 8-bit pictures for tools that need them.")
     ] = None,
     masks: Annotated[str | None, typer.Option(help="auto (default), polygon or rle.")] = None,
     category_base: Annotated[int | None, typer.Option(help="Number of the first class: 1 or 0.")] = None,
@@ -220,7 +220,7 @@ def export(
             "out": out,
             "status": status,
             "where": where,
-            "copy_images": copy_images,
+            "proxies": proxies,
             "masks": masks,
             "category_base": category_base,
         }

@@ -18,18 +18,21 @@ from dinonat.formats.coco import PICTURES, Written
 from dinonat.formats.coco_masks import Masks
 from dinonat.formats.own_labels import as_rows
 from dinonat.formats.tables import read_csv
-from dinonat.formats.where import where
-from dinonat.pages.display import turned_files, write_display_copies
+from dinonat.formats.where import columns_of, where
+from dinonat.pages.proxies import turned_files, write_manifest, write_proxies
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.labelled import stored_boxes
 from dinonat.pipelines.progress import say
-from dinonat.records import read_proposals
+from dinonat.records import TEMPERATURE_COLUMNS, read_proposals
 from dinonat.settings import Settings, unknown_key
 
 GRID = "EXIF orientation applied; x to the right, y down, from the outer corner of the upper left pixel"
 REJECTED, UNKNOWN, NO_LABEL = "rejected", "left unknown", "without a label"
 NOT_STATUS, NOT_WHERE = "not of --status", "not within --where"
 LABELS = "labels.csv"  # what people labelled, kept beside the proposals made from it
-MANIFEST, LOSSES = "manifest.json", "loss_report.txt"
+MANIFEST, LOSSES, PROXIES = "manifest.json", "loss_report.txt", "proxies.csv"
+UNMEASURED = "not measured"
+IN_UNIT = {"celsius": "in celsius", "counts": "in counts", "grey": "only in grey levels"}
 
 
 class ExportSettings(Settings):
@@ -42,7 +45,7 @@ class ExportSettings(Settings):
     where: str | None = None  # only labels for which this holds: score > 0.8 and label == "car"
     masks: Masks = "auto"  # polygons, and run lengths where a mask has holes; or one of them always
     category_base: Literal[0, 1] = 1  # id of the first class; CVAT and datumaro misread 0
-    copy_images: bool = False  # write 8-bit copies that every tool can show beside the labels
+    proxies: bool = False  # write 8-bit pictures for tools that cannot show the raw files
 
 
 NOT_IN_NAME = {"proposals", "format", "out"}  # these are said by the name's other parts
@@ -62,6 +65,7 @@ class ExportReport:
     image_labels: int
     by_class: Mapping[str, int]
     by_status: Mapping[str, int]
+    temperatures: Mapping[str, int]  # unit of t_min ... t_max -> labels; "not measured" with them
     left_out: Mapping[str, int]  # why -> labels that were not chosen
     losses: Mapping[str, int]  # what the format cannot hold -> how often
     warnings: tuple[str, ...]
@@ -70,11 +74,13 @@ class ExportReport:
         """Text for people."""
         out = ", ".join(f"{count} {why}" for why, count in self.left_out.items()) or "none"
         classes = ", ".join(f"{label} {count}" for label, count in self.by_class.items()) or "none"
+        measured = [f"{count} labels {IN_UNIT.get(unit, unit)}" for unit, count in self.temperatures.items()]
         return [
             f"Proposals {self.run} of set {self.set}: {self.annotations} boxes and {self.image_labels} "
             f"labels of whole images in {self.images} images",
             f"Classes: {classes}",
             f"Status: {', '.join(f'{status} {count}' for status, count in self.by_status.items()) or 'none'}",
+            f"Temperatures: {', '.join(measured) or 'none'}",
             f"Left out: {out}",
             *(f"Loss report: {count} {what}" for what, count in self.losses.items()),
             *self.warnings,
@@ -95,11 +101,11 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
     proposals, made = read_proposals(source / "proposals.parquet"), places.read_object(source / "meta.json")
     known = open_set(places.set_folder(workspace, str(made["set"])))
     _refuse_untrained(proposals, known, run_name)
-    proposals = _with_own_labels(proposals, source / LABELS, known)
+    proposals = _with_own_labels(proposals, source / LABELS, known, workspace)
     chosen, left_out = select(proposals, settings)
     name = export_name(settings, run_name)
     folder = settings.out or places.exports_folder(workspace, name)
-    images, copies = _images(known, folder, settings)
+    images, pictures = _images(known, folder, settings)
     classes = sorted({str(label) for label in proposals["label"]} - {""})
     written = WRITERS[settings.format](
         chosen,
@@ -109,24 +115,26 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
         masks=settings.masks,
         category_base=settings.category_base,
     )
-    warnings = _warnings(known, folder, settings, written)
+    files = (*written.files, *([PROXIES] if settings.proxies else []))
+    warnings = (*_mixed_units(proposals, settings), *_warnings(known, folder, settings, written))
     report = ExportReport(
         name=name,
         run=run_name,
         set=known.folder.name,
         folder=str(folder),
-        files=(*written.files, MANIFEST, LOSSES),
+        files=(*files, MANIFEST, LOSSES),
         images=len(images),
         annotations=written.annotations,
         image_labels=written.image_labels,
         by_class=_counted(chosen["label"]),
         by_status=_counted(chosen["status"]),
+        temperatures=_counted(_units(chosen)),
         left_out=left_out,
         losses=written.losses,
         warnings=warnings,
     )
-    digests = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in written.files}
-    facts = {**_facts(settings, known, made), "classes": _numbered(classes, settings), "pictures": copies}
+    digests = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files}
+    facts = {**_facts(settings, known, made), "classes": _numbered(classes, settings), "pictures": pictures}
     _write_manifest(folder, report, digests, facts)
     if settings.out is None:
         places.remember(workspace, "export", name)
@@ -179,37 +187,60 @@ def _refuse_untrained(proposals: pd.DataFrame, known: EmbeddingSet, run_name: st
         )
 
 
-def _with_own_labels(proposals: pd.DataFrame, labels: Path, known: EmbeddingSet) -> pd.DataFrame:
+def _with_own_labels(
+    proposals: pd.DataFrame, labels: Path, known: EmbeddingSet, workspace: Path
+) -> pd.DataFrame:
     """Add the labels that the run was given: images that somebody labelled must not leave without any."""
     if not labels.is_file():
         return proposals
-    own = as_rows(read_csv(labels), known.items, run=labels.parent.name, set_name=known.folder.name)
+    given = read_csv(labels)
+    boxes = stored_boxes(known, given, workspace)
+    own = as_rows(given, known.items, run=labels.parent.name, set_name=known.folder.name, boxes=boxes)
     return pd.concat([proposals, own], ignore_index=True) if len(proposals) else own
 
 
 def _images(
     known: EmbeddingSet, folder: Path, settings: ExportSettings
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Return the readable images of a set (image, width, height), labelled or not, and their copies."""
+    """Return the readable images of a set (image, width, height), labelled or not, and their proxies."""
     items = known.items
     readable = items[(items["kind"] == "image") & (items["status"] == "ok")]
-    images = readable[["image", "width", "height"]].sort_values("image").reset_index(drop=True)
-    if not settings.copy_images:
+    images = readable[["image", "width", "height", "sha256"]].sort_values("image").reset_index(drop=True)
+    if not settings.proxies:
+        (folder / PROXIES).unlink(missing_ok=True)  # of an earlier export into the same folder
         return images, []
     root = Path(known.meta["root"])
     if folder.resolve().is_relative_to(root.resolve()) and settings.out is not None:
         raise UsageError(
-            f"--out {folder}: lies among the images; the next `embed` would take the copies too."
+            f"--out {folder}: lies among the images; the next `embed` would take the proxies too."
         )
     say(f"Writing {len(images)} pictures to {folder / PICTURES}")
-    copies = write_display_copies(images, folder / PICTURES, root=root, preparation=preparation(known))
-    rows = [{str(key): value for key, value in row.items()} for row in copies.to_dict("records")]
-    return images.assign(file_name=copies["file_name"]), rows
+    proxies = write_proxies(images, folder / PICTURES, root=root, shown=known.shown)
+    manifest = proxies.assign(proxy=f"{PICTURES}/" + proxies["proxy"])
+    write_manifest(manifest, folder / PROXIES)
+    rows = [{str(key): value for key, value in row.items()} for row in manifest.to_dict("records")]
+    return images.assign(file_name=proxies["proxy"]), rows
 
 
-def preparation(known: EmbeddingSet) -> dict[str, Any]:
-    """Return the arguments of ``prepare`` with which a set was made."""
-    return {"mode": known.meta.get("settings", {}).get("prepare", "percentile")}
+def _units(labels: pd.DataFrame) -> pd.Series:
+    """Return the unit of each label's temperatures, "not measured" where it has none."""
+    return labels["unit"].where(labels["t_max"].notna(), UNMEASURED)
+
+
+def _mixed_units(proposals: pd.DataFrame, settings: ExportSettings) -> list[str]:
+    """Say it where --where compares degrees, counts and grey levels with one number."""
+    named = columns_of(settings.where) if settings.where else set()
+    if "unit" in named or not named & TEMPERATURE_COLUMNS.keys():
+        return []
+    compared, _ = select(proposals, settings.model_copy(update={"where": None}))
+    units = _counted(_units(compared[compared["t_max"].notna()]))
+    if len(units) < 2:
+        return []
+    counts = ", ".join(f"{count} {IN_UNIT.get(unit, unit)}" for unit, count in units.items())
+    return [
+        f"--where {settings.where}: the labels are measured in different units ({counts}) and were all "
+        "compared with the same numbers. Add, say, unit == 'celsius'."
+    ]
 
 
 def _warnings(
@@ -221,13 +252,19 @@ def _warnings(
     failed = int((known.items["kind"].eq("image") & known.items["status"].ne("ok")).sum())
     if failed:
         warnings.append(f"{failed} images could not be read and are not listed.")
-    if not settings.copy_images:
+    if not settings.proxies:
+        deep = int((known.items["kind"].eq("image") & known.items["unit"].isin(["celsius", "counts"])).sum())
+        if deep:
+            warnings.append(
+                f"{deep} images hold temperatures or counts, which many tools show black or not at all. "
+                "--proxies writes 8-bit pictures for them."
+            )
         names = known.items.loc[known.items["kind"] == "image", "image"]
         turned = turned_files(names, root=Path(known.meta["root"]))
         if turned:
             warnings.append(
                 f"{turned[0]}{f' and {len(turned) - 1} more' if len(turned) > 1 else ''}: turned by an EXIF "
-                "tag; tools that ignore it show boxes elsewhere. --copy-images writes upright copies."
+                "tag; tools that ignore it show boxes elsewhere. --proxies writes upright pictures."
             )
     if not written.annotations and not written.image_labels:
         warnings.append("No label is written: every proposal was left unknown. The images are listed.")

@@ -121,7 +121,7 @@ def embed_boxes(known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, f
     Raises DinonatError where the child fails (it says itself why) and WorkspaceError where its network
     is no longer that of the set.
     """
-    name = f"{known.folder.name}{MARK}{short_hash(known.meta['identity'], labels.to_dict('records'))[:6]}"
+    name = _name_of_boxes(known, labels)
     given, listed = folder / GIVEN, folder / LISTED
     # NUL after each name: the names may hold line breaks.
     write_bytes(listed, b"".join(image.encode() + b"\0" for image in sorted(set(labels["image"]))))
@@ -132,6 +132,7 @@ def embed_boxes(known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, f
         "threads": meta.get("threads"),
         "device": meta.get("device"),
         "recordings": meta.get("recordings_file"),
+        "limits_of": known.folder.name,  # the same pixels, whoever shares their limits
         "regions": str(given.resolve()),
         "list_file": str(listed.resolve()),
         "name": name,
@@ -158,6 +159,20 @@ def embed_boxes(known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, f
             f"made with {meta['model']}. Embed the images again with --again."
         )
     return boxes
+
+
+def _name_of_boxes(known: EmbeddingSet, labels: pd.DataFrame) -> str:
+    """Name the set of labelled boxes: by the set they belong to, and by what was labelled."""
+    return f"{known.folder.name}{MARK}{short_hash(known.meta['identity'], labels.to_dict('records'))[:6]}"
+
+
+def stored_boxes(known: EmbeddingSet, labels: pd.DataFrame, workspace: Path) -> pd.DataFrame | None:
+    """Return the items of the boxes among ``labels`` as `embed_boxes` stored them, None where it has not."""
+    boxes = labels[labels["x"].notna()].reset_index(drop=True)
+    try:
+        return open_set(places.set_folder(workspace, _name_of_boxes(known, boxes))).items
+    except WorkspaceError:
+        return None
 
 
 def base_of(name: str) -> str:

@@ -201,6 +201,7 @@ def _write_page(
         items=known.items,
         set_meta=known.meta,
         made=made,
+        shown=known.shown,
         training=_training_folder(workspace, str(reports["embed"]["weights"])),
         made_scenes=made_scenes,
         files=[(Path(file).name, file) for file in files],
@@ -209,9 +210,8 @@ def _write_page(
     page = folder / "report.html"
     write_bytes(page, render(facts).encode())
     names = choose_images(proposals, [picture.name for picture in facts.pictures], most=DRAWN)
-    preparation = {"mode": known.meta["settings"]["prepare"]}
     root = Path(known.meta["root"])
-    return page, write_drawn(names, proposals, folder / "pictures", root=root, preparation=preparation)
+    return page, write_drawn(names, proposals, folder / "pictures", root=root, shown=known.shown)
 
 
 def _training_folder(workspace: Path, weights: str) -> Path | None:

@@ -1,3 +1,5 @@
+import csv
+import hashlib
 import io
 import json
 from contextlib import redirect_stdout
@@ -7,15 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
-from dinonat.embeddings.store import SetWriter
+from dinonat.embeddings.store import SetWriter, clear
 from dinonat.errors import DinonatError, ImageError, UsageError, WorkspaceError
 from dinonat.formats import coco
 from dinonat.formats.catalog import read_labels
 from dinonat.geometry import mask_to_counts
+from dinonat.images.prepare import parse_preparation, prepare
+from dinonat.images.reader import read_thermal
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.export import LOSSES, MANIFEST, ExportSettings, run
+from dinonat.pipelines.export import LOSSES, MANIFEST, PROXIES, ExportSettings, run
 from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 NAMES = ["a.png", "night/ü </script>.png", "night/line\nbreak.png", "plain.png", "turned.jpg"]
@@ -35,20 +40,21 @@ def write_images(root: Path) -> None:
             Image.fromarray(pixels).save(root / name)
 
 
-def write_set(folder: Path, root: Path, *, model: str) -> None:
-    row = dict.fromkeys(ITEM_COLUMNS, "") | dict.fromkeys(
-        ("x", "y", "w", "h", "objectness", "lo", "hi", *TEMPERATURE_COLUMNS), np.nan
-    )
-    row |= {
-        "kind": "image",
-        "width": 10,
-        "height": 8,
-        "mask_counts": [],
-        "status": "ok",
-        "prepare": "percentile",
-    }
-    rows = [{**row, "item": f"i{i}", "image": name} for i, name in enumerate(NAMES)]
-    rows.append({**row, "item": "bad", "image": "bad.png", "status": "failed", "width": 0, "height": 0})
+def image_row(name: str, **more: Any) -> dict[str, Any]:
+    numbers = ("x", "y", "w", "h", "objectness", "lo", "hi", *TEMPERATURE_COLUMNS)
+    row = dict.fromkeys(ITEM_COLUMNS, "") | dict.fromkeys(numbers, np.nan)
+    row |= {"kind": "image", "width": 10, "height": 8, "mask_counts": [], "status": "ok"}
+    return {**row, "item": name, "image": name, "prepare": "percentile", "lo": 10.0, "hi": 60000.0, **more}
+
+
+def write_set(
+    folder: Path, root: Path, *, model: str, rows: list[dict[str, Any]] | None = None, again: bool = False
+) -> None:
+    if rows is None:
+        rows = [image_row(name) for name in NAMES]
+        rows.append(image_row("bad.png", status="failed", width=0, height=0))
+    if again:
+        clear(folder)
     making = {"root": str(root), "model": model, "settings": {"prepare": "percentile"}}
     writer = SetWriter(folder, making, notes={"weights": "run0"})
     writer.write(0, pd.DataFrame(rows), {name: np.ones((len(rows), 2), np.float32) for name in PARTS})
@@ -188,24 +194,102 @@ def test_every_label_unknown_still_gives_the_list_of_images(workspace: Path) -> 
     assert any("No label is written" in line for line in report.lines())
 
 
-def test_copies_are_upright_carry_no_tags_and_are_found(workspace: Path, tmp_path: Path) -> None:
+def test_proxies_are_upright_carry_no_tags_and_are_found(workspace: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    report = run(ExportSettings(copy_images=True, out=out), workspace)
+    report = run(ExportSettings(proxies=True, out=out), workspace)
     assert not [line for line in report.warnings if "EXIF" in line or "not below" in line]
     file = json.loads((out / coco.ANNOTATIONS).read_text(encoding="utf-8"))
     assert len(file["images"]) == 5
     for entry in file["images"]:
-        copy = out / coco.PICTURES / entry["file_name"]
-        with Image.open(copy) as picture:
+        proxy = out / coco.PICTURES / entry["file_name"]
+        with Image.open(proxy) as picture:
             assert (picture.size, picture.mode, dict(picture.getexif())) == ((10, 8), "L", {})
-        assert b"SECRET" not in copy.read_bytes()
+        assert b"SECRET" not in proxy.read_bytes()
     assert set(read_labels(out)["image"]) == set(NAMES[:3])  # under the names of the originals
-    pictures = json.loads((out / MANIFEST).read_text())["pictures"]
-    assert pictures[0]["image"] == "a.png"
-    assert pictures[0]["hi"] > pictures[0]["lo"]
     Image.new("L", (9, 9)).save(tmp_path / "images/plain.png")
     with pytest.raises(ImageError, match=r"plain[.]png: 9x9 pixels now"):
-        run(ExportSettings(copy_images=True, out=out), workspace)
+        run(ExportSettings(proxies=True, out=out), workspace)
+    run(ExportSettings(out=out), workspace)
+    assert not (out / PROXIES).exists()  # nothing of an earlier export stays
+
+
+def test_the_way_back_from_a_proxy_to_the_frame(workspace: Path, tmp_path: Path) -> None:
+    """There and back: the manifest alone leads to the raw frame, and from it to the same pixels."""
+    root = tmp_path / "images"
+    generator = np.random.default_rng(1)
+    counts = generator.integers(3000, 30000, (3, 8, 10)).astype(np.uint16)
+    counts[:, 0, 0] = 65535  # clipped by the percentiles
+    tifffile.imwrite(root / "night/flight.tif", counts, photometric="minisblack")
+    raw = (root / "night/flight.tif").read_bytes()
+    digest = hashlib.sha256(raw).hexdigest()
+    names = [f"night/flight.tif#{i}" for i in range(3)]
+    rows = [
+        image_row(name, sha256=digest, unit="counts", lo=4000.25 + i, hi=20000.5)
+        for i, name in enumerate(names)
+    ]
+    write_set(places.set_folder(workspace, "set1"), root, model=FINGERPRINT, rows=rows, again=True)
+    proposals = pd.read_parquet(workspace / "proposals/run1/proposals.parquet")
+    proposals["image"] = names[1]
+    proposals.to_parquet(workspace / "proposals/run1/proposals.parquet")
+
+    report = run(ExportSettings(proxies=True), workspace)
+    out = Path(report.folder)
+    pictures = json.loads((out / MANIFEST).read_text())["pictures"]
+    with (out / PROXIES).open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["proxy"] for row in table] == [
+        f"{coco.PICTURES}/night/flight.tif.frame-000{i}.png" for i in range(3)
+    ]
+    assert [{key: str(value) for key, value in row.items()} for row in pictures] == table
+    assert PROXIES in json.loads((out / MANIFEST).read_text())["files"]
+    for i, row in enumerate(table):
+        assert (row["file"], row["frame"], row["unit"], row["sha256"]) == (
+            "night/flight.tif", str(i), "counts", digest
+        )  # fmt: skip
+        frame = read_thermal(root / row["file"], frame=int(row["frame"]))
+        np.testing.assert_array_equal(frame.data, counts[i])
+        limits = float(row["lo"]), float(row["hi"])
+        again = prepare(frame, parse_preparation(row["prepare"]), limits=limits)
+        by_hand = np.floor(np.clip((counts[i] - limits[0]) / (limits[1] - limits[0]), 0, 1) * 255 + 0.5)
+        shown = np.asarray(Image.open(out / row["proxy"]))
+        np.testing.assert_array_equal(shown, again.pixels[..., 0])
+        np.testing.assert_array_equal(shown, by_hand)
+    assert (root / "night/flight.tif").read_bytes() == raw
+    file = json.loads((out / coco.ANNOTATIONS).read_text())
+    assert {entry["raw"] for entry in file["images"]} == set(names)
+    tifffile.imwrite(root / "night/flight.tif", counts + 1, photometric="minisblack")
+    with pytest.raises(ImageError, match=r"flight[.]tif#0: the file has changed"):
+        run(ExportSettings(proxies=True), workspace)
+
+
+def test_labels_are_chosen_by_temperature(workspace: Path) -> None:
+    """Label p0 is 12 degrees above its surroundings, p1 8, p2 was not measured, p3 is in counts."""
+    path = workspace / "proposals/run1/proposals.parquet"
+    table = pd.read_parquet(path)
+    table["t_median"] = np.float32([20, 20, np.nan, 3000, 20, 20, np.nan])
+    table["t_max"] = np.float32([32, 28, np.nan, 3005, 90, 90, np.nan])
+    table["unit"] = ["celsius", "celsius", "celsius", "counts", "celsius", "celsius", "celsius"]
+    table.to_parquet(path)
+
+    report = run(ExportSettings(), workspace)
+    assert report.temperatures == {"celsius": 2, "not measured": 2, "counts": 1}
+    assert "Temperatures: 2 labels in celsius, 2 labels not measured, 1 labels in counts" in report.lines()
+    assert not any("different units" in line for line in report.lines())
+
+    hot = run(ExportSettings(where="t_max - t_median > 10"), workspace)
+    assert (hot.annotations, hot.image_labels, hot.by_class) == (1, 0, {"person": 1})
+    (warning,) = [line for line in hot.warnings if "different units" in line]
+    assert "(2 in celsius, 1 in counts)" in warning
+    (entry,) = json.loads((Path(hot.folder) / coco.ANNOTATIONS).read_text())["annotations"]
+    assert entry["attributes"]["t_max"] == 32
+    assert entry["attributes"]["unit"] == "celsius"
+
+    for where, count in (("t_max >= 0", 3), ("t_max < 0 or t_median > 0", 3), ("t_max == t_max", 3)):
+        report = run(ExportSettings(where=where), workspace)
+        assert report.annotations + report.image_labels == count, where  # NaN fulfils nothing
+    one = run(ExportSettings(where="t_max > 0 and unit == 'counts'"), workspace)
+    assert (one.annotations, one.temperatures) == (1, {"counts": 1})
+    assert not any("different units" in line for line in one.warnings)
 
 
 @pytest.mark.parametrize("weights", ["untrained-0-0123456789abcdef"])
@@ -220,7 +304,7 @@ def test_what_is_wrong_is_a_sentence(workspace: Path, tmp_path: Path) -> None:
     for settings, word in (
         (ExportSettings(format="coko"), "coco"),
         (ExportSettings(proposals="none"), "run1"),
-        (ExportSettings(copy_images=True, out=tmp_path / "images/x"), "among the images"),
+        (ExportSettings(proxies=True, out=tmp_path / "images/x"), "among the images"),
     ):
         with pytest.raises(DinonatError, match=word):
             run(settings, workspace)

@@ -19,12 +19,22 @@ def tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         Image.fromarray(np.arange(i, i + 80, dtype=np.uint8).reshape(8, 10)).save(root / name)
     items = pd.DataFrame(
         [
-            {"image": name, "kind": "image", "status": "ok", "reason": "", "prepare": "percentile"}
-            for name in names
+            {
+                "image": name,
+                "kind": "image",
+                "status": "ok",
+                "reason": "",
+                "prepare": "percentile",
+                "lo": 18.0 + i,
+                "hi": 40.0,
+                "unit": "celsius",
+            }
+            for i, name in enumerate(names)
         ]
         + [{"image": "bad.png", "kind": "image", "status": "failed", "reason": "a text", "prepare": ""}]
     )
     row = {"kind": "region", "x": 1.0, "y": 1.0, "w": 4.0, "h": 4.0, "score": 0.5, "proposal": "p"}
+    row |= {"t_max": 36.64, "unit": "celsius"}
     proposals = pd.DataFrame(
         [
             {**row, "image": names[0], "label": "car", "advice": "review", "reason": "near"},
@@ -75,7 +85,11 @@ def test_a_run_is_told_whole(tmp_path: Path) -> None:
     assert dict(facts.used)["embedded with"] == "prepare percentile, size 224"
     assert dict(facts.used)["proposed with"] == "k 20"
     assert dict(facts.used)["labels given"] == "9 car in 2 images"
+    preparation = "percentile for 2 images (black 18 to 19, white 40 °C)"
+    assert dict(facts.used)["preparation"] == preparation
     page = render(facts)
+    assert preparation in page
+    assert "car 0.50, up to 36.6 °C: near" in page
     assert page.count('class="chosen"') == 1
     assert "</script>" not in page
 

@@ -22,6 +22,7 @@ def table(*rows: dict[str, Any]) -> pd.DataFrame:
     default = {
         "image": "a.png", "kind": "region", "x": 1.0, "y": 1.0, "w": 4.0, "h": 4.0, "label": "car",
         "score": 0.5, "advice": "review", "reason": "", "proposal": "p",
+        "t_max": np.nan, "unit": "grey",
     }  # fmt: skip
     return pd.DataFrame([{**default, **row} for row in rows])
 
@@ -72,6 +73,8 @@ def test_marks_keep_boxes_of_regions_only() -> None:
     region, whole = marks_of(table({}, {"kind": "image", "label": ""}))
     assert region.box_xywh == (1, 1, 4, 4)
     assert (whole.box_xywh, whole.label) == (None, "(no class)")
+    (hot,) = marks_of(table({"t_max": 23.456, "unit": "celsius", "reason": ""}))
+    assert hot.details == "car 0.50, up to 23.5 °C"
 
 
 def test_curves_end_at_a_line_that_a_kill_cut(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def _in_mask(measured: Float32, counts: Sequence[int]) -> Float32:
             f"{height * width}. Give run lengths of the whole image, column by column."
         )
     at = _covered(runs)  # down the columns
-    return measured[at % height, at // height]
+    values: Float32 = measured[at % height, at // height]
+    return values
 
 
 def _covered(runs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -82,4 +83,5 @@ def _covered(runs: NDArray[np.int64]) -> NDArray[np.int64]:
     ends = np.cumsum(runs)[1::2]
     lengths = runs[1::2]
     before = np.cumsum(lengths) - lengths  # covered places that come before each run
-    return np.arange(lengths.sum()) + np.repeat(ends - lengths - before, lengths)
+    places: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(ends - lengths - before, lengths)
+    return places

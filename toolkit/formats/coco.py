@@ -26,19 +26,19 @@ from dinonat.formats.coco_masks import Masks, list_cell, segmentation
 from dinonat.formats.matching import Warn
 from dinonat.formats.tables import read_text, write_image_labels
 from dinonat.geometry import clip_xywh
-from dinonat.records import LABEL_COLUMNS, as_table
+from dinonat.records import LABEL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 ANNOTATIONS = "annotations/instances_default.json"  # datumaro's and CVAT's place for the subset "default"
 PICTURES = "images/default"
 IMAGE_LABELS = "image_labels.csv"
 
 ATTRIBUTE_TEXTS = ("proposal", "status", "advice", "reason", "source", "model", "prepare", "unit")
-ATTRIBUTE_NUMBERS = ("similarity", "objectness", "margin")
+ATTRIBUTE_NUMBERS = ("similarity", "objectness", "margin", "lo", "hi")
 
 NOT_A_BOX = "boxes without area inside the image: left out"
 WHOLE_IMAGE = f"labels of whole images: COCO has none, they are in {IMAGE_LABELS}"
 VOTERS = "lists of the labelled neighbours that voted: only in proposals.parquet"
-FRAMES = "images that are one frame of a file: named path#frame, which only dinotool can open"
+FRAMES = "images that are one frame of a file: named path#frame, which only dinotool can open; see --proxies"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def write(
         lines of ``image_labels.csv``. Boxes in pixels, clipped here.
     folder
         Receives ``annotations/instances_default.json``, where there are any the image labels, and
-        ``images/default``, empty unless display copies were put there.
+        ``images/default``, empty unless proxies were put there.
     images
         Columns ``image, width, height`` (EXIF applied) of every image, labelled or not; a column
         ``file_name``, if any, is what the file says instead, with the image's own name under ``raw``.
@@ -251,17 +251,18 @@ def _boxes(regions: pd.DataFrame, sizes_hw: list[tuple[int, int]]) -> list[list[
     return [box if good else None for box, good in zip(boxes, usable.tolist(), strict=True)]
 
 
-def _finite(row: Any, names: Iterable[str]) -> dict[str, float]:
+def _finite(row: Any, names: Iterable[str], *, digits: int = 6) -> dict[str, float]:
     """Return those of the numbers that exist."""
     values = {name: float(getattr(row, name)) for name in names}
-    return {name: round(value, 6) for name, value in values.items() if math.isfinite(value)}
+    return {name: round(value, digits) for name, value in values.items() if math.isfinite(value)}
 
 
 def _attributes(row: Any) -> dict[str, Any]:
     """Return what COCO has no key for: read as attributes by CVAT, datumaro and FiftyOne."""
     texts = {name: str(getattr(row, name)) for name in ATTRIBUTE_TEXTS}
     cluster = {"cluster": int(row.cluster)} if row.cluster >= 0 else {}
-    return {**texts, **_finite(row, ATTRIBUTE_NUMBERS), **cluster}
+    measured = _finite(row, TEMPERATURE_COLUMNS, digits=2)  # in hundredths of `unit`
+    return {**texts, **_finite(row, ATTRIBUTE_NUMBERS), **measured, **cluster}
 
 
 def _document(*lists: list[dict[str, Any]]) -> bytes:

@@ -12,7 +12,7 @@ import pandas as pd
 from dinonat.errors import LabelError
 from dinonat.files import write_bytes
 from dinonat.formats.matching import Warn
-from dinonat.records import LABEL_COLUMNS, as_table
+from dinonat.records import LABEL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 LARGEST_FILE = 1 << 30  # bytes; a label file beyond it is a mistake, and is refused before it is read
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -35,7 +35,7 @@ HEADERS = {
 
 IMAGE_LABEL_COLUMNS = (
     "image", "label", "score", "similarity", "status", "advice", "reason", "proposal", "cluster",
-    "source", "model", "prepare", "unit",
+    "source", "model", "prepare", "lo", "hi", "unit", *TEMPERATURE_COLUMNS,
 )  # fmt: skip
 
 
@@ -111,10 +111,11 @@ def read_recordings(path: Path) -> dict[str, str]:
 def write_image_labels(proposals: pd.DataFrame, path: Path) -> int:
     """Write the rows of kind "image" as CSV with IMAGE_LABEL_COLUMNS; return how many there are.
 
-    COCO cannot hold the label of a whole image, so this file lies beside it. Numbers that do not
-    exist are empty cells.
+    COCO cannot hold the label of a whole image, so this file lies beside it. Temperatures are written
+    in hundredths of their unit. Numbers that do not exist are empty cells.
     """
     rows = proposals[proposals["kind"] == "image"].sort_values(["image", "proposal"], kind="stable")
+    rows = rows.assign(**{name: rows[name].astype(float).round(2) for name in TEMPERATURE_COLUMNS})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(IMAGE_LABEL_COLUMNS)

@@ -21,8 +21,9 @@ def where(table: pd.DataFrame, expression: str) -> pd.DataFrame:
 
     It may name columns of numbers and texts, compare, count and join with and, or, not, in:
     ``score > 0.8 and label in ["car", "bus"]``. Calls, attributes, ``@`` and columns of lists are
-    refused, so that an expression from elsewhere can do no harm. A number that does not exist
-    fulfils no comparison but ``!=``. Raises UsageError, one sentence, for anything else.
+    refused, so that an expression from elsewhere can do no harm. A number that does not exist, such as
+    ``t_max`` where nothing was measured, fulfils no comparison but ``!=``: ``t_max > 60`` leaves it out,
+    and ``not t_max > 60`` lets it in. Raises UsageError, one sentence, for anything else.
     """
     columns = [str(name) for name in table if table[name].dtype != object]
     _check(expression, columns)
@@ -37,6 +38,16 @@ def where(table: pd.DataFrame, expression: str) -> pd.DataFrame:
             f"--where {expression!r}: not true or false for each row. Compare a column: score > 0.8."
         )
     return table[chosen]
+
+
+def columns_of(expression: str) -> set[str]:
+    """Return the columns that an expression names.
+
+    >>> sorted(columns_of("t_max - t_median > 10 and label == 'car'"))
+    ['label', 't_max', 't_median']
+    """
+    tree = ast.parse(expression.strip(), mode="eval")
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _check(expression: str, columns: list[str]) -> None:

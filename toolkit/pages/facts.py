@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from dinonat.images.batches import BY_DEFAULT, Shown
+from dinonat.images.prepare import COLOUR
 from dinonat.pages.gather import abstentions_of, choose_images, counts_of, curves_of, pictures_of
 from dinonat.pages.report import Comparison, ReportFacts
 
@@ -18,6 +20,7 @@ COLUMNS = {
     "balanced": "same number a class",
     "error": "± against the safe choice",
 }
+UNITS = {"celsius": "°C", "counts": "counts of the camera", "grey": "grey levels"}
 MOST_FAILURES = 12  # images named on the page; more are counted
 
 
@@ -27,6 +30,7 @@ def collect(
     items: pd.DataFrame,
     set_meta: Mapping[str, Any],
     made: Mapping[str, Any],
+    shown: Shown = BY_DEFAULT,
     training: Path | None = None,
     made_scenes: bool = False,
     files: Sequence[tuple[str, str]] = (),
@@ -44,6 +48,8 @@ def collect(
     set_meta, made
         What ``meta.json`` of the set and of the run of proposals hold. Of the latter: ``compared``, the
         rows of `proposals.choose`, ``features_reason``, ``labelled``, ``settings`` and ``warnings``.
+    shown
+        How that set reads and prepares its images: people see what the network saw.
     training
         Folder of the pretraining run with ``metrics.jsonl`` and ``report.json``, if there was one.
     made_scenes
@@ -54,11 +60,10 @@ def collect(
         Pictures on the contact sheet.
     """
     images = items[(items["kind"] == "image") & (items["status"] == "ok")]
-    preparation = {"mode": set_meta.get("settings", {}).get("prepare", "percentile")}
     asked = set(proposals["image"])  # images that somebody labelled have no proposals
-    shown = [name for name in images["image"] if name in asked or not asked]
-    names = choose_images(proposals, shown, most=most)
-    pictures, lost = pictures_of(names, proposals, root=Path(set_meta["root"]), preparation=preparation)
+    candidates = [name for name in images["image"] if name in asked or not asked]
+    names = choose_images(proposals, candidates, most=most)
+    pictures, lost = pictures_of(names, proposals, root=Path(set_meta["root"]), shown=shown)
     failed = items[items["status"] != "ok"]
     unread = [f"{row.image}: {row.reason}" for row in failed.head(MOST_FAILURES).itertuples()]
     if len(failed) > len(unread):
@@ -121,7 +126,7 @@ def used_of(
         "images": str(set_meta["root"]),
         "set": f"{made.get('set', '')} ({images:,} images, {regions:,} regions)",
         "network": f"{set_meta.get('weights', '')} (fingerprint {set_meta.get('model', '')})",
-        "preparation": ", ".join(sorted(set(items["prepare"]) - {""})),
+        "preparation": preparation_of(items),
         "labels given": f"{labelled} in {made.get('labelled_images', 0):,} images" if labelled else "none",
         "search vector": str(made.get("features", "")),
         "run": str(made.get("run", "")),
@@ -129,6 +134,27 @@ def used_of(
         "embedded with": _settings(set_meta.get("settings", {})),
     }
     return tuple((name, value) for name, value in facts.items() if value)
+
+
+def preparation_of(items: pd.DataFrame) -> str:
+    """Say how the images became grey levels, and from which unit: for each way its number of images."""
+    images = items[(items["kind"] == "image") & (items["status"] == "ok")]
+    ways = []
+    for (mode, unit), rows in images.groupby(["prepare", "unit"]):
+        black, white = (_span(rows[name]) for name in ("lo", "hi"))
+        from_to = "" if mode == COLOUR else f" (black {black}, white {white} {UNITS.get(str(unit), unit)})"
+        ways.append(f"{mode} for {len(rows):,} {'image' if len(rows) == 1 else 'images'}{from_to}")
+    return "; ".join(ways)
+
+
+def _span(values: pd.Series) -> str:
+    """Write one number, or the smallest and the largest where they differ.
+
+    >>> _span(pd.Series([20.0, 20.0])), _span(pd.Series([18.25, 19.5]))
+    ('20', '18.25 to 19.5')
+    """
+    low, high = f"{values.min():.6g}", f"{values.max():.6g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

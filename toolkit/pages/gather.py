@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dinonat.files import write_whole
-from dinonat.images.batches import read_prepared
+from dinonat.images.batches import BY_DEFAULT, Shown, read_prepared
 from dinonat.pages.pictures import NO_CLASS, Mark, colours, draw, thumbnail
 from dinonat.pages.report import Abstention, Count, Curve, Picture
 from dinonat.records import ImageRef
@@ -50,8 +50,22 @@ def marks_of(rows: pd.DataFrame) -> tuple[Mark, ...]:
         x, y, w, h = (float(row[side]) for side in "xywh")
         box = (x, y, w, h) if row["kind"] == "region" else None
         label = str(row["label"]) or NO_CLASS
-        marks.append(Mark(label, str(row["advice"]), box, float(row["score"]), str(row["reason"])))
+        warmest = warmest_text(float(row["t_max"]), str(row["unit"]))
+        marks.append(Mark(label, str(row["advice"]), box, float(row["score"]), str(row["reason"]), warmest))
     return tuple(marks)
+
+
+def warmest_text(t_max: float, unit: str) -> str:
+    """Say how warm the warmest pixel of a label is; "" where nothing was measured.
+
+    Grey levels of a display image are no measurement, so they are not said.
+
+    >>> warmest_text(36.64, "celsius"), warmest_text(17059.0, "counts"), warmest_text(255.0, "grey")
+    ('up to 36.6 °C', 'up to 17,059 counts', '')
+    """
+    if np.isnan(t_max) or unit not in ("celsius", "counts"):
+        return ""
+    return f"up to {t_max:.1f} °C" if unit == "celsius" else f"up to {t_max:,.0f} counts"
 
 
 def pictures_of(
@@ -59,17 +73,16 @@ def pictures_of(
     proposals: pd.DataFrame,
     *,
     root: Path,
-    preparation: Mapping[str, Any] | None = None,
+    shown: Shown = BY_DEFAULT,
     side: int = 480,
 ) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
     """Read, prepare and shrink the named images below ``root``; also return a sentence for each lost one.
 
-    ``preparation`` holds the arguments of ``prepare`` (mode, lo, hi), so that people see the pixels
-    that the network saw.
+    ``shown`` is that of the set, so that people see the pixels that the network saw.
     """
     found, lost = [], []
     grouped = dict(list(proposals[proposals["image"].isin(list(names))].groupby("image")))
-    loaded_all = read_prepared([reference(root, name) for name in names], **dict(preparation or {}))
+    loaded_all = read_prepared([reference(root, name) for name in names], shown=shown)
     for name, loaded in zip(names, loaded_all, strict=True):
         if loaded.prepared is None:
             lost.append(f"{name}: not shown, {loaded.reason}")
@@ -87,7 +100,7 @@ def write_drawn(
     folder: Path,
     *,
     root: Path,
-    preparation: Mapping[str, Any] | None = None,
+    shown: Shown = BY_DEFAULT,
 ) -> list[Path]:
     """Write the named images with their labels drawn in as ``01.png``, ``02.png``, ...; return the files.
 
@@ -95,7 +108,7 @@ def write_drawn(
     """
     known = proposals[proposals["advice"] != "unknown"]
     palette, files = colours(known["label"]), []
-    loaded_all = read_prepared([reference(root, name) for name in names], **dict(preparation or {}))
+    loaded_all = read_prepared([reference(root, name) for name in names], shown=shown)
     for number, (name, loaded) in enumerate(zip(names, loaded_all, strict=True), start=1):
         if loaded.prepared is None:
             continue

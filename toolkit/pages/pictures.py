@@ -26,6 +26,7 @@ class Mark:
     box_xywh: tuple[float, float, float, float] | None = None
     score: float = math.nan  # share of the vote in [0, 1]
     reason: str = ""
+    warmest: str = ""  # how warm its warmest pixel is, with the unit
 
     @property
     def text(self) -> str:
@@ -37,6 +38,16 @@ class Mark:
         if self.advice == "unknown":
             return "unknown"
         return self.label if math.isnan(self.score) else f"{self.label} {self.score:.2f}"
+
+    @property
+    def details(self) -> str:
+        """What a reader sees who points at the label.
+
+        >>> Mark("car", "review", score=0.873, reason="near", warmest="up to 36.6 °C").details
+        'car 0.87, up to 36.6 °C: near'
+        """
+        head = ", ".join(filter(None, (self.text, self.warmest)))
+        return f"{head}: {self.reason}" if self.reason else head
 
 
 def colours(labels: Iterable[str]) -> dict[str, str]:
