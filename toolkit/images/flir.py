@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from dinonat.errors import ThermalReadError
 from dinonat.images.faults import fault
 from dinonat.images.fff import CAMERA_INFO, HEADER, OVERHANG, RAW_DATA, Blob, Piece, directory, record, walk
 from dinonat.images.flir_counts import UInt16, decode_counts
@@ -24,6 +25,15 @@ MAX_HEAD = 2**26  # bytes of a JPEG that are looked at: 256 parts of 64 kB are 1
 MAX_CAMERA = 2**16  # bytes of a camera record; 2476 at most are seen
 
 
+class Frames(NamedTuple):
+    """Where the frames of a file lie."""
+
+    starts: tuple[int, ...]
+    end: int  # of the last one
+    size: int  # of the file
+    jpeg: bool
+
+
 class Raw(NamedTuple):
     """What a file holds of one frame."""
 
@@ -38,7 +48,7 @@ def frame_offsets(path: Path) -> tuple[int, ...]:
 
     Raises ThermalReadError where the first frame is none.
     """
-    return _frames(path)[0]
+    return _frames(path).starts
 
 
 def counts_of(path: Path, *, frame: int = 0) -> UInt16:
@@ -53,7 +63,7 @@ def decode_flir(path: Path, *, frame: int = 0, reading: Reading = AS_STORED) -> 
     makes no sense, the frame has unit "counts" and a warning says why. Raises ThermalReadError.
     """
     raw = _raw(path, frame)
-    offsets, end = _frames(path)
+    frames = _frames(path)
     calibration = None if raw.camera is None else read_calibration(raw.camera)
     if calibration is not None:
         calibration = seen_as(calibration, reading.object)
@@ -68,12 +78,12 @@ def decode_flir(path: Path, *, frame: int = 0, reading: Reading = AS_STORED) -> 
         data,
         unit,
         "white_hot",
-        source_format=_name(path, raw.coding, len(offsets)),
+        source_format=_name(frames, raw.coding),
         frame=frame,
-        n_frames=len(offsets),
+        n_frames=len(frames.starts),
         bit_depth_effective=effective_depth(raw.counts),
         meta={} if calibration is None else {**described(calibration), "out_of_range_share": share},
-        warnings=(*raw.warnings, *notes, *_after_the_frames(path, end)),
+        warnings=(*raw.warnings, *notes, *_after(frames)),
     )
 
 
@@ -97,54 +107,61 @@ def _share_outside(counts: UInt16, calibration: Calibration) -> float:
     return float(np.count_nonzero((counts < low) | (counts > high))) / counts.size
 
 
-def _name(path: Path, coding: str, n_frames: int) -> str:
-    if _is_jpeg(path):
+def _name(frames: Frames, coding: str) -> str:
+    if frames.jpeg:
         return "flir-jpeg"
     if coding == "jpeg-ls":
         return "flir-csq"
-    return "flir-seq" if n_frames > 1 else "flir-fff"
+    return "flir-seq" if len(frames.starts) > 1 else "flir-fff"
 
 
-def _after_the_frames(path: Path, end: int) -> tuple[str, ...]:
-    rest = path.stat().st_size - end
+def _after(frames: Frames) -> tuple[str, ...]:
+    rest = frames.size - frames.end
     if rest >= HEADER:
         return (f"{rest} bytes after the last frame are none: the recording may have been longer",)
     return ("the file ends inside its last frame",) if rest < -OVERHANG else ()
 
 
-def _frames(path: Path) -> tuple[tuple[int, ...], int]:
-    """Return where the frames start and where the last one ends."""
-    facts = path.stat()
-    return _walked(path, facts.st_size, facts.st_mtime_ns)
+def _frames(path: Path) -> Frames:
+    try:
+        facts = path.stat()
+        return _walked(path, facts.st_size, facts.st_mtime_ns)
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 @lru_cache(maxsize=8)  # a recording is asked once for each of its frames
-def _walked(path: Path, size: int, changed_ns: int) -> tuple[tuple[int, ...], int]:
+def _walked(path: Path, size: int, changed_ns: int) -> Frames:
     with path.open("rb") as stream:
         if stream.read(2) == JPEG_START:
-            return (0,), size
-        return walk(path, stream, size)
+            return Frames((0,), size, size, jpeg=True)
+        return Frames(*walk(path, stream, size), size, jpeg=False)
 
 
-def _is_jpeg(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(2) == JPEG_START
+def _unreadable(path: Path, error: OSError) -> ThermalReadError:
+    return fault(path, f"cannot be read ({error.strerror or error})", advice="")
 
 
 def _raw(path: Path, frame: int) -> Raw:
     """Read the records of one frame that are needed: pixels and calibration."""
-    offsets, _ = _frames(path)
-    if not 0 <= frame < len(offsets):
-        raise fault(path, f"has {len(offsets)} frames, frame {frame} was asked for", advice="")
-    with path.open("rb") as stream:
-        blob = _blob(path, stream, offsets[frame])
-        entries = directory(blob)
-        pixels, camera = record(blob, entries, RAW_DATA), record(blob, entries, CAMERA_INFO)
-        if pixels is None:
-            raise blob.fault("an FFF header without pixels (it names no raw data record)", 0)
-        length = 0 if camera is None else min(camera.length, MAX_CAMERA)
-        about = None if camera is None else blob.read(camera.start, length, "the camera record")
-        counts, coding, notes = decode_counts(blob, pixels)
+    starts = _frames(path).starts
+    if not 0 <= frame < len(starts):
+        raise fault(path, f"has {len(starts)} frames, frame {frame} was asked for", advice="")
+    try:
+        with path.open("rb") as stream:
+            return _records(_blob(path, stream, starts[frame]))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _records(blob: Blob) -> Raw:
+    entries = directory(blob)
+    pixels, camera = record(blob, entries, RAW_DATA), record(blob, entries, CAMERA_INFO)
+    if pixels is None:
+        raise blob.fault("an FFF header without pixels (it names no raw data record)", 0)
+    length = 0 if camera is None else min(camera.length, MAX_CAMERA)
+    about = None if camera is None else blob.read(camera.start, length, "the camera record")
+    counts, coding, notes = decode_counts(blob, pixels)
     return Raw(counts, coding, about, notes)
 
 

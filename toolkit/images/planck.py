@@ -163,9 +163,8 @@ def object_signal(counts: Float64, calibration: Calibration) -> Float64:
     each weakened by all that follows it.
     """
     scene, planck = calibration.scene, calibration.planck
-    e, w, t = map(
-        np.float64, (scene.emissivity, scene.transmission, air_transmission(scene, calibration.air))
-    )
+    air = air_transmission(scene, calibration.air)
+    e, w, t = (np.float64(share) for share in (scene.emissivity, scene.transmission, air))
     reflected = (1 - e) / e * signal(scene.reflected, planck)
     before = (1 - t) / (e * t) * signal(scene.atmosphere, planck)
     window = (1 - w) / (e * t * w) * signal(scene.window, planck)

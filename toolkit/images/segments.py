@@ -1,7 +1,10 @@
 """Walk the segments before the picture data of a JPEG, where cameras keep what they measured."""
 
 from collections.abc import Iterator
+from mmap import mmap
 from typing import NamedTuple
+
+Bytes = bytes | bytearray | memoryview | mmap
 
 START = b"\xff\xd8"
 WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
@@ -17,7 +20,7 @@ class Segment(NamedTuple):
     length: int
 
 
-def segments(data: bytes | bytearray | memoryview) -> Iterator[Segment]:
+def segments(data: Bytes) -> Iterator[Segment]:
     """Yield the segments of a JPEG up to its picture data.
 
     Their lengths lead from one to the next; the bytes are never searched, because payloads hold
@@ -42,7 +45,7 @@ def segments(data: bytes | bytearray | memoryview) -> Iterator[Segment]:
         place += 2 + length
 
 
-def _marker(data: bytes | bytearray | memoryview, place: int) -> tuple[int, int] | None:
+def _marker(data: Bytes, place: int) -> tuple[int, int] | None:
     """Return the marker at ``place`` and where it ends, or None where there is none."""
     if place >= len(data) or data[place] != 0xFF:
         return None
