@@ -187,5 +187,5 @@ def _scene(block: bytes) -> dict[str, float | str]:
         _, least, most = OBJECT_PARAMETERS[name]
         if not least <= value <= most:
             return {}
-    kept = {name: float(np.float32(value).round(4)) for name, value in values.items()}
+    kept = {name: round(float(value), 4) for name, value in values.items()}
     return kept | {"scene_from": "file, not used"}
