@@ -12,13 +12,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinonat.embeddings.store import SetWriter, clear
+from dinonat.embeddings.store import SetWriter, clear, open_set
 from dinonat.errors import DinonatError, ImageError, UsageError, WorkspaceError
 from dinonat.formats import coco
 from dinonat.formats.catalog import read_labels
+from dinonat.formats.tables import read_csv
 from dinonat.geometry import mask_to_counts
 from dinonat.images.prepare import parse_preparation, prepare
 from dinonat.images.reader import read_thermal
+from dinonat.pipelines import labelled
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export import LOSSES, MANIFEST, PROXIES, ExportSettings, run
 from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
@@ -44,7 +46,16 @@ def image_row(name: str, **more: Any) -> dict[str, Any]:
     numbers = ("x", "y", "w", "h", "objectness", "lo", "hi", *TEMPERATURE_COLUMNS)
     row = dict.fromkeys(ITEM_COLUMNS, "") | dict.fromkeys(numbers, np.nan)
     row |= {"kind": "image", "width": 10, "height": 8, "mask_counts": [], "status": "ok"}
-    return {**row, "item": name, "image": name, "prepare": "percentile", "lo": 10.0, "hi": 60000.0, **more}
+    return {
+        **row,
+        "item": name,
+        "image": name,
+        "prepare": "percentile",
+        "unit": "counts",
+        "lo": 10.0,
+        "hi": 60000.0,
+        **more,
+    }
 
 
 def write_set(
@@ -52,7 +63,7 @@ def write_set(
 ) -> None:
     if rows is None:
         rows = [image_row(name) for name in NAMES]
-        rows.append(image_row("bad.png", status="failed", width=0, height=0))
+        rows.append(image_row("bad.png", status="failed", unit="", width=0, height=0))
     if again:
         clear(folder)
     making = {"root": str(root), "model": model, "settings": {"prepare": "percentile"}}
@@ -130,6 +141,7 @@ def test_without_arguments_it_writes_what_real_readers_load_whole(workspace: Pat
     assert sorted(read_labels(folder)["label"]) == ["car", "car", "car", "night", "person"]
     assert any("1 images could not be read" in line for line in report.lines())
     assert any("turned.jpg: turned by an EXIF" in line for line in report.lines())
+    assert any("5 images hold temperatures or counts" in line for line in report.lines())
 
 
 def test_the_manifest_says_what_made_the_file(workspace: Path) -> None:
@@ -186,6 +198,20 @@ def test_what_a_person_labelled_leaves_too(workspace: Path) -> None:
     assert run(ExportSettings(where="source != 'given'"), workspace).annotations == 4
 
 
+def test_a_labelled_box_has_the_temperatures_that_proposing_measured(workspace: Path) -> None:
+    labels = workspace / "proposals/run1/labels.csv"
+    labels.write_text("image,label,x,y,w,h\nplain.png,dog,1.3,1,3,99\nplain.png,night,,,,\n")
+    known = open_set(places.set_folder(workspace, "set1"))
+    boxes = read_csv(labels).iloc[:1].reset_index(drop=True)
+    box = image_row("plain.png", kind="region", x=1.3, y=1, w=3, h=7, t_max=36.6)
+    own = places.set_folder(workspace, labelled._name_of_boxes(known, boxes))
+    write_set(own, workspace, model=FINGERPRINT, rows=[box])
+    report = run(ExportSettings(where="source == 'given'"), workspace)
+    (entry,) = json.loads((Path(report.folder) / coco.ANNOTATIONS).read_text())["annotations"]
+    assert entry["attributes"]["t_max"] == 36.6
+    assert report.temperatures == {"counts": 1, "not measured": 1}
+
+
 def test_every_label_unknown_still_gives_the_list_of_images(workspace: Path) -> None:
     path = workspace / "proposals/run1/proposals.parquet"
     pd.read_parquet(path).assign(advice="unknown").to_parquet(path)
@@ -197,7 +223,7 @@ def test_every_label_unknown_still_gives_the_list_of_images(workspace: Path) -> 
 def test_proxies_are_upright_carry_no_tags_and_are_found(workspace: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = run(ExportSettings(proxies=True, out=out), workspace)
-    assert not [line for line in report.warnings if "EXIF" in line or "not below" in line]
+    assert not [line for line in report.warnings if "--proxies" in line or "not below" in line]
     file = json.loads((out / coco.ANNOTATIONS).read_text(encoding="utf-8"))
     assert len(file["images"]) == 5
     for entry in file["images"]:

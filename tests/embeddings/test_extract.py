@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from dinonat.embeddings.framing import valid_tokens
 from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
 from dinonat.models.catalog import build
 from dinonat.models.nat import NAT
-from dinonat.records import PARTS, ImageRef, Loaded, Prepared, Region
+from dinonat.records import PARTS, TEMPERATURE_COLUMNS, ImageRef, Loaded, Prepared, Region
 from dinonat.saliency.regions import SALIENCIES
 
 SMALL = Recipe(size=64, saliency="none", region_size=32)
@@ -107,6 +108,31 @@ def test_recordings_and_preparation_stand_in_the_row(network: NAT) -> None:
     assert items.loc[0, ["prepare", "lo", "hi", "unit", "sha256", "width"]].tolist() == [
         "percentile", 0.5, 9.5, "grey", "a.png", 64
     ]  # fmt: skip
+
+
+def test_rows_carry_what_was_measured_inside_them(network: NAT) -> None:
+    """One warm thing: its box holds it and some ground, its mask nothing else."""
+    measured = np.full((64, 96), 20.0, np.float32)
+    measured[10:20, 30:50] = 36.5
+    measured[0, 0] = np.nan
+    mask = tuple(mask_to_counts(measured == np.float32(36.5)))
+    regions = [
+        Region((28, 8, 24, 14), mask_counts=mask),
+        Region((28, 8, 24, 14.5)),
+        Region((500, 0, 4, 4)),
+        Region((0, 0, 1, 1)),
+    ]
+    picture = replace(image("a.png", 64, 96), measured=measured)
+    grey = image("b.png", 64, 96)
+    items, _ = embed_shard(network, [picture, grey, broken("c.png")], SMALL, given={"a.png": regions})
+    whole, thing, box, nothing, outside, unmeasured, failed = items[list(TEMPERATURE_COLUMNS)].to_numpy()
+    ground = 14 * 24 - 200
+    np.testing.assert_allclose(thing, 36.5)
+    np.testing.assert_allclose(box, [20, 36.5, 36.5 - 16.5 * ground / (14 * 24), 36.5, 36.5], rtol=1e-6)
+    np.testing.assert_allclose(whole, [20, 20, 20 + 16.5 * 200 / (64 * 96 - 1), 20, 36.5], rtol=1e-6)
+    for row in (nothing, outside, unmeasured, failed):
+        assert np.isnan(row).all()
+    assert items["status"].tolist() == ["ok"] * 4 + ["failed", "ok", "failed"]
 
 
 @pytest.mark.parametrize("saliency", SALIENCIES)

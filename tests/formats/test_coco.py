@@ -85,6 +85,18 @@ def test_the_example_of_the_reference(tmp_path: Path, proposals: Any) -> None:
     assert coco.validate(tmp_path / coco.ANNOTATIONS) == []
 
 
+def test_temperatures_are_attributes_in_hundredths_of_their_unit(tmp_path: Path, proposals: Any) -> None:
+    measured = {"t_min": 17.8759, "t_median": 21.0128, "t_mean": 21.0894, "t_p95": 23.005, "t_max": 24.7004}
+    table = proposals({**measured, "unit": "celsius", "lo": 18.1, "hi": 24.2}, {"unit": "grey"})
+    coco.write(table, tmp_path, images=IMAGES, classes=CLASSES)
+    warm, plain = (entry["attributes"] for entry in written(tmp_path)["annotations"])
+    assert [warm[name] for name in measured] == [17.88, 21.01, 21.09, pytest.approx(23, abs=0.011), 24.7]
+    assert (warm["unit"], warm["prepare"]) == ("celsius", "percentile")
+    assert (np.float32(warm["lo"]), np.float32(warm["hi"])) == (np.float32(18.1), np.float32(24.2))
+    assert not measured.keys() & plain.keys()  # NaN is not JSON, and no zero either
+    assert plain["unit"] == "grey"
+
+
 @pytest.mark.parametrize("masks", ["auto", "polygon", "rle"])
 def test_real_readers_load_every_annotation_and_decode_every_mask(
     tmp_path: Path, proposals: Any, masks: Any

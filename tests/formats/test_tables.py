@@ -121,7 +121,11 @@ def test_recordings(tmp_path: Path) -> None:
 def test_image_labels_go_out_and_come_back(tmp_path: Path, proposals: Any) -> None:
     names = ["z.png", "a\nb.png", 'say "x", y.png', "</script>.png", "ü.png"]
     table = proposals(
-        *[{"kind": "image", "image": name, "label": "=1+1", "score": np.nan} for name in names], {}
+        *[
+            {"kind": "image", "image": name, "label": "=1+1", "score": np.nan, "t_max": 36.6049, "lo": 20.5}
+            for name in names
+        ],
+        {},
     )
     path = tmp_path / "image_labels.csv"
     assert write_image_labels(table, path) == 5
@@ -130,6 +134,7 @@ def test_image_labels_go_out_and_come_back(tmp_path: Path, proposals: Any) -> No
     with path.open(newline="") as stream:
         row = next(csv.DictReader(stream))
     assert (row["score"], row["cluster"], row["similarity"]) == ("", "", "0.75")
+    assert (row["t_max"], row["t_min"], row["unit"], row["lo"]) == ("36.6", "", "grey", "20.5")
 
 
 def test_an_exported_folder_is_a_label_file(tmp_path: Path, proposals: Any) -> None:
