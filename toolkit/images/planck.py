@@ -19,7 +19,7 @@ ZERO_CELSIUS = 273.15  # kelvin
 LEAST = 0x310  # bytes: up to the last of Planck's constants
 TEXT, LONG_TEXT = 16, 32
 
-# Saturation vapour pressure of air over its temperature in degrees Celsius, as exp of a cubic: FLIR's fit.
+# What air can hold of water over its temperature in degrees Celsius, as exp of a cubic: FLIR's fit.
 VAPOUR = (1.5587, 6.939e-2, -2.7816e-4, 6.8455e-7)
 
 
@@ -141,15 +141,20 @@ def temperature(counts: float | Float64, planck: Planck) -> Float64:
         return np.where((radiance > 0) & (argument > 1) & np.isfinite(celsius), celsius, np.nan)
 
 
+def water_vapour(scene: Scene) -> float:
+    """Return the water in the air: its relative humidity times what air of this temperature can hold."""
+    t = np.float64(scene.atmosphere)
+    with np.errstate(all="ignore"):
+        return float(scene.humidity * np.exp(VAPOUR[0] + VAPOUR[1] * t + VAPOUR[2] * t**2 + VAPOUR[3] * t**3))
+
+
 def air_transmission(scene: Scene, air: Air) -> float:
     """Return the share of radiation that the air between object and camera lets through.
 
     FLIR's model has two legs of half the distance each, one before and one behind a window.
     """
     with np.errstate(all="ignore"):
-        t = np.float64(scene.atmosphere)
-        vapour = scene.humidity * np.exp(VAPOUR[0] + VAPOUR[1] * t + VAPOUR[2] * t**2 + VAPOUR[3] * t**3)
-        way, damp = np.sqrt(np.float64(scene.distance) / 2), np.sqrt(vapour)
+        way, damp = np.sqrt(np.float64(scene.distance) / 2), np.sqrt(np.float64(water_vapour(scene)))
         first = np.exp(-way * (air.alpha1 + air.beta1 * damp))
         second = np.exp(-way * (air.alpha2 + air.beta2 * damp))
         return float(air.x * first + (1 - air.x) * second)
