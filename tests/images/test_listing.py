@@ -133,7 +133,7 @@ def test_an_unreadable_folder_is_reported_and_costs_only_itself(
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda folder: folder.mkdir(), "no image found.*Give a folder that holds bmp, jpeg"),
+        (lambda folder: folder.mkdir(), "no image found.*Give a folder that holds bmp, csq"),
         (lambda folder: None, "no such folder"),
         (lambda folder: folder.write_text("x"), "not a folder"),
         (

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dinonat.errors import ImageError
+from dinonat.errors import ImageError, ThermalReadError
 from dinonat.images.faults import printable
 from dinonat.images.rasters import decode, one_channel_if_grey, turned, upright
+from dinonat.images.reader import read_thermal
 
 
 def deep(shape: tuple[int, ...] = (11, 13), *, seed: int = 0) -> np.ndarray:
@@ -208,3 +209,14 @@ def test_a_bomb_is_refused_before_its_pixels_are_allocated(
 
 def test_a_path_in_a_message_is_one_line() -> None:
     assert printable("Wärme a\nb\udcff</script>.png") == "Wärme a\\nb\\udcff</script>.png"
+
+
+def test_jpeg_ls_keeps_every_count_and_its_header_is_checked_first(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).integers(6743, 7078, (24, 32), dtype=np.uint16)
+    whole = imagecodecs.jpegls_encode(counts)
+    (tmp_path / "a.jls").write_bytes(whole)
+    np.testing.assert_array_equal(read_thermal(tmp_path / "a.jls").data, counts)
+    place = whole.index(b"\xff\xf7") + 5
+    (tmp_path / "b.jls").write_bytes(whole[:place] + b"\xff\xff\xff\xff" + whole[place + 4 :])
+    with pytest.raises(ThermalReadError, match="65535 x 65535 pixels, more than"):
+        read_thermal(tmp_path / "b.jls")

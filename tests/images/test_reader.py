@@ -10,7 +10,9 @@ from PIL import Image
 
 from dinonat.errors import ImageError
 from dinonat.images.frames import effective_depth, luminance, to_eight_bits
-from dinonat.images.reader import read_thermal
+from dinonat.images.listing import list_images
+from dinonat.images.reader import iter_frames, read_thermal
+from dinonat.images.reading import parse_reading
 from dinonat.images.sniffing import sniff
 
 
@@ -228,15 +230,99 @@ def test_the_lazy_name_of_the_package_is_this_function() -> None:
     assert dinonat.read_thermal is read_thermal
 
 
-def test_radiometric_jpegs_say_that_only_their_display_picture_was_read(data: Path) -> None:
-    kinds = {}
-    for file in sorted((data / "radiometric").rglob("*.[jJ][pP][gG]")):
-        frame = read_thermal(file)
-        kinds[file.name.split(".")[0]] = frame.source_format
-        assert frame.unit == "grey"
-        assert any("not its temperatures" in note for note in frame.warnings)
-    assert {kind for name, kind in kinds.items() if name.startswith(("FLIR", "DJI_XT2"))} == {"flir-jpeg"}
-    assert "dji-jpeg" in kinds.values()
+def test_every_container_comes_through_this_door_whatever_its_name(
+    flir_containers: dict[str, bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "picture.png"  # the content decides
+    for name, content in flir_containers.items():
+        path.write_bytes(content)
+        frame = read_thermal(path)
+        assert frame.unit == ("counts" if name.startswith("no-camera") else "celsius"), name
+        assert frame.source_format.startswith("flir-"), name
+    array = np.random.default_rng(0).integers(7000, 8000, (3, 12, 16), dtype=np.uint16)
+    np.save(tmp_path / "array.npy", array)
+    (tmp_path / "grid.txt").write_text("\n".join(";".join(f"{v / 100:.2f}" for v in row) for row in array[0]))
+    assert read_thermal(tmp_path / "grid.txt").source_format == "csv-grid"
+    frames = list(iter_frames(tmp_path / "array.npy", step=2))
+    assert [frame.frame for frame in frames] == [0, 2]
+    np.testing.assert_array_equal(frames[1].data, array[2])
+
+
+def test_frames_are_counted_and_listed_without_decoding(
+    flir_containers: dict[str, bytes], tmp_path: Path
+) -> None:
+    for name in ("unequal.seq", "jpegls.csq", "header-le.fff"):
+        (tmp_path / name).write_bytes(flir_containers[name])
+    np.save(tmp_path / "stack.npy", np.zeros((4, 9, 9), np.uint16))
+    np.savez(tmp_path / "vectors.npz", texts=np.array(["a", "b"]))  # no picture
+    (tmp_path / "labels.csv").write_text("image,label\na.png,cat\n" * 9)
+    names = [ref.name for ref in list_images(tmp_path).refs]
+    assert names == [
+        "header-le.fff",
+        *(f"jpegls.csq#{i}" for i in range(3)),
+        *(f"stack.npy#{i}" for i in range(4)),
+        *(f"unequal.seq#{i}" for i in range(3)),
+    ]
+
+
+def test_a_scale_turns_counts_into_degrees_and_nothing_else(
+    flir_containers: dict[str, bytes], tmp_path: Path
+) -> None:
+    counts = np.array([[7000, 7329], [7330, 8000]], np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", counts)
+    scaled = read_thermal(tmp_path / "a.tif", reading=parse_reading("0.04K"))
+    assert scaled.unit == "celsius"
+    np.testing.assert_allclose(scaled.data, counts * 0.04 - 273.15, atol=1e-4)
+    np.testing.assert_allclose(
+        read_thermal(tmp_path / "a.tif", reading=parse_reading("0.1C")).data, counts * 0.1, rtol=1e-6
+    )
+    kelvin = np.float32([[290.5, 300.0]])
+    tifffile.imwrite(tmp_path / "k.tif", kelvin)
+    plain, degrees = (read_thermal(tmp_path / "k.tif", reading=parse_reading(text)) for text in ("", "1K"))
+    assert (plain.unit, degrees.unit) == ("counts", "celsius")
+    assert any("--scale 1K" in note for note in plain.warnings)
+    assert not degrees.warnings
+    np.testing.assert_allclose(degrees.data, kelvin - 273.15, atol=1e-4)
+    (tmp_path / "grey.png").write_bytes(encoded("png"))
+    (tmp_path / "flir.jpg").write_bytes(flir_containers["png.jpg"])
+    for name, unit in (("grey.png", "grey"), ("flir.jpg", "celsius")):
+        asked = read_thermal(tmp_path / name, reading=parse_reading("0.04K"))
+        assert asked.unit == unit
+        np.testing.assert_array_equal(asked.data, read_thermal(tmp_path / name).data)
+
+
+def test_a_scale_does_not_make_degrees_of_the_counts_of_dji(data: Path) -> None:
+    frame = read_thermal(
+        data / "radiometric/thermal_parser/M3T/DJI_0001_R.JPG", reading=parse_reading("0.02K")
+    )
+    assert frame.unit == "counts"
+    assert any("degrees need the vendor's own tool" in note for note in frame.warnings)
+
+
+def test_object_parameters_replace_the_cameras(data: Path) -> None:
+    file = data / "radiometric/thermal_parser/FLIR_E40.jpg"
+    plain, near_black = (
+        read_thermal(file, reading=parse_reading("", text)) for text in ("", "emissivity=0.5")
+    )
+    assert near_black.meta["emissivity"] == 0.5
+    assert near_black.data.max() > plain.data.max() + 1  # warmer than its surroundings, so much warmer still
+
+
+def test_real_radiometric_files_open_with_degrees_or_counts(data: Path) -> None:
+    found = {}
+    for file in sorted((data / "radiometric").rglob("*")):
+        if file.suffix.lower() in {".jpg", ".fff", ".tiff"}:
+            frame = read_thermal(file)
+            found[file.name] = (frame.source_format, frame.unit, frame.rgb)
+    assert found == {
+        "DJI_0001_R.JPG": ("dji-jpeg", "counts", None),
+        "DJI_XT2.jpg": ("flir-jpeg", "celsius", None),
+        "FLIR_AX8.jpg": ("flir-jpeg", "celsius", None),
+        "FLIR_B60.jpg": ("flir-jpeg", "celsius", None),
+        "FLIR_E40.jpg": ("flir-jpeg", "celsius", None),
+        "example_radiometric.tiff": ("tiff", "counts", None),
+        "frame_000000.fff": ("flir-fff", "celsius", None),
+    }
 
 
 def test_real_sets_are_read_as_their_cards_say(data: Path) -> None:

@@ -66,6 +66,17 @@ def payload(data: Data, walked: Sequence[Segment]) -> Payload | None:
     return None
 
 
+def may_hold_a_frame(data: Data, walked: Sequence[Segment]) -> bool:
+    """Tell whether a JPEG is one to be read by ``decode_dji``: it holds a frame, or what is left of one.
+
+    Only thermal cameras of DJI fill APP3; where its length fits no sensor, the display picture must
+    not stand in for the frame unnoticed.
+    """
+    in_app3 = sum(segment.length for segment in walked if segment.marker == APP3)
+    remains = in_app3 >= min(SHAPES) and _from_dji(_exif(data, walked))
+    return remains or payload(data, walked) is not None
+
+
 def decode_dji(path: Path) -> ThermalFrame:
     """Return the counts of a radiometric JPEG of DJI, as the sensor lies; its display picture is not read.
 

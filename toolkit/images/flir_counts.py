@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dinonat.images.faults import printable
 from dinonat.images.fff import Blob, Entry, byte_order
 from dinonat.images.rasters import MAX_PIXELS, MAX_SIDE
-from dinonat.images.segments import segments
+from dinonat.images.segments import JPEG_LS_FRAME, segments
 
 UInt16 = NDArray[np.uint16]
 Notes = tuple[str, ...]
@@ -19,7 +19,6 @@ Notes = tuple[str, ...]
 HEAD = 0x20  # bytes before the pixels
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
-JPEG_LS_FRAME = 0xF7
 PADDING = 16  # bytes that may follow bare pixels
 SLACK = 65_536  # bytes that a coded picture may need beside its pixels
 SAMPLE_ROWS = 32  # enough rows to tell a picture from its bytes in the wrong order

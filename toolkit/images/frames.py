@@ -10,6 +10,7 @@ from dinonat.images.reading import Reading
 from dinonat.records import Bool, Float32, ThermalFrame, UInt8, Unit
 
 PLAUSIBLE = {"kelvin": (200.0, 700.0), "degrees Celsius": (-60.0, 200.0)}  # for a hint, never applied
+NOT_LINEAR = {"dji-jpeg"}
 WITHOUT_A_UNIT = "without a unit"
 ABSOLUTE_ZERO = -273.15  # degrees Celsius
 
@@ -46,9 +47,9 @@ def to_frame(raster: Raster, *, frame: int = 0) -> ThermalFrame:
 def in_degrees(frame: ThermalFrame, reading: Reading) -> ThermalFrame:
     """Return a frame of counts in degrees Celsius by the scale that the user gave, else as it is.
 
-    Only counts have a scale: degrees have one already, and grey levels never had.
+    Degrees have a scale already, grey levels never had one, and DJI's counts are not on a straight line.
     """
-    if reading.scale is None or frame.unit != "counts":
+    if reading.scale is None or frame.unit != "counts" or frame.source_format in NOT_LINEAR:
         return frame
     degrees = frame.data.astype(np.float64) * reading.scale.size
     if reading.scale.unit == "K":

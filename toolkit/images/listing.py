@@ -8,11 +8,13 @@ from pathlib import Path
 
 from dinonat.errors import ImageError
 from dinonat.images.faults import printable
-from dinonat.images.tiffs import frame_pages
+from dinonat.images.reader import count_frames
+from dinonat.images.sniffing import UNKNOWN, sniff
 from dinonat.records import ImageRef
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-TIFF_EXTENSIONS = frozenset({".tif", ".tiff"})
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".fff", ".seq", ".csq", ".irg", ".jls")
+GRIDS = (".npy", ".npz", ".csv")  # may hold anything: only grids of numbers are images
+EXTENSIONS = frozenset({*PICTURES, *GRIDS})
 WORKSPACE_FILE = "dinotool-workspace.json"
 
 Skipped = tuple[str, str]  # relative POSIX path, reason
@@ -30,8 +32,9 @@ def list_images(folder: Path, *, list_file: Path | None = None) -> Listing:
     """List the images below ``folder``, sorted by relative POSIX path, then by frame.
 
     Files are candidates by their extension (EXTENSIONS, any case); whether they are images shows
-    when they are read. Hidden files and folders and workspaces are passed over; links are followed,
-    but no folder is listed twice. A TIFF whose pages have one shape gives one reference a page.
+    when they are read. Arrays and texts that hold no grid of numbers are passed over, and so are
+    hidden files and folders and workspaces; links are followed, but no folder is listed twice. A file
+    of several frames (SEQ, CSQ, a TIFF of equal pages, an array) gives one reference a frame.
     ``list_file`` names the images instead, one path or ``path#frame`` a line relative to ``folder``
     (entries end with NUL instead of line breaks where the file holds any NUL).
     Raises ImageError where the folder cannot be read or holds no image.
@@ -79,7 +82,7 @@ def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
                 reason = _why_not_a_file(folder / path)
                 if reason:
                     skipped.append((printable(path), reason))
-                else:
+                elif _may_be_an_image(folder / path):
                     yield path
 
 
@@ -143,14 +146,22 @@ def _why_not_a_file(path: Path) -> str:
     return "" if stat.S_ISREG(mode) else "not a regular file"
 
 
+def _may_be_an_image(path: Path) -> bool:
+    """Tell whether a candidate is one: labels and recordings lie beside images as CSV, vectors as arrays."""
+    if path.suffix.lower() not in GRIDS:
+        return True
+    try:
+        return sniff(path) != UNKNOWN and count_frames(path) > 0
+    except ImageError:
+        return False
+
+
 def _frames(folder: Path, path: str) -> list[ImageRef]:
     """Return one reference for each frame of a file; a damaged file gives one, and fails later."""
-    count = 1
-    if Path(path).suffix.lower() in TIFF_EXTENSIONS:
-        try:
-            count = len(frame_pages(folder / path))
-        except Exception:  # whatever the damage is, reading the image will name it
-            count = 1
+    try:
+        count = max(count_frames(folder / path), 1)
+    except (ImageError, MemoryError):  # whatever the damage is, reading the image will name it
+        count = 1
     return [ImageRef(folder, path, frame, count) for frame in range(count)]
 
 

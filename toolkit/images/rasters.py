@@ -14,6 +14,7 @@ from PIL import Image
 
 from dinonat.images.exif import facts_of
 from dinonat.images.faults import fault
+from dinonat.images.segments import JPEG_LS_FRAME, segments
 from dinonat.records import Polarity
 
 Pixels = NDArray[Any]
@@ -58,6 +59,8 @@ def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Ra
     to half of it could show. Raises ThermalReadError above MAX_PIXELS, before any pixel is allocated;
     damaged files raise whatever the decoder raises (reader.py turns it into a sentence).
     """
+    if source_format == "jpeg-ls":
+        return _decode_jpeg_ls(path)
     # Pillow warns of sizes and of EXIF; both are checked here.
     with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
         picture = _open_bounded(stream, path, source_format)
@@ -77,6 +80,18 @@ def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Ra
         turned(full_hw, facts.orientation),
         meta=facts.meta,
     )
+
+
+def _decode_jpeg_ls(path: Path) -> Raster:
+    """Decode a JPEG-LS stream; the size in its frame header (ITU-T T.87, C.2.2) is checked first."""
+    data = path.read_bytes()
+    frame = next((one for one in segments(data) if one.marker == JPEG_LS_FRAME and one.length >= 6), None)
+    if frame is None:
+        raise fault(path, "a JPEG-LS without a frame header", offset=0)
+    _, height, width, channels = struct.unpack_from(">BHHB", data, frame.start)
+    check_bounds(path, (height, width * channels))
+    pixels = one_channel_if_grey(without_alpha(np.asarray(imagecodecs.jpegls_decode(data))))
+    return Raster(pixels, "jpeg-ls", (height, width))
 
 
 def _open_bounded(stream: BinaryIO, path: Path, source_format: str) -> Image.Image:

@@ -7,8 +7,12 @@ from typing import TypeVar
 from PIL import UnidentifiedImageError
 
 from dinonat.errors import ThermalReadError
+from dinonat.images.dji import decode_dji
 from dinonat.images.faults import COPY_AGAIN, fault, printable
+from dinonat.images.flir import decode_flir, frame_offsets
 from dinonat.images.frames import in_degrees, to_frame
+from dinonat.images.grids import decode_grid, frame_count
+from dinonat.images.irg import decode_irg
 from dinonat.images.rasters import Raster, decode
 from dinonat.images.reading import AS_STORED, Reading
 from dinonat.images.sniffing import PICTURES, READ, SEVERAL_FRAMES, UNKNOWN, first_guess, sniff
@@ -61,8 +65,7 @@ def read_raster(path: Path, *, frame: int = 0, at_least: int | None = None) -> R
     source_format = _known_format(path)
     if source_format == "tiff":
         return _guarded(path, source_format, lambda: decode_tiff(path, frame=frame))
-    kind = source_format if source_format in PICTURES else "jpeg"
-    return _guarded(path, source_format, lambda: decode(path, kind, at_least=at_least))
+    return _guarded(path, source_format, lambda: decode(path, source_format, at_least=at_least))
 
 
 def _known_format(path: Path) -> str:
@@ -91,5 +94,22 @@ def _picture(path: Path, frame: int, reading: Reading) -> ThermalFrame:
     return to_frame(read_raster(path, frame=frame), frame=frame)
 
 
-DECODERS: dict[str, Decoder] = dict.fromkeys((*PICTURES, "tiff", "flir-jpeg", "dji-jpeg"), _picture)
-COUNTERS: dict[str, Callable[[Path], int]] = {"tiff": lambda path: len(frame_pages(path))}
+def _flir(path: Path, frame: int, reading: Reading) -> ThermalFrame:
+    return decode_flir(path, frame=frame, reading=reading)
+
+
+DECODERS: dict[str, Decoder] = {
+    **dict.fromkeys((*PICTURES, "tiff"), _picture),
+    **dict.fromkeys(("flir-jpeg", "flir-fff"), _flir),
+    "dji-jpeg": lambda path, frame, reading: decode_dji(path),
+    "irg": lambda path, frame, reading: decode_irg(path),
+    "npy": lambda path, frame, reading: decode_grid(path, "npy", frame=frame),
+    "npz": lambda path, frame, reading: decode_grid(path, "npz", frame=frame),
+    "csv-grid": lambda path, frame, reading: decode_grid(path, "csv-grid", frame=frame),
+}
+COUNTERS: dict[str, Callable[[Path], int]] = {
+    "tiff": lambda path: len(frame_pages(path)),
+    "flir-fff": lambda path: len(frame_offsets(path)),
+    "npy": frame_count,
+    "npz": frame_count,
+}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 Bytes = bytes | bytearray | memoryview | mmap
 
 START = b"\xff\xd8"
+JPEG_LS_FRAME = 0xF7
 WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 ENDS = {0xDA, 0xD9}  # picture data, end of the picture
 MAX_SEGMENTS = 4096  # a radiometric JPEG has a few dozen

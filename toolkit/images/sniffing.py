@@ -1,10 +1,13 @@
 """Tell what a file is by its content; its name never decides."""
 
+import mmap
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
+from dinonat.images.dji import may_hold_a_frame
 from dinonat.images.faults import fault
+from dinonat.images.grids import looks_like_a_grid
+from dinonat.images.segments import JPEG_LS_FRAME, segments
 
 UNKNOWN = "unknown"
 
@@ -15,15 +18,20 @@ MAGIC = (  # the first that fits
     (b"MM\x00*", "tiff"),
     (b"II+\x00", "tiff"),  # BigTIFF
     (b"MM\x00+", "tiff"),
+    (b"FFF\x00", "flir-fff"),  # one frame or many: SEQ and CSQ begin alike
+    (b"\x93NUMPY", "npy"),
+    (b"PK\x03\x04", "npz"),
+    (b"\xca\xac", "irg"),
+    (b"\xba\xab", "irg"),
+    (b"\x04\xa0", "irg"),
     (b"BM", "bmp"),
 )
-PICTURES = ("png", "jpeg", "bmp", "webp")  # one picture, for display or with deep pixels
-SEVERAL_FRAMES = ("tiff",)
+PICTURES = ("png", "jpeg", "jpeg-ls", "bmp", "webp")  # one picture, for display or with deep pixels
+SEVERAL_FRAMES = ("tiff", "flir-fff", "npy", "npz")
 GRID = "csv-grid"  # text, so no first bytes tell it
 READ = "Read are PNG, JPEG, TIFF, BMP, WebP, radiometric JPEG, FFF, SEQ, CSQ, IRG, NPY, NPZ and grids in CSV"
 
-MAX_SEGMENTS = 4096  # a radiometric JPEG has a few dozen
-MIN_PAYLOAD = 2 * 160 * 120  # bytes of the smallest frame that a DJI camera stores
+APP1, FLIR = 0xE1, b"FLIR\0"
 
 
 def sniff(path: Path) -> str:
@@ -35,6 +43,8 @@ def sniff(path: Path) -> str:
     found = first_guess(path)
     if found == "jpeg":
         return _kind_of_jpeg(path)
+    if found == UNKNOWN and looks_like_a_grid(path):
+        return GRID
     return found
 
 
@@ -56,36 +66,16 @@ def first_guess(path: Path) -> str:
 
 
 def _kind_of_jpeg(path: Path) -> str:
-    with path.open("rb") as stream:
-        return _kind_of_stream(stream)
-
-
-def _kind_of_stream(stream: BinaryIO) -> str:
-    """Walk the segments up to the picture data; payloads of other makers' bytes are never searched."""
-    from_dji, payload = False, {0xE3: 0, 0xE4: 0}
-    stream.seek(2)
-    for _ in range(MAX_SEGMENTS):
-        marker = _next_marker(stream)
-        if marker in {None, 0xDA, 0xD9}:
-            break
-        length = int.from_bytes(stream.read(2), "big") - 2
-        if length < 0:
-            break
-        start = stream.read(min(length, 4096))
-        if marker == 0xE1 and start.startswith(b"FLIR\0"):
+    """Look into the segments before the picture data; payloads of other makers' bytes are never searched."""
+    with (
+        path.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as data,
+    ):
+        walked = tuple(segments(data))
+        if any(one.marker == JPEG_LS_FRAME for one in walked):
+            return "jpeg-ls"
+        # DJI's XT and XT2 hold FLIR's camera: their files carry both marks.
+        if any(one.marker == APP1 and bytes(data[one.start : one.start + 5]) == FLIR for one in walked):
             return "flir-jpeg"
-        from_dji |= marker == 0xE1 and start.startswith(b"Exif\0") and b"DJI\0" in start
-        if marker in payload:
-            payload[marker] += length
-        stream.seek(length - len(start), 1)
-    return "dji-jpeg" if from_dji and max(payload.values()) >= MIN_PAYLOAD else "jpeg"
-
-
-def _next_marker(stream: BinaryIO) -> int | None:
-    """Return the next marker that has a length, or None where the bytes are not a JPEG's."""
-    byte = stream.read(1)
-    if byte != b"\xff":
-        return None
-    while byte == b"\xff":  # fill bytes
-        byte = stream.read(1)
-    return byte[0] if byte else None
+        return "dji-jpeg" if may_hold_a_frame(data, walked) else "jpeg"
