@@ -1,47 +1,30 @@
-"""List the proposed labels by the hottest pixel inside each box.
+"""List the proposed labels from the hottest to the coldest.
 
-    python examples/hottest_things.py dinotool-workspace/proposals/RUN/proposals.parquet thermal/
+    python examples/hottest_things.py dinotool-workspace/proposals/RUN/proposals.parquet
 
-The proposals know where things are; the files know how warm they are. Values are what the file holds
-(`unit` says which: kelvin, celsius, counts of the camera, or grey levels), not what a network saw.
+`t_max` is the warmest pixel inside a label's mask (its box where it has none), `above` how far that lies
+over the median there. `unit` says in what: degrees Celsius, counts of the camera, or grey levels of a
+picture made for the eye. Different units cannot be compared, so each has its own part of the list.
 """
 
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 import dinonat
 
+COLUMNS = ["unit", "t_max", "above", "label", "score", "image", "x", "y", "w", "h"]
 
-def hottest(proposals: pd.DataFrame, images: Path) -> pd.DataFrame:
-    """Return image, label, score, box and the hottest value inside it, hottest first."""
-    boxes = proposals[(proposals["kind"] == "region") & (proposals["advice"] != "unknown")]
-    rows = []
-    for name, group in boxes.groupby("image"):
-        frame = dinonat.read_thermal(images / str(name))
-        for row in group.itertuples():
-            left, top = int(row.x), int(row.y)
-            right, bottom = int(np.ceil(row.x + row.w)), int(np.ceil(row.y + row.h))
-            rows.append(
-                {
-                    "image": name,
-                    "label": row.label,
-                    "score": round(float(row.score), 3),
-                    "x": row.x,
-                    "y": row.y,
-                    "w": row.w,
-                    "h": row.h,
-                    "hottest": float(np.nanmax(frame.data[top:bottom, left:right])),
-                    "unit": frame.unit,
-                }
-            )
-    columns = ["image", "label", "score", "x", "y", "w", "h", "hottest", "unit"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.sort_values(["hottest", "image", "x", "y"], ascending=[False, True, True, True])
+
+def hottest(proposals: pd.DataFrame) -> pd.DataFrame:
+    """Return COLUMNS of the labels that were measured and not left unknown, hottest first in each unit."""
+    labels = proposals[(proposals["advice"] != "unknown") & proposals["t_max"].notna()]
+    table = labels.assign(above=labels["t_max"] - labels["t_median"])[COLUMNS]
+    by = ["unit", "t_max", "image", "x", "y"]
+    return table.sort_values(by, ascending=[True, False, True, True, True])
 
 
 if __name__ == "__main__":
-    file, folder = map(Path, sys.argv[1:3])
-    hottest(dinonat.read_proposals(file), folder).to_csv(sys.stdout, index=False)
+    file = Path(sys.argv[1])
+    hottest(dinonat.read_proposals(file)).to_csv(sys.stdout, index=False, float_format="%.2f")

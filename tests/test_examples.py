@@ -1,3 +1,4 @@
+import csv
 import io
 import subprocess
 import sys
@@ -6,22 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+from PIL import Image
 
-from dinonat import scenes
 from dinonat.records import PROPOSAL_COLUMNS, as_table
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def proposals_of(things: list[tuple[str, scenes.MadeThing]]) -> pd.DataFrame:
-    """Return a table in which every made thing is proposed as what it is."""
-    blank = {"str": "", "float32": 0.5, "int32": 0, "object": None}
-    rows = []
-    for image, thing in things:
-        row: dict[str, object] = {name: blank[kind] for name, kind in PROPOSAL_COLUMNS.items()}
-        box = dict(zip("xywh", thing.box_xywh, strict=True))
-        rows.append(row | box | {"image": image, "kind": "region", "label": thing.kind, "advice": "review"})
-    return as_table(rows, PROPOSAL_COLUMNS)
+def output(example: str, argument: Path) -> str:
+    command = [sys.executable, str(EXAMPLES / example), str(argument)]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr
+    return child.stdout
 
 
 def test_every_example_says_how_to_run_it() -> None:
@@ -30,23 +28,47 @@ def test_every_example_says_how_to_run_it() -> None:
 
 
 def test_hottest_things(tmp_path: Path) -> None:
-    made = scenes.write_scenes(tmp_path, colour=3, thermal=3, labelled=1, size_hw=(96, 128))
-    drawn = {scenes.name_of(i): scenes.make_scene(0, i, size_hw=(96, 128)) for i in range(3)}
-    table = proposals_of([(name, thing) for name, scene in drawn.items() for thing in scene.things])
+    blank = {"str": "", "float32": 0.5, "int32": 0, "object": None}
+    row = {name: blank[kind] for name, kind in PROPOSAL_COLUMNS.items()} | {"t_median": 20}
+    given = [
+        {"label": "cup", "t_max": 25.5, "unit": "celsius"},
+        {"label": "engine", "t_max": 82.92, "unit": "celsius"},
+        {"label": "hill", "t_max": 19112, "unit": "counts"},
+        {"label": "sky", "t_max": np.nan, "unit": "celsius"},
+        {"label": "", "t_max": 99, "unit": "celsius", "advice": "unknown"},
+    ]
+    table = as_table([{**row, "advice": "review", **one} for one in given], PROPOSAL_COLUMNS)
     table.to_parquet(tmp_path / "proposals.parquet")
-    command = [sys.executable, str(EXAMPLES / "hottest_things.py")]
-    child = subprocess.run(
-        [*command, str(tmp_path / "proposals.parquet"), str(made.thermal)],
-        capture_output=True,
-        text=True,
-        check=False,
+    found = pd.read_csv(io.StringIO(output("hottest_things.py", tmp_path / "proposals.parquet")))
+    assert found["label"].tolist() == ["engine", "cup", "hill"]
+    assert found["above"].tolist() == pytest.approx([62.92, 5.5, 19092])
+    assert found["unit"].tolist() == ["celsius", "celsius", "counts"]
+
+
+def test_read_temperatures(tmp_path: Path) -> None:
+    values = np.float32([[[np.nan, 20], [30, 50]], [[-5, -5], [-5, 0]]])
+    tifffile.imwrite(tmp_path / "two.tif", values, photometric="minisblack")
+    Image.fromarray(np.uint8([[0, 10, 200]])).save(tmp_path / "a, b.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "notes.txt").write_text("no image")
+    rows = list(csv.DictReader(io.StringIO(output("read_temperatures.py", tmp_path))))
+    assert [(row["file"], row["frame"]) for row in rows] == [
+        ("a, b.png", "0"), ("broken.png", "0"), ("two.tif", "0"), ("two.tif", "1")
+    ]  # fmt: skip
+    grey, broken, first, second = rows
+    assert (grey["unit"], grey["min"], grey["median"], grey["max"]) == ("grey", "0.000", "10.000", "200.000")
+    assert broken["unit"] == broken["max"] == ""
+    assert "broken.png" in broken["remarks"]
+    assert [float(first[name]) for name in ("min", "median", "max")] == [20, 30, 50]
+    assert [float(second[name]) for name in ("min", "median", "max")] == [-5, -5, 0]
+
+
+def test_read_temperatures_of_real_files(data: Path) -> None:
+    rows = csv.DictReader(io.StringIO(output("read_temperatures.py", data / "radiometric/thermal_parser")))
+    found = {row["file"]: row for row in rows}
+    warm = found["FLIR_E40.jpg"]
+    assert [float(warm[name]) for name in ("min", "median", "max")] == pytest.approx(
+        [17.8759, 21.0128, 24.7004], abs=0.001
     )
-    assert child.returncode == 0, child.stderr
-    found = pd.read_csv(io.StringIO(child.stdout))
-    assert len(found) == len(table)
-    assert found["hottest"].is_monotonic_decreasing
-    assert set(found["unit"]) == {"counts"}
-    first = found.iloc[0]
-    counts = drawn[first["image"]].counts
-    x, y, w, h = (int(first[side]) for side in "xywh")
-    assert first["hottest"] == pytest.approx(float(np.max(counts[y : y + h, x : x + w])))
+    assert warm["unit"] == "celsius"
+    assert found["M3T/DJI_0001_R.JPG"]["unit"] == "counts"

@@ -1,5 +1,6 @@
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from dinonat.embeddings.warmth import UNMEASURED, warmth
 from dinonat.errors import LabelError
 from dinonat.geometry import mask_to_counts
+from dinonat.images.reader import read_thermal
 from dinonat.records import TEMPERATURE_COLUMNS
 
 VALUES = st.floats(-300, 70000, width=32) | st.just(float("nan"))
@@ -124,3 +126,13 @@ def test_nothing_measured_is_not_zero() -> None:
 def test_a_mask_of_another_picture_is_a_sentence(counts: list[int]) -> None:
     with pytest.raises(LabelError, match="2x2"):
         warmth(np.ones((2, 2), np.float32), (0, 0, 1, 1), counts)
+
+
+def test_a_real_picture_in_degrees(data: Path) -> None:
+    """A mug under a tap, seen by an E40: values of the whole formula in float64."""
+    measured = read_thermal(data / "radiometric/thermal_parser/FLIR_E40.jpg").data
+    found = warmth(measured, (0, 0, 160, 120))
+    expected = {"t_min": 17.8759, "t_median": 21.0128, "t_mean": 21.0894, "t_max": 24.7004}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=0.001)
+    corner = warmth(measured, (159, 119, 1, 1))
+    assert corner["t_max"] == pytest.approx(19.8556, abs=0.001)
