@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dinonat.images.faults import printable
 from dinonat.images.fff import Blob, Entry, byte_order
+from dinonat.images.jpeg_ls import decode_jpeg_ls, header_of
 from dinonat.images.rasters import MAX_PIXELS, MAX_SIDE
-from dinonat.images.segments import JPEG_LS_FRAME, segments
 
 UInt16 = NDArray[np.uint16]
 Notes = tuple[str, ...]
@@ -80,14 +80,13 @@ def _from_png(blob: Blob, start: int, data: bytes, size_hw: tuple[int, int]) -> 
 
 
 def _from_jpeg_ls(blob: Blob, start: int, data: bytes, size_hw: tuple[int, int]) -> UInt16:
-    frame = next((s for s in segments(data) if s.marker == JPEG_LS_FRAME and s.length >= 6), None)
-    if frame is None:
+    own = header_of(data)
+    if own is None:
         raise blob.fault("pixels as a JPEG that is no JPEG-LS", start)
-    depth, height, width, channels = struct.unpack_from(">BHHB", data, frame.start)
-    _check_same(blob, start, "JPEG-LS", (height, width), size_hw)
-    if channels != 1 or depth > 16:
-        raise blob.fault(f"pixels as a JPEG-LS of {depth} bits and {channels} channels", start)
-    stored = _decoded(blob, start, "JPEG-LS", imagecodecs.jpegls_decode, data)
+    _check_same(blob, start, "JPEG-LS", (own.height, own.width), size_hw)
+    if own.channels != 1 or own.bits > 16:
+        raise blob.fault(f"pixels as a JPEG-LS of {own.bits} bits and {own.channels} channels", start)
+    stored = _decoded(blob, start, "JPEG-LS", decode_jpeg_ls, data)
     if stored.shape != size_hw:
         raise blob.fault(f"pixels as a JPEG-LS that decodes to {stored.shape}", start)
     return stored.astype(np.uint16, copy=False)
@@ -105,6 +104,8 @@ def _decoded(
 ) -> NDArray[Any]:
     try:
         return np.asarray(decoder(data))
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # codecs raise whatever damaged bytes lead them to
         raise blob.fault(f"a damaged {coding} of the pixels ({printable(str(error))})", start) from error
 
