@@ -29,6 +29,10 @@ Labels = Annotated[
 ]
 Neighbours = Annotated[int | None, typer.Option(help="How many labelled neighbours vote (default 20).")]
 SetName = Annotated[str | None, typer.Argument(metavar="[SET]", help="Set of embeddings (default: newest).")]
+Object = Annotated[
+    str | None, typer.Option("--object", help="Replaces the camera's: emissivity=0.95,distance=10.")
+]
+Scale = Annotated[str | None, typer.Option(help="What one count is, if files do not say: 0.04K or 0.1C.")]
 Temperature = Annotated[float | None, typer.Option(help="Of the vote (default 0.07).")]
 
 app = typer.Typer(
@@ -116,6 +120,11 @@ def embed(
     saliency: Annotated[
         str | None, typer.Option(help="ncut+attention (default), ncut, attention or none.")
     ] = None,
+    prepare: Annotated[
+        str | None, typer.Option(help="percentile (default), recording, dataset, window=LO:HI or clahe.")
+    ] = None,
+    scale: Scale = None,
+    object_: Object = None,
     threads: Threads = None,
     again: Again = None,
     strict: Strict = None,
@@ -141,11 +150,60 @@ def embed(
             "weights": weights,
             "size": size,
             "saliency": saliency,
+            "prepare": prepare,
+            "scale": scale,
+            "object": object_,
             "threads": threads,
             "again": again,
             "strict": strict,
         }
         settings = EmbedSettings.resolve(config=config, overrides=set_ or (), named=named)
+        report = run(settings, workspace)
+        show(report, json)
+        if settings.strict and report.failed:
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of images.")] = None,
+    rgb: Annotated[Path | None, typer.Option(help="Folder of colour images of the same moments.")] = None,
+    list_file: Annotated[Path | None, typer.Option("--list", help="Text file, an image a line.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the inspection (default: of the folder).")] = None,
+    scale: Scale = None,
+    object_: Object = None,
+    gap: Annotated[
+        int | None, typer.Option(help="Jump of the number in names that parts recordings.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read (default: one a core).")] = None,
+    again: Again = None,
+    strict: Strict = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a folder holds and what is odd.
+
+    Formats, units, defects, duplicates, recordings and twins: a table and a page with pictures.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.inspection import InspectSettings, run
+
+        named = {
+            "folder": folder,
+            "rgb": rgb,
+            "list_file": list_file,
+            "name": name,
+            "scale": scale,
+            "object": object_,
+            "gap": gap,
+            "workers": workers,
+            "again": again,
+            "strict": strict,
+        }
+        settings = InspectSettings.resolve(config=config, overrides=set_ or (), named=named)
         report = run(settings, workspace)
         show(report, json)
         if settings.strict and report.failed:

@@ -13,18 +13,18 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dinonat.embeddings.extract import Recipe, embed_shard
-from dinonat.embeddings.given import given_boxes, recordings_beside, recordings_of
-from dinonat.embeddings.store import META, EmbeddingSet, Meta, SetWriter, clear, open_set, read_meta
-from dinonat.errors import ImageError, LabelError, UsageError
+from dinonat.embeddings.given import given_boxes
+from dinonat.embeddings.store import META, Meta, SetWriter, clear, read_meta
+from dinonat.errors import ImageError, UsageError
 from dinonat.files import short_hash
 from dinonat.images.batches import Shown, read_prepared
 from dinonat.images.listing import list_images
-from dinonat.images.prepare import POOLED, Preparation, parse_preparation
-from dinonat.images.ranges import pooled_limits
+from dinonat.images.prepare import Preparation, parse_preparation
 from dinonat.images.reading import Reading, parse_reading
 from dinonat.models.catalog import load_network
 from dinonat.models.nat import NAT
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.inputs import find_recordings, remarked, shown, shown_as
 from dinonat.pipelines.progress import say, track
 from dinonat.records import ImageRef, Loaded, Region
 
@@ -63,6 +63,13 @@ class EmbedSettings(Recipe):
         return parse_preparation(self.prepare, invert=self.invert)
 
 
+UNIT_WORDS = {
+    "celsius": "in degrees Celsius",
+    "counts": "in counts of the camera",
+    "grey": "in grey levels",
+    "colour": "in colour",
+}
+
 # Of the settings: those that decide the bytes.
 DECIDING = {*Recipe.model_fields, "prepare", "invert", "scale", "object", "shard_images"}
 
@@ -78,6 +85,7 @@ class EmbedReport:
     failed: int  # images and given boxes
     failures: tuple[tuple[str, str], ...]  # the first of them: image, reason
     recordings: int  # how many different ones
+    units: dict[str, int]  # celsius, counts, grey or colour -> images
     weights: str
     model: str  # fingerprint of the network
     settings: dict[str, Any]
@@ -97,6 +105,7 @@ class EmbedReport:
         lines += [
             f"Network {self.weights} ({self.model}{untrained}), preparation {self.settings['prepare']}, "
             f"size {self.settings['size']}, regions {saliency}",
+            "Values: " + ", ".join(f"{count} {UNIT_WORDS[unit]}" for unit, count in self.units.items()),
             f"Set {self.set}: {self.images} images"
             + (f" in {self.recordings} recordings" if self.recordings else "")
             + f", {self.regions} regions, {self.failed} failed -> {self.folder}",
@@ -119,7 +128,6 @@ class _Job:
     given: dict[str, list[Region]] | None
     recordings: dict[str, str]
     recordings_file: Path | None
-    limits_of: EmbeddingSet | None
     remarks: list[str]
 
 
@@ -135,7 +143,7 @@ def run(settings: EmbedSettings, workspace: Path) -> EmbedReport:
     _ = settings.preparation, settings.reading  # a slip in them is said before anything is read
     job = _job(settings, settings.images, workspace)
     folder = places.set_folder(workspace, job.name)
-    making = _making(settings, settings.images, job, folder)
+    making = _making(settings, settings.images, job, folder, workspace)
     if settings.again:
         clear(folder)
     files = {"regions_file": settings.regions, "recordings_file": job.recordings_file}
@@ -144,7 +152,7 @@ def run(settings: EmbedSettings, workspace: Path) -> EmbedReport:
     if writer.complete:
         report = _report(job, folder, already_done=True)
     else:
-        shown = _shown(settings, job)
+        shown = _shown(settings, job, workspace)
         resumed, per_second = _embed(settings, job, writer, shown)
         report = _report(job, folder, images_per_second=per_second, resumed=resumed)
     if report.failed >= report.images and report.regions == 0:
@@ -161,7 +169,9 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
     weights, file = _weights(settings.weights, workspace)
     network, fingerprint = load_network(file)
     warn = remarks.append
-    recordings, recordings_file = _recordings(settings.recordings, images, listing.refs, remarks)
+    recordings, recordings_file = find_recordings(
+        settings.recordings, images, listing.refs, workspace=workspace, warn=warn
+    )
     return _Job(
         name=settings.name or images.resolve().name,
         refs=listing.refs,
@@ -171,25 +181,8 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
         given=given_boxes(settings.regions, listing.refs, warn=warn) if settings.regions else None,
         recordings=recordings,
         recordings_file=recordings_file,
-        limits_of=_other_set(settings.limits_of, workspace),
         remarks=remarks,
     )
-
-
-def _recordings(
-    asked: Path | None, images: Path, refs: Sequence[ImageRef], remarks: list[str]
-) -> tuple[dict[str, str], Path | None]:
-    """Return the recording of each image and the file that said so: the one asked for, or one beside."""
-    if asked is not None:
-        return recordings_of(asked, refs, warn=remarks.append), asked
-    beside = recordings_beside(images)
-    if beside is None:
-        return {}, None
-    try:
-        return recordings_of(beside, refs, warn=remarks.append), beside
-    except LabelError as error:  # nobody named this file, so it may be another thing of that name
-        remarks.append(f"{error} Left out.")
-        return {}, None
 
 
 def _weights(asked: str | None, workspace: Path) -> tuple[str, str]:
@@ -202,8 +195,9 @@ def _weights(asked: str | None, workspace: Path) -> tuple[str, str]:
     return name, str(places.weights_folder(workspace, name) / "teacher.safetensors")
 
 
-def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path) -> Meta:
+def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path, workspace: Path) -> Meta:
     """Return all that decides the bytes of the set, as meta.json keeps it."""
+    lender = settings.limits_of and read_meta(places.set_folder(workspace, settings.limits_of))
     return {
         "root": str(images.resolve()),
         "images": len(job.refs),
@@ -212,7 +206,7 @@ def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path) -> M
         "settings": settings.model_dump(mode="json", include=DECIDING),
         "regions": None if job.given is None else short_hash(_plain(job.given)),
         "recordings": short_hash(job.recordings) if job.recordings else None,
-        "limits_of": job.limits_of and job.limits_of.meta["identity"],
+        "limits_of": lender["identity"] if lender else None,
         "threads": settings.threads or _threads_before(folder) or torch.get_num_threads(),
         "device": _device(settings.device),
     }
@@ -236,39 +230,14 @@ def _device(name: str) -> str:
         raise UsageError(f"--set device={name}: not usable here ({error}).") from error
 
 
-def _other_set(name: str | None, workspace: Path) -> EmbeddingSet | None:
-    return None if name is None else open_set(places.set_folder(workspace, name))
-
-
-def _shown(settings: EmbedSettings, job: _Job) -> Shown:
-    """Return how the images are read and prepared; limits that many share cost a pass over all of them."""
+def _shown(settings: EmbedSettings, job: _Job, workspace: Path) -> Shown:
+    """Return how the images are read and prepared."""
     preparation, reading = settings.preparation, settings.reading
-    if job.limits_of is not None:
-        return _shown_as(job.limits_of, job, preparation, reading)
-    if preparation.mode not in POOLED:
-        return Shown(preparation, reading=reading)
-    say(f"{job.name}: reading {len(job.refs)} images for the limits of each {POOLED[preparation.mode]}")
-    limits = pooled_limits(
-        job.refs,
-        preparation,
-        recordings=job.recordings,
-        workers=settings.workers,
-        reading=reading,
-        track=lambda results: track(results, "limits", total=len(job.refs)),
+    if settings.limits_of is not None:
+        return shown_as(places.set_folder(workspace, settings.limits_of), job.refs, preparation, reading)
+    return shown(
+        job.refs, preparation, reading, recordings=job.recordings, workers=settings.workers, title=job.name
     )
-    return Shown(preparation, limits, reading)
-
-
-def _shown_as(other: EmbeddingSet, job: _Job, preparation: Preparation, reading: Reading) -> Shown:
-    """Return how another set shows these images. Raises UsageError for one that it does not hold."""
-    held = set(other.items["image"])
-    foreign = [ref.name for ref in job.refs if ref.name not in held]
-    if foreign:
-        raise UsageError(
-            f"limits_of={other.folder.name}: that set does not hold {foreign[0]}. Leave the setting out, or "
-            "list only images of that set."
-        )
-    return Shown(preparation, other.shown.limits, reading)
 
 
 def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter, shown: Shown) -> tuple[int, float]:
@@ -280,7 +249,7 @@ def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter, shown: Shown) 
     recipe = Recipe.checked(settings.model_dump(include=set(Recipe.model_fields)))
     say(f"{job.name}: {len(todo)} of {len(job.refs)} images, network {job.weights} ({job.fingerprint})")
     start = time.perf_counter()
-    loaded = read_prepared(todo, workers=settings.workers, shown=shown)
+    loaded = remarked(read_prepared(todo, workers=settings.workers, shown=shown), job.remarks)
     with closing(cast("Generator[Loaded, None, None]", loaded)), _threads(writer.making["threads"]):
         images = track(loaded, "embed", total=len(todo))
         for shard, refs in shards.items():
@@ -320,6 +289,7 @@ def _report(
         failed=counts["failed"],
         failures=tuple((image, reason) for image, reason in meta["failures"]),
         recordings=len(set(job.recordings.values())),
+        units=meta["units"],
         weights=job.weights,
         model=job.fingerprint,
         settings=meta["settings"],

@@ -7,7 +7,7 @@ from typing import Literal
 from dinonat.errors import UsageError, WorkspaceError
 from dinonat.files import write_json
 
-Kind = Literal["weights", "set", "proposals", "export"]
+Kind = Literal["weights", "set", "proposals", "export", "inspection"]
 
 MARKER = "dinotool-workspace.json"  # a listing of images never descends into a folder that holds it
 LATEST = "latest.json"
@@ -19,18 +19,21 @@ FOLDERS: dict[Kind, str] = {
     "set": "embeddings",
     "proposals": "proposals",
     "export": "exports",
+    "inspection": "inspections",
 }
 WORDS: dict[Kind, str] = {
     "weights": "pretraining run",
     "set": "set of embeddings",
     "proposals": "run of proposals",
     "export": "export",
+    "inspection": "inspection",
 }
 MADE_BY: dict[Kind, str] = {
     "weights": "dinotool pretrain FOLDER",
     "set": "dinotool embed FOLDER",
     "proposals": "dinotool propose-labels",
     "export": "dinotool export",
+    "inspection": "dinotool inspect FOLDER",
 }
 
 
@@ -97,6 +100,11 @@ def proposals_folder(root: Path, run: str) -> Path:
 def exports_folder(root: Path, name: str) -> Path:
     """Folder of one export."""
     return folder(root, "export", name)
+
+
+def inspections_folder(root: Path, name: str) -> Path:
+    """Folder of what was found about one folder of images."""
+    return folder(root, "inspection", name)
 
 
 def names(root: Path, kind: Kind) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dinonat.embeddings.store import open_set
@@ -216,6 +217,36 @@ def test_recordings_are_found_beside_the_folder(images: Path, tmp_path: Path) ->
     assert items["recording"].tolist() == ["a", "a", "b", "", "", "", ""]
     assert report.recordings == 2
     assert any("no recording for 4 of 7" in remark for remark in report.remarks)
+
+
+def test_what_inspect_found_out_about_this_folder_is_used(images: Path, tmp_path: Path) -> None:
+    for name, root in (("other", tmp_path / "elsewhere"), ("thermal", images)):
+        folder = places.inspections_folder(places.create(tmp_path / "w"), name)
+        folder.mkdir(parents=True)
+        (folder / "findings.json").write_text(json.dumps({"root": str(root.resolve())}))
+        rows = [f"{i}.png,{name}-{i // 4}" for i in range(7)]
+        (folder / "recordings.csv").write_text("image,recording\n" + "\n".join(rows) + "\n")
+    assert embed(images, tmp_path / "w").recordings == 2
+    items = open_set(tmp_path / "w/embeddings/thermal").items.set_index("image")
+    assert set(items.loc["6.png", "recording"]) == {"thermal-1"}
+
+
+def test_what_is_odd_about_images_is_said_once_each(tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for i in range(4):
+        tifffile.imwrite(
+            folder / f"{i}.tif", np.full((40, 50), 20.5 + i, np.float32) + np.eye(40, 50, dtype="f")
+        )
+    Image.fromarray(np.full((40, 50), 7, np.uint8)).save(folder / "grey.png")
+    report = embed(folder, tmp_path / "w")
+    assert report.units == {"counts": 4, "grey": 1}
+    text = "\n".join(report.lines())
+    assert "Values: 4 in counts of the camera, 1 in grey levels" in text
+    said = [line for line in report.remarks if "float values" in line]
+    assert len(said) == 1
+    assert said[0].startswith("0.tif: float values 20.5 to 21.5 without a unit; they may be degrees Celsius")
+    assert said[0].endswith("--scale 1C says so, and 3 more like it.")
 
 
 def test_a_recordings_file_that_is_something_else(images: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ exists once its items do. Every shard carries the identity of its set: rows of t
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,10 +80,10 @@ class SetWriter:
         present = _shards(self.folder, self.identity)
         if sorted(present) != list(range(shards)):
             raise WorkspaceError(f"{self.folder}: {len(present)} of {shards} shards are there; embed again.")
-        counts, means, failures = _summary(self.folder, shards)
+        counts, units, means, failures = _summary(self.folder, shards)
         parts = {name: _vectors(self.folder, 0, name).shape[1] for name in PARTS}
         state = {"complete": True, "shards": shards, "parts": parts, "counts": counts, "means": means}
-        return self._write_meta({**state, "failures": failures})
+        return self._write_meta({**state, "units": units, "failures": failures})
 
     def _write_meta(self, state: Mapping[str, Any]) -> Meta:
         made_from = sorted(self.making)
@@ -278,22 +279,30 @@ def _half(name: str, values: Float32) -> NDArray[np.float16]:
     return half
 
 
+Means = dict[str, dict[str, list[float]]]  # kind of item -> part -> its mean
+
+
 def _summary(
     folder: Path, shards: int
-) -> tuple[dict[str, int], dict[str, dict[str, list[float]]], list[tuple[str, str]]]:
-    """Count the rows, average each part over the usable items of each kind, and name the first failures.
+) -> tuple[dict[str, int], dict[str, int], Means, list[tuple[str, str]]]:
+    """Count rows and units, average each part over the usable items of a kind, name the first failures.
 
     One shard at a time: a set may be larger than the memory.
     """
     counts = {"images": 0, "regions": 0, "failed": 0}
     totals: dict[tuple[str, str], NDArray[np.float64]] = {}
     usable = {"image": 0, "region": 0}
+    units = Counter[str]()
     failures: list[tuple[str, str]] = []
     for shard in range(shards):
         path = folder / f"shard-{shard:05d}.items.parquet"
-        rows = pq.read_table(path, columns=["image", "kind", "status", "reason"]).to_pandas()
+        rows = pq.read_table(
+            path, columns=["image", "kind", "status", "reason", "unit", "prepare"]
+        ).to_pandas()
         ok = (rows["status"] == "ok").to_numpy(bool)
         counts["failed"] += int((~ok).sum())
+        pictures = rows[ok & (rows["kind"] == "image")]
+        units.update(pictures["unit"].where(pictures["prepare"] != COLOUR, COLOUR))
         failures += list(zip(rows["image"][~ok], rows["reason"][~ok], strict=True))[: FIRST - len(failures)]
         for kind, plural in (("image", "images"), ("region", "regions")):
             of_kind = (rows["kind"] == kind).to_numpy(bool)
@@ -307,4 +316,4 @@ def _summary(
         for kind, n in usable.items()
         if n
     }
-    return counts, means, failures
+    return counts, dict(sorted(units.items())), means, failures
