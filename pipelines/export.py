@@ -16,23 +16,19 @@ from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.formats.catalog import VALIDATORS, WRITERS
 from dinonat.formats.coco import PICTURES, Written
 from dinonat.formats.coco_masks import Masks
-from dinonat.formats.own_labels import as_rows
-from dinonat.formats.tables import read_csv
-from dinonat.formats.where import columns_of, where
+from dinonat.formats.measured import mixed_units, units_of, units_text
+from dinonat.formats.where import where
 from dinonat.pages.proxies import turned_files, write_manifest, write_proxies
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.labelled import stored_boxes
+from dinonat.pipelines.labelled import GIVEN, own_labels
 from dinonat.pipelines.progress import say
-from dinonat.records import TEMPERATURE_COLUMNS, read_proposals
+from dinonat.records import read_proposals
 from dinonat.settings import Settings, unknown_key
 
 GRID = "EXIF orientation applied; x to the right, y down, from the outer corner of the upper left pixel"
 REJECTED, UNKNOWN, NO_LABEL = "rejected", "left unknown", "without a label"
 NOT_STATUS, NOT_WHERE = "not of --status", "not within --where"
-LABELS = "labels.csv"  # what people labelled, kept beside the proposals made from it
 MANIFEST, LOSSES, PROXIES = "manifest.json", "loss_report.txt", "proxies.csv"
-UNMEASURED = "not measured"
-IN_UNIT = {"celsius": "in celsius", "counts": "in counts", "grey": "only in grey levels"}
 
 
 class ExportSettings(Settings):
@@ -74,13 +70,12 @@ class ExportReport:
         """Text for people."""
         out = ", ".join(f"{count} {why}" for why, count in self.left_out.items()) or "none"
         classes = ", ".join(f"{label} {count}" for label, count in self.by_class.items()) or "none"
-        measured = [f"{count} labels {IN_UNIT.get(unit, unit)}" for unit, count in self.temperatures.items()]
         return [
             f"Proposals {self.run} of set {self.set}: {self.annotations} boxes and {self.image_labels} "
             f"labels of whole images in {self.images} images",
             f"Classes: {classes}",
             f"Status: {', '.join(f'{status} {count}' for status, count in self.by_status.items()) or 'none'}",
-            f"Temperatures: {', '.join(measured) or 'none'}",
+            f"Temperatures: {units_text(self.temperatures)}",
             f"Left out: {out}",
             *(f"Loss report: {count} {what}" for what, count in self.losses.items()),
             *self.warnings,
@@ -101,7 +96,9 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
     proposals, made = read_proposals(source / "proposals.parquet"), places.read_object(source / "meta.json")
     known = open_set(places.set_folder(workspace, str(made["set"])))
     _refuse_untrained(proposals, known, run_name)
-    proposals = _with_own_labels(proposals, source / LABELS, known, workspace)
+    if (source / GIVEN).is_file():
+        own = own_labels(source / GIVEN, known, workspace)
+        proposals = pd.concat([proposals, own], ignore_index=True) if len(proposals) else own
     chosen, left_out = select(proposals, settings)
     name = export_name(settings, run_name)
     folder = settings.out or places.exports_folder(workspace, name)
@@ -116,7 +113,7 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
         category_base=settings.category_base,
     )
     files = (*written.files, *([PROXIES] if settings.proxies else []))
-    warnings = (*_mixed_units(proposals, settings), *_warnings(known, folder, settings, written))
+    warnings = (*_compared(proposals, settings), *_warnings(known, folder, settings, written))
     report = ExportReport(
         name=name,
         run=run_name,
@@ -128,7 +125,7 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
         image_labels=written.image_labels,
         by_class=_counted(chosen["label"]),
         by_status=_counted(chosen["status"]),
-        temperatures=_counted(_units(chosen)),
+        temperatures=units_of(chosen),
         left_out=left_out,
         losses=written.losses,
         warnings=warnings,
@@ -167,6 +164,14 @@ def select(proposals: pd.DataFrame, settings: ExportSettings) -> tuple[pd.DataFr
     return rows.reset_index(drop=True), {why: count for why, count in left_out.items() if count}
 
 
+def _compared(proposals: pd.DataFrame, settings: ExportSettings) -> list[str]:
+    """Say it where --where compared temperatures in different units."""
+    if settings.where is None:
+        return []
+    asked, _ = select(proposals, settings.model_copy(update={"where": None}))
+    return mixed_units(asked, settings.where)
+
+
 def export_name(settings: ExportSettings, run_name: str) -> str:
     """Name an export by its run, its format and, where they are not the defaults, its settings."""
     differs = settings.model_dump(mode="json", exclude=NOT_IN_NAME, exclude_defaults=True)
@@ -185,18 +190,6 @@ def _refuse_untrained(proposals: pd.DataFrame, known: EmbeddingSet, run_name: st
             f"Proposals {run_name}: made with untrained weights, which are for comparison only. Run "
             "`dinotool pretrain FOLDER`, then embed and propose-labels again."
         )
-
-
-def _with_own_labels(
-    proposals: pd.DataFrame, labels: Path, known: EmbeddingSet, workspace: Path
-) -> pd.DataFrame:
-    """Add the labels that the run was given: images that somebody labelled must not leave without any."""
-    if not labels.is_file():
-        return proposals
-    given = read_csv(labels)
-    boxes = stored_boxes(known, given, workspace)
-    own = as_rows(given, known.items, run=labels.parent.name, set_name=known.folder.name, boxes=boxes)
-    return pd.concat([proposals, own], ignore_index=True) if len(proposals) else own
 
 
 def _images(
@@ -220,27 +213,6 @@ def _images(
     write_manifest(manifest, folder / PROXIES)
     rows = [{str(key): value for key, value in row.items()} for row in manifest.to_dict("records")]
     return images.assign(file_name=proxies["proxy"]), rows
-
-
-def _units(labels: pd.DataFrame) -> pd.Series:
-    """Return the unit of each label's temperatures, "not measured" where it has none."""
-    return labels["unit"].where(labels["t_max"].notna(), UNMEASURED)
-
-
-def _mixed_units(proposals: pd.DataFrame, settings: ExportSettings) -> list[str]:
-    """Say it where --where compares degrees, counts and grey levels with one number."""
-    named = columns_of(settings.where) if settings.where else set()
-    if "unit" in named or not named & TEMPERATURE_COLUMNS.keys():
-        return []
-    compared, _ = select(proposals, settings.model_copy(update={"where": None}))
-    units = _counted(_units(compared[compared["t_max"].notna()]))
-    if len(units) < 2:
-        return []
-    counts = ", ".join(f"{count} {IN_UNIT.get(unit, unit)}" for unit, count in units.items())
-    return [
-        f"--where {settings.where}: the labels are measured in different units ({counts}) and were all "
-        "compared with the same numbers. Add, say, unit == 'celsius'."
-    ]
 
 
 def _warnings(

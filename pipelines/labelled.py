@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from dinonat.errors import DinonatError, LabelError, WorkspaceError
 from dinonat.files import short_hash, write_bytes
 from dinonat.formats.catalog import read_labels
 from dinonat.formats.matching import match_labels
+from dinonat.formats.own_labels import as_rows
+from dinonat.formats.tables import read_csv
 from dinonat.neighbors.parts import Vectors, centred
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.progress import say
@@ -166,13 +169,18 @@ def _name_of_boxes(known: EmbeddingSet, labels: pd.DataFrame) -> str:
     return f"{known.folder.name}{MARK}{short_hash(known.meta['identity'], labels.to_dict('records'))[:6]}"
 
 
-def stored_boxes(known: EmbeddingSet, labels: pd.DataFrame, workspace: Path) -> pd.DataFrame | None:
-    """Return the items of the boxes among ``labels`` as `embed_boxes` stored them, None where it has not."""
+def own_labels(file: Path, known: EmbeddingSet, workspace: Path) -> pd.DataFrame:
+    """Return the labels that a run was given (``file`` is its GIVEN) as rows of PROPOSAL_COLUMNS.
+
+    Images that somebody labelled must not leave without any. Labelled boxes have the temperatures that
+    `embed_boxes` measured in them.
+    """
+    labels = read_csv(file)
     boxes = labels[labels["x"].notna()].reset_index(drop=True)
-    try:
-        return open_set(places.set_folder(workspace, _name_of_boxes(known, boxes))).items
-    except WorkspaceError:
-        return None
+    measured = None
+    with suppress(WorkspaceError):  # somebody removed that set, or it is being made again
+        measured = open_set(places.set_folder(workspace, _name_of_boxes(known, boxes))).items
+    return as_rows(labels, known.items, run=file.parent.name, set_name=known.folder.name, boxes=measured)
 
 
 def base_of(name: str) -> str:

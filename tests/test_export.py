@@ -299,13 +299,13 @@ def test_labels_are_chosen_by_temperature(workspace: Path) -> None:
 
     report = run(ExportSettings(), workspace)
     assert report.temperatures == {"celsius": 2, "not measured": 2, "counts": 1}
-    assert "Temperatures: 2 labels in celsius, 2 labels not measured, 1 labels in counts" in report.lines()
-    assert not any("different units" in line for line in report.lines())
+    assert "Temperatures: 2 labels in celsius, 1 in counts, 2 not measured" in report.lines()
+    assert not any("same numbers" in line for line in report.lines())
 
     hot = run(ExportSettings(where="t_max - t_median > 10"), workspace)
     assert (hot.annotations, hot.image_labels, hot.by_class) == (1, 0, {"person": 1})
-    (warning,) = [line for line in hot.warnings if "different units" in line]
-    assert "(2 in celsius, 1 in counts)" in warning
+    (warning,) = [line for line in hot.warnings if "same numbers" in line]
+    assert "chose from 2 labels in celsius, 1 in counts" in warning
     (entry,) = json.loads((Path(hot.folder) / coco.ANNOTATIONS).read_text())["annotations"]
     assert entry["attributes"]["t_max"] == 32
     assert entry["attributes"]["unit"] == "celsius"
@@ -315,7 +315,7 @@ def test_labels_are_chosen_by_temperature(workspace: Path) -> None:
         assert report.annotations + report.image_labels == count, where  # NaN fulfils nothing
     one = run(ExportSettings(where="t_max > 0 and unit == 'counts'"), workspace)
     assert (one.annotations, one.temperatures) == (1, {"counts": 1})
-    assert not any("different units" in line for line in one.warnings)
+    assert not any("same numbers" in line for line in one.warnings)
 
 
 @pytest.mark.parametrize("weights", ["untrained-0-0123456789abcdef"])

@@ -40,7 +40,7 @@ def write_proxies(
     original: no position, no camera. The table has COLUMNS: the file below ``folder``, the image's
     name in the set, the raw file below ``root`` with its frame (the first is 0) and the SHA-256 of its
     bytes, the size of the picture, how it was prepared, and the values that became black and white, in
-    ``unit`` (``lo`` above ``hi``: hot is dark in the raw file and bright here; colour as it was).
+    ``unit`` (``lo`` above ``hi``: large values are dark). A colour picture stays as it was.
     Raises ImageError where an image cannot be read any more, or has changed since the boxes were made.
     """
     refs = [reference(root, str(name)) for name in images["image"]]
