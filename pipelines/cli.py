@@ -43,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From thermal images without labels to annotation files that a person can correct.",
 )
+bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Time what takes the time.")
 evaluate_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Measure vectors and boxes against labels."
 )
@@ -353,6 +354,31 @@ def evaluate_boxes(
 
 
 app.add_typer(evaluate_app, name="evaluate")
+
+
+@bench_app.command("reading")
+def bench_reading(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of images.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How often each is read (default 20).")] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time the reading of images.
+
+    Milliseconds to decode and prepare, by format and size; beside another library where there is one.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench import BenchReadingSettings, run_reading
+
+        named = {"folder": folder, "rounds": rounds}
+        settings = BenchReadingSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_reading(settings, workspace), json)
+
+
+app.add_typer(bench_app, name="bench")
 
 
 @app.command("run")
