@@ -20,13 +20,14 @@ RUNNER = CliRunner()
 SETTINGS = {
     "pretrain": ("pretrain", "PretrainSettings"),
     "embed": ("embed", "EmbedSettings"),
+    "inspect": ("inspection", "InspectSettings"),
     "propose-labels": ("propose", "ProposeSettings"),
     "export": ("export", "ExportSettings"),
     "evaluate knn": ("evaluate", "EvaluateKnnSettings"),
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),
     "run": ("run", "RunSettings"),
 }
-FIELD_OF = {"set_name": "set", "format_": "format"}  # where Python needs another word
+FIELD_OF = {"set_name": "set", "format_": "format", "object_": "object"}  # where Python needs another word
 COMMON = {"config", "set_", "workspace", "json", "debug"}
 
 

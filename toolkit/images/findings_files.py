@@ -1,0 +1,279 @@
+"""Findings about files: unreadable ones, and a folder that mixes what does not belong together."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from dinonat.images.finding import Finding, Marked, Seen, alone, counted, many, verb
+from dinonat.images.groups import sizes_of
+from dinonat.images.naming import named
+from dinonat.images.survey import FALSE_COLOUR, GREY, PAINTED, PHOTOGRAPH, Facts
+
+WORDS = {"celsius": "degrees Celsius", "counts": "counts", "grey": "grey levels of display pictures"}
+NAMED = 5  # files or kinds that a sentence names
+MISTAKEN = 0.03  # share of photographs that may be taken for something else
+EIGHT_IN_MORE = "need only 8"  # in a warning of the reader
+LISTS = "--list (a list of each kind lies in lists/ beside this page)"
+
+
+def of_files(seen: Seen) -> Iterator[Finding]:
+    """Yield the findings about unreadable and skipped files."""
+    lost = [fact for fact in seen.facts if fact.reason]
+    if lost:
+        yield Finding(
+            "unreadable",
+            "problem",
+            "Files that cannot be read",
+            len(lost),
+            len(seen.facts),
+            f"{counted(len(lost))} of {len(seen.facts):,} cannot be read: "
+            + _first([fact.reason.rstrip(".") for fact in lost])
+            + ".",
+            "They get no vector and no label; every other image is used.",
+            "Copy them again from their source, or leave them: every command passes over them and says so.",
+            tuple(fact.image for fact in lost),
+        )
+    if seen.skipped:
+        said = _first([f"{path}: {reason}" for path, reason in seen.skipped])
+        yield Finding(
+            "skipped",
+            "warn",
+            "Passed over",
+            len(seen.skipped),
+            len(seen.facts) + len(seen.skipped),
+            f"{counted(len(seen.skipped), 'name')} of the folder "
+            f"{verb(len(seen.skipped), 'was', 'were')} not looked at: {said}.",
+            "What is not looked at gets no label.",
+            "Mend the names or permissions if images are among them.",
+        )
+
+
+def of_mixes(seen: Seen) -> Iterator[Finding]:
+    """Yield the findings about units, cameras, depths and sizes of the thermal images."""
+    thermal = seen.thermal
+    units = _split(thermal, lambda fact: WORDS[fact.unit])
+    if len(units) > 1:
+        yield Finding(
+            "mixed-units",
+            "problem",
+            "Several units",
+            len(thermal),
+            len(seen.facts),
+            f"The thermal images hold {_shares(units)}.",
+            "A number means something else in each of them: temperatures in results, "
+            "--prepare window and --prepare dataset hold for one unit only.",
+            f"Embed each kind as a set of its own with {LISTS}; counts whose scale you know become "
+            "degrees with --scale, for example --scale 0.04K.",
+            tuple(fact.image for fact in thermal),
+            tuple((Marked(own[0].image, note=unit),) for unit, own in units.items()),
+        )
+    yield from _cameras(seen)
+    yield from _depths(seen)
+    sizes = _split(thermal, lambda fact: fact.size)
+    if len(sizes) > 1:
+        yield Finding(
+            "mixed-sizes",
+            "info",
+            "Several sizes",
+            len(thermal),
+            len(seen.facts),
+            "The thermal images have several sizes: "
+            + (_shares(sizes) if len(sizes) <= NAMED else sizes_of(thermal))
+            + ".",
+            "The same thing covers another number of pixels in each, so boxes of one size cannot be "
+            "expected; vectors are made at one size whatever the picture's.",
+            "Nothing, unless they come from several lenses or crops that you would rather keep apart.",
+        )
+
+
+def _cameras(seen: Seen) -> Iterator[Finding]:
+    cameras = _split(seen.thermal, lambda fact: fact.camera or "files that name no camera")
+    if len(cameras) > 1:
+        yield Finding(
+            "mixed-cameras",
+            "warn",
+            "Several cameras",
+            len(seen.thermal),
+            len(seen.facts),
+            f"The thermal images come from {_shares(cameras)}.",
+            "Cameras differ in noise, optics and gain, so images may group by camera rather than by "
+            "what they show.",
+            f"Look at them by camera (column camera in files.parquet), or embed each with {LISTS}.",
+            tuple(fact.image for fact in seen.thermal),
+            tuple((Marked(own[0].image, note=camera),) for camera, own in list(cameras.items())[:6]),
+        )
+    counts = [fact for fact in seen.thermal if fact.unit == "counts"]
+    sources = _split(counts, lambda fact: fact.camera or f"{fact.format} files that name no camera")
+    if len(sources) > 1:
+        yield Finding(
+            "counts-of-several-cameras",
+            "problem",
+            "Counts that cannot be compared",
+            len(counts),
+            len(seen.facts),
+            f"Raw counts come from {_shares(sources)}.",
+            "One count is a different step of temperature in each model, and even in each gain mode, "
+            "so counts of one must never be compared with counts of another.",
+            f"Keep them apart with {LISTS}, and use --prepare percentile, which looks at each image alone.",
+            tuple(fact.image for fact in counts),
+        )
+    elif counts:
+        yield Finding(
+            "counts",
+            "info",
+            "Counts without a scale",
+            len(counts),
+            len(seen.facts),
+            f"{many(counts, 'holds', 'hold')} raw counts, and nothing in them says what one count is.",
+            "Hotter is larger, which is enough for labels; temperatures in results are counts, not degrees.",
+            "Give --scale, for example --scale 0.04K, if you know the camera's; nothing is guessed.",
+            tuple(fact.image for fact in counts),
+        )
+
+
+def _depths(seen: Seen) -> Iterator[Finding]:
+    shallow = [fact for fact in seen.thermal if any(EIGHT_IN_MORE in note for note in fact.warnings)]
+    deep = [fact for fact in seen.thermal if fact.unit != "grey"]
+    if shallow:
+        mixed = f", among {counted(len(deep))} that really use more" if deep else ""
+        yield Finding(
+            "eight-bits-in-sixteen",
+            "problem" if deep else "warn",
+            "8-bit pictures in 16-bit files",
+            len(shallow),
+            len(seen.facts),
+            f"{many(shallow, 'is', 'are')} stored with 16 bits but no value is above 255{mixed}.",
+            "They are display pictures after the camera's gain control: their values are no temperatures "
+            "and say nothing about other images.",
+            "Look for the real 16-bit files at the source; if there are none, keep these apart with --list."
+            if deep
+            else "Look for the real 16-bit files at the source; if there are none, these serve for labels.",
+            tuple(fact.image for fact in shallow),
+            alone([fact.image for fact in shallow]),
+        )
+
+
+def of_looks(seen: Seen) -> Iterator[Finding]:
+    """Yield the findings about colours and polarity."""
+    # One photograph in eighty is taken for false colours or a drawing, so among many a few are none.
+    few = MISTAKEN * len(seen.photographs)
+    painted = [fact for fact in seen.thermal if fact.look in (FALSE_COLOUR, PHOTOGRAPH)]
+    if len(painted) > few:
+        grey = [fact for fact in seen.thermal if fact.look == GREY]
+        beside = f", beside {counted(len(grey))} in grey" if grey else ""
+        yield Finding(
+            "false-colour",
+            "warn",
+            "False colours",
+            len(painted),
+            len(seen.facts),
+            f"{many(painted, 'is', 'are')} painted in a colour palette{beside}.",
+            "Brightness follows temperature in some palettes only, so the same thing looks different in "
+            "each palette, and hot may be dark.",
+            "Export them again from the camera's software in grey, or best as radiometric files; else "
+            "keep palettes apart with --list.",
+            tuple(fact.image for fact in painted),
+            alone([fact.image for fact in painted]),
+        )
+    drawn = [fact for fact in seen.thermal if fact.look == PAINTED]
+    if len(drawn) > few:
+        yield Finding(
+            "colour-on-grey",
+            "warn",
+            "Colour drawn on grey pictures",
+            len(drawn),
+            len(seen.facts),
+            f"{many(drawn, 'is', 'are')} grey with colour in places: a scale, isotherm, tint or inset.",
+            "Coloured places are the camera's drawing, not the scene; boxes and neighbours go to them.",
+            "Export without isotherms and overlays, or use the radiometric files.",
+            tuple(fact.image for fact in drawn),
+            alone([fact.image for fact in drawn]),
+        )
+    yield from _photographs(seen)
+    yield from _polarity(seen)
+
+
+def _photographs(seen: Seen) -> Iterator[Finding]:
+    twins = {seen.colour(twin.colour).image for twin in seen.twins} if seen.others is None else set()
+    photographs = [fact for fact in seen.photographs if fact.image not in twins]
+    unnamed = [fact for fact in photographs if not named(fact.ref.path).view]
+    if photographs and not seen.thermal:
+        tinted = len(photographs) - sum(fact.look == PHOTOGRAPH for fact in photographs)
+        yield Finding(
+            "only-photographs",
+            "info",
+            "Colour photographs",
+            len(photographs),
+            len(seen.facts),
+            f"{many(photographs, 'is a photograph', 'are photographs')}"
+            + (f" ({tinted:,} of them grey or tinted)" if tinted else "")
+            + "; no thermal image was found.",
+            "They can teach the network and serve as twins, but nothing here carries heat.",
+            "Give them to `dinotool pretrain`, or as --rgb beside a folder of thermal images.",
+        )
+    elif unnamed:
+        yield Finding(
+            "photographs",
+            "warn",
+            "Photographs among thermal images",
+            len(unnamed),
+            len(seen.facts),
+            f"{many(unnamed, 'looks like a photograph', 'look like photographs')}, and neither a name nor a "
+            "thermal twin says that it is meant to be here.",
+            "A photograph among thermal images becomes a group of its own in every search and cluster.",
+            f"Take them out, or leave them out with {LISTS}.",
+            tuple(fact.image for fact in unnamed),
+            alone([fact.image for fact in unnamed]),
+        )
+
+
+def _polarity(seen: Seen) -> Iterator[Finding]:
+    black = [fact for fact in seen.thermal if fact.polarity == "black_hot"]
+    other = len(seen.thermal) - len(black)
+    opposite = [pair for pair in seen.duplicates.pairs if pair.correlation < 0]
+    if opposite:
+        pairs = [(seen.facts[pair.first].image, seen.facts[pair.second].image) for pair in opposite]
+        yield Finding(
+            "opposite-polarity",
+            "warn",
+            "The same picture in both polarities",
+            len(pairs),
+            len(seen.facts),
+            f"{counted(len(pairs), 'pair')} of images show the same with hot bright in one and dark in the "
+            "other.",
+            "The set mixes white-hot and black-hot, so brightness does not tell hot from cold in it.",
+            "Keep one polarity; --set invert=yes shows a black-hot set the usual way round.",
+            tuple(sorted({image for pair in pairs for image in pair})),
+            tuple((Marked(first), Marked(second)) for first, second in pairs[:4]),
+        )
+    if black and other:
+        yield Finding(
+            "mixed-polarity",
+            "warn",
+            "Hot is dark in some images",
+            len(black),
+            len(seen.facts),
+            f"{many(black, 'says', 'say')} that hot is dark (black-hot); of {other:,} others none does.",
+            "The same thing is bright in one image and dark in another.",
+            "Nothing where the files say so: preparation turns them round. Check a few of the others.",
+            tuple(fact.image for fact in black),
+            alone([fact.image for fact in black]),
+        )
+
+
+def _split(facts: Sequence[Facts], of: Callable[[Facts], str]) -> dict[str, list[Facts]]:
+    """Group the facts by a word about each, the largest group first."""
+    groups: dict[str, list[Facts]] = {}
+    for fact in facts:
+        groups.setdefault(of(fact), []).append(fact)
+    return dict(sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0])))
+
+
+def _shares(groups: dict[str, list[Facts]]) -> str:
+    counts = Counter({key: len(own) for key, own in groups.items()})
+    said = ", ".join(f"{key} ({count:,})" for key, count in list(counts.items())[:NAMED])
+    return said + (f" and {len(counts) - NAMED} more" if len(counts) > NAMED else "")
+
+
+def _first(sentences: Sequence[str]) -> str:
+    more = len(sentences) - NAMED
+    return "; ".join(sentences[:NAMED]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,198 @@
+"""Findings about pixels: cut off values, frames that show nothing, stuck pixels, drawings, units."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from dinonat.images.finding import Finding, Marked, Seen, alone, counted, evenly, many, verb
+from dinonat.images.findings_files import EIGHT_IN_MORE
+from dinonat.images.survey import Facts
+
+CUT = 0.01  # share of an image's pixels in a plateau at one end of the range
+CUT_MUCH = 0.05  # share of the images above which it is no longer a matter of a few
+ENDS = (("cut_high", "Cut off at the top", "highest"), ("cut_low", "Cut off at the bottom", "lowest"))
+NAMED = 5  # values that a sentence names
+OBJECT_UNITS = {"emissivity": "", "distance": " m", "reflected": " \N{DEGREE SIGN}C"}
+BEYOND_NOTE = "outside the calibrated"  # in a warning of the reader
+BEYOND = 0.01  # share of an image's pixels beyond the calibrated range
+
+
+def of_values(seen: Seen) -> Iterator[Finding]:
+    """Yield the findings about values that were cut off, never measured, or have no temperature."""
+    for end, title, name in ENDS:
+        cut = [fact for fact in seen.thermal if getattr(fact.levels, end) > CUT]
+        if cut:
+            worst = max(cut, key=lambda fact: (getattr(fact.levels, end), fact.image))
+            yield Finding(
+                end.replace("_", "-"),
+                "warn" if len(cut) > CUT_MUCH * len(seen.thermal) else "info",
+                title,
+                len(cut),
+                len(seen.facts),
+                f"In {counted(len(cut))} more than {CUT:.0%} of the pixels repeat the {name} value "
+                f"(at most {getattr(worst.levels, end):.0%}, in {worst.image}), so the camera or an export "
+                "cut off what lies beyond.",
+                "Inside those areas nothing can be told apart, and temperatures there are limits, not "
+                "measurements.",
+                "Nothing for labels of whole things; for temperatures export with a wider range or use the "
+                "radiometric files.",
+                tuple(fact.image for fact in cut),
+                alone([worst.image, *(fact.image for fact in cut if fact is not worst)][:4]),
+            )
+    yield from _beyond(seen)
+    yield from _units(seen)
+    yield from _objects(seen)
+    yield from _notes(seen)
+
+
+def _beyond(seen: Seen) -> Iterator[Finding]:
+    beyond = [fact for fact in seen.thermal if fact.out_of_range > BEYOND]
+    if beyond:
+        worst = max(beyond, key=lambda fact: (fact.out_of_range, fact.image))
+        yield Finding(
+            "beyond-calibration",
+            "info",
+            "Beyond the calibrated range",
+            len(beyond),
+            len(seen.facts),
+            f"In {counted(len(beyond))} more than {BEYOND:.0%} of the pixels lie beyond the range for which "
+            f"the camera is calibrated (at most {worst.out_of_range:.0%}, in {worst.image}); a clear "
+            "sky often does.",
+            "Their degrees are extrapolated: t_min or t_max of a region that touches them is no measurement.",
+            "Use t_median, or leave those regions out with export --where.",
+            tuple(fact.image for fact in beyond),
+            alone([fact.image for fact in beyond]),
+        )
+
+
+def _units(seen: Seen) -> Iterator[Finding]:
+    grey = [fact for fact in seen.thermal if fact.unit == "grey"]
+    if grey:
+        yield Finding(
+            "grey-levels",
+            "info",
+            "Display pictures, no temperatures",
+            len(grey),
+            len(seen.facts),
+            f"{many(grey, 'is a', 'are')} grey display "
+            f"{verb(len(grey), 'picture', 'pictures')} of 8 bits, whose brightness the camera's gain "
+            "control chose.",
+            "Vectors and labels work as well as ever; columns like t_max hold grey levels, which cannot be "
+            "compared between images.",
+            "Use radiometric files or 16-bit exports where you need degrees.",
+            tuple(fact.image for fact in grey),
+        )
+
+
+def _objects(seen: Seen) -> Iterator[Finding]:
+    """Say where degrees were computed with different settings of the camera."""
+    degrees = [dict(fact.object) for fact in seen.thermal if fact.unit == "celsius"]
+    said = []
+    for key, unit in OBJECT_UNITS.items():
+        values = Counter(round(own[key], 3) for own in degrees if key in own)
+        if len(values) > 1:
+            shares = ", ".join(
+                f"{value:g}{unit} ({count:,})" for value, count in sorted(values.items())[:NAMED]
+            )
+            more = f" and {len(values) - NAMED} more" if len(values) > NAMED else ""
+            said.append(f"{key} {shares}{more}")
+    if said:
+        yield Finding(
+            "object-parameters",
+            "info",
+            "Different settings of the cameras",
+            len(degrees),
+            len(seen.facts),
+            f"Degrees were computed with the settings in each file, and these differ: {'; '.join(said)}.",
+            "Equal things may get unequal degrees; a distance or an emissivity that nobody set is a default.",
+            "Give one value for all with --object, for example --object emissivity=0.95,distance=10, if you "
+            "know what was looked at.",
+        )
+
+
+def _notes(seen: Seen) -> Iterator[Finding]:
+    """Pass on what the readers of the formats noticed; notes that differ in numbers only are one."""
+    notes: dict[str, list[tuple[Facts, str]]] = {}
+    for fact in seen.readable:
+        for note in fact.warnings:
+            if EIGHT_IN_MORE not in note and not (BEYOND_NOTE in note and fact.out_of_range > BEYOND):
+                notes.setdefault(re.sub(r"[0-9.]+", "#", note), []).append((fact, note))
+    for number, own in enumerate(notes.values(), start=1):
+        first, note = own[0]
+        more = f" and {len(own) - 1:,} more" if len(own) > 1 else ""
+        yield Finding(
+            f"note-{number}",
+            "info",
+            "Noticed while reading",
+            len(own),
+            len(seen.facts),
+            f"{first.image}{more}: {note.rstrip('.')}.",
+            "It was read nevertheless, as the note says.",
+            "Check one of them if the note surprises you.",
+            tuple(fact.image for fact, _ in own),
+        )
+
+
+def of_frames(seen: Seen) -> Iterator[Finding]:
+    """Yield the findings about frames without content, stuck pixels and drawings."""
+    flat = [fact for fact in seen.readable if fact.flat]
+    if flat:
+        yield Finding(
+            "flat",
+            "warn",
+            "Frames that show nothing",
+            len(flat),
+            len(seen.facts),
+            f"{many(flat, 'has', 'have')} hardly any contrast or only noise: the "
+            "shutter "
+            "during a correction, a lens cap, or fog.",
+            "Whatever is proposed in them is noise, and as neighbours they mislead others.",
+            "Leave them out: lists/keep.txt names all other images for --list.",
+            tuple(fact.image for fact in flat),
+            alone([fact.image for fact in flat]),
+        )
+    yield from _stuck(seen)
+    yield from _overlays(seen)
+
+
+def _stuck(seen: Seen) -> Iterator[Finding]:
+    for number, stuck in enumerate(seen.stuck, start=1):
+        images = [seen.facts[place].image for place in stuck.places]
+        pixels = [*stuck.hot, *stuck.dead]
+        said = ", ".join(f"({x}, {y})" for x, y in pixels[:4]) + (", ..." if len(pixels) > 4 else "")
+        kinds = f"{len(stuck.hot):,} bright and {len(stuck.dead):,} dark"
+        yield Finding(
+            "stuck-pixels" if len(seen.stuck) == 1 else f"stuck-pixels-{number}",
+            "warn",
+            "Stuck pixels",
+            len(images),
+            len(seen.facts),
+            f"{counted(len(pixels), 'pixel')} ({kinds}) stand out alone at the same place in most of "
+            f"{counted(len(images), 'different image')} of one camera, at x, y {said}.",
+            "A stuck pixel makes t_max or t_min of every region over it wrong, and stretching from min to "
+            "max useless.",
+            "Percentiles (the default of --prepare) ignore them; use t_p95 instead of t_max, and let the "
+            "camera's service map them out.",
+            tuple(images),
+            tuple((Marked(image, circles=tuple(pixels[:40])),) for image in evenly(images, 3)),
+        )
+
+
+def _overlays(seen: Seen) -> Iterator[Finding]:
+    for number, overlay in enumerate(seen.overlays, start=1):
+        images = [seen.facts[place].image for place in overlay.places]
+        yield Finding(
+            "overlays" if len(seen.overlays) == 1 else f"overlays-{number}",
+            "warn",
+            "Drawings burnt into the pictures",
+            len(images),
+            len(seen.facts),
+            f"{counted(len(overlay.boxes), 'area')} of a logo, text, crosshair or scale "
+            f"{verb(len(overlay.boxes), 'stays', 'stay')} the same in {counted(len(images), 'picture')} of "
+            f"one camera and size ({overlay.share:.1%} of each).",
+            "Drawings are the sharpest thing in a thermal picture, so boxes and neighbours go to them.",
+            "Export without overlay, or use the radiometric files, in which they are not; reject regions "
+            "that lie on them.",
+            tuple(images),
+            tuple((Marked(image, boxes=overlay.boxes),) for image in evenly(images, 3)),
+        )

@@ -1,0 +1,205 @@
+"""Findings about images together: duplicates, frozen frames, recordings and twins."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from dinonat.images.duplicates import MOST_PAIRED, WINDOW
+from dinonat.images.finding import Finding, Marked, Seen, counted, evenly, verb
+from dinonat.images.naming import COLOUR, named
+from dinonat.images.twins import SECONDS, view_of
+
+BESIDE = 4  # pictures of a group that are shown beside each other
+MUCH = 0.05  # share of the images above which near duplicates are worth a warning
+ALL_IN_ONE = 0.8  # share of the images in one recording that leaves too little beside it
+
+
+def of_duplicates(seen: Seen) -> Iterator[Finding]:
+    """Yield the findings about equal pixels and near duplicates."""
+    frozen = [group for group in seen.duplicates.equal_groups if _one_recording(seen, group)]
+    copies = [group for group in seen.duplicates.equal_groups if group not in frozen]
+    if copies:
+        number = sum(len(group) - 1 for group in copies)
+        yield _repeated(
+            seen,
+            copies,
+            "copies",
+            "The same pixels under several names",
+            f"{counted(number)} {verb(number, 'repeats', 'repeat')} the pixels of another one exactly.",
+        )
+    if frozen:
+        number = sum(len(group) - 1 for group in frozen)
+        yield _repeated(
+            seen,
+            frozen,
+            "frozen",
+            "Frozen frames",
+            f"{counted(number)} {verb(number, 'repeats', 'repeat')} the one before pixel for pixel: "
+            "the camera stood still or a recorder filled a gap.",
+        )
+    yield from _near(seen)
+
+
+def _one_recording(seen: Seen, group: tuple[int, ...]) -> bool:
+    """Tell whether equal images follow each other: in one folder, of one camera, next by number or frame."""
+    refs = [seen.facts[place].ref for place in group]
+    if refs[0].n_frames > 1:
+        return len({ref.path for ref in refs}) == 1
+    parts = [named(ref.path) for ref in refs]
+    numbers = sorted(each.number for each in parts if each.number is not None)
+    same = len({(each.folder, each.prefix, each.word) for each in parts}) == 1
+    return same and len(numbers) == len(parts) and numbers[-1] - numbers[0] == len(numbers) - 1
+
+
+def _repeated(seen: Seen, groups: list[tuple[int, ...]], key: str, title: str, what: str) -> Finding:
+    later = [seen.facts[place].image for group in groups for place in group[1:]]
+    return Finding(
+        key,
+        "warn",
+        title,
+        len(later),
+        len(seen.facts),
+        what,
+        "A label on one is a label on all, and a copy in the test set makes every measure too good.",
+        "Leave them out: lists/keep.txt names one of each for --list. They share their recording.",
+        tuple(later),
+        tuple(_side_by_side(seen, group) for group in groups[:3]),
+    )
+
+
+def _near(seen: Seen) -> Iterator[Finding]:
+    pairs = [pair for pair in seen.duplicates.pairs if not pair.equal]
+    groups = [g for g in seen.duplicates.groups if any(p.first in g and p.second in g for p in pairs)]
+    if not groups:
+        return
+    extra = sum(len(group) - 1 for group in groups)
+    longest = max(map(len, groups))
+    bursts = sum(len(group) > 2 for group in groups)
+    window = (
+        ""
+        if seen.duplicates.all_compared
+        else (f" Of more than {MOST_PAIRED:,} images each was compared with the next {WINDOW} only.")
+    )
+    yield Finding(
+        "near-duplicates",
+        "warn" if extra > MUCH * len(seen.facts) else "info",
+        "Near duplicates and bursts" if bursts else "Near duplicates",
+        extra,
+        len(seen.facts),
+        f"{counted(extra)} {verb(extra, 'shows', 'show')} nearly the same as another, whatever gain or "
+        f"polarity ({counted(len(groups), 'group')}, the largest of {longest:,}).{window}",
+        "They are not independent: a label on one settles the others, and apart in training and test they "
+        "flatter every measure.",
+        "Label one of each (lists/keep.txt for --list); they share their recording, so measures that leave "
+        "recordings out stay honest.",
+        tuple(seen.facts[place].image for group in groups for place in group[1:]),
+        tuple(_side_by_side(seen, group) for group in sorted(groups, key=len, reverse=True)[:4]),
+    )
+
+
+def _side_by_side(seen: Seen, group: tuple[int, ...]) -> tuple[Marked, ...]:
+    return tuple(Marked(image) for image in evenly([seen.facts[place].image for place in group], BESIDE))
+
+
+def of_recordings(seen: Seen) -> Iterator[Finding]:
+    """Yield what recordings were found, and whether they can serve for measuring."""
+    own = Counter(name for name, fact in zip(seen.recordings.of, seen.facts, strict=True) if not fact.reason)
+    total = sum(own.values())
+    if total < 2:
+        return
+    largest = max(own.values())
+    found = len(own) < total
+    poor = found and largest > ALL_IN_ONE * total and total >= 10
+    what = (
+        f"{counted(len(own), 'recording')}, the largest of {counted(largest)}. {seen.recordings.words}"
+        if found
+        else seen.recordings.words
+    )
+    yield Finding(
+        "recordings",
+        "warn" if poor else "info",
+        "Nearly all of one recording" if poor else "Recordings" if found else "No recordings to be seen",
+        len(own),
+        len(seen.facts),
+        what,
+        "Images of one recording look alike, so measures and splits leave whole recordings out; "
+        + (
+            "with nearly all in one there is little to measure on."
+            if poor
+            else "recordings.csv beside this page says which is which."
+            if found
+            else "if neighbours in time are among them, measures will be too good."
+        ),
+        "Check recordings.csv, mend it if you know better, and give it with --recordings; commands take it "
+        "from this workspace otherwise.",
+    )
+
+
+def of_twins(seen: Seen) -> Iterator[Finding]:
+    """Yield what pairs of thermal and colour images were found, and what was left over."""
+    if not seen.twins:
+        if seen.others is not None:
+            yield _no_twins(seen)
+        return
+    rules = Counter(twin.rule for twin in seen.twins)
+    by_time = f", {rules['time']:,} of them by time (within {SECONDS:.0f} s)" if rules["time"] else ""
+    pairs = [(seen.facts[twin.thermal], seen.colour(twin.colour)) for twin in seen.twins]
+    unequal = sum((a.width, a.height) != (b.width, b.height) for a, b in pairs)
+    other = seen.others is not None
+    yield Finding(
+        "twins",
+        "info",
+        "Thermal and colour twins",
+        len(pairs),
+        len(seen.facts),
+        f"{counted(len(pairs), 'pair')} of a thermal and a colour image of one moment were found by "
+        f"name{by_time}; " + (f"{unequal:,} of them differ in size." if unequal else "each of one size."),
+        "What is easy to name in colour can be labelled there; boxes may be carried over only where the two "
+        "are aligned pixel by pixel, which equal size alone does not show.",
+        "twins.csv beside this page names the pairs; look at the examples for the same edges in both.",
+        tuple(a.image for a, _ in pairs),
+        tuple(
+            (Marked(pairs[i][0].image, note="thermal"), Marked(pairs[i][1].image, other=other, note="colour"))
+            for i in map(int, evenly([str(i) for i in range(len(pairs))], 3))
+        ),
+    )
+    yield from _unpaired(seen)
+
+
+def _unpaired(seen: Seen) -> Iterator[Finding]:
+    thermal, colour = {twin.thermal for twin in seen.twins}, {twin.colour for twin in seen.twins}
+    of_colour = seen.facts if seen.others is None else seen.others
+    lonely = [
+        fact.image
+        for i, fact in enumerate(of_colour)
+        if i not in colour and not fact.reason and (seen.others is not None or view_of(fact) == COLOUR)
+    ]
+    names = {fact.image for fact in seen.thermal}
+    left = [fact.image for i, fact in enumerate(seen.facts) if i not in thermal and fact.image in names]
+    if left or lonely:
+        yield Finding(
+            "without-a-twin",
+            "info",
+            "Without a twin",
+            len(left) + len(lonely),
+            len(seen.facts),
+            f"{counted(len(left), 'thermal image')} and {counted(len(lonely), 'colour image')} have no "
+            "partner.",
+            "They are labelled from themselves alone.",
+            "Nothing, unless a folder is missing: --rgb FOLDER names colour images that lie elsewhere.",
+            (*left, *lonely),
+        )
+
+
+def _no_twins(seen: Seen) -> Finding:
+    assert seen.others is not None
+    return Finding(
+        "no-twins",
+        "warn",
+        "No twins",
+        0,
+        len(seen.facts),
+        f"None of {counted(len(seen.others), 'colour image')} belongs to a thermal one by name or time.",
+        "Nothing can be carried over from colour.",
+        "Name the two files of a moment alike (0001_T.jpg and 0001_V.jpg), or check the folder given with "
+        "--rgb.",
+    )

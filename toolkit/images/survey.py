@@ -1,0 +1,142 @@
+"""Look at one image after another, each once: what it is, what its values are, what is odd about it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dinonat.errors import ImageError
+from dinonat.images.batches import sentence
+from dinonat.images.faults import printable
+from dinonat.images.levels import EMPTY, Levels, levels_of, stored
+from dinonat.images.palettes import kind_of_colour
+from dinonat.images.reader import read_thermal
+from dinonat.images.reading import AS_STORED, Reading
+from dinonat.images.traces import Traces, traces_of
+from dinonat.images.workers import run_in_workers
+from dinonat.records import ImageRef, ThermalFrame
+
+# A frame shows nothing where its middle 98 percent span less than this, or where no part of it is
+# brighter than another beyond its noise (a shutter in front of the sensor, a lens cap, fog).
+FLAT = {"grey": 6.0, "celsius": 0.25, "counts": 12.0}
+STRUCTURE = 0.12  # spread of the means of 16 x 16 parts, over the spread of the pixels
+SMALLEST_STRUCTURED = 128 * 96  # pixels: in smaller frames the parts hold too few to average out noise
+
+GREY, PAINTED, FALSE_COLOUR, PHOTOGRAPH = "grey", "grey with colour", "false colour", "photograph"
+OBJECT_KEYS = ("emissivity", "distance", "reflected")
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What one look at one image found; ``reason`` says why where it cannot be read."""
+
+    ref: ImageRef
+    reason: str = ""
+    bytes: int = 0
+    format: str = ""
+    unit: str = ""
+    look: str = ""  # "grey", "grey with colour", "false colour" or "photograph"
+    polarity: str = "unknown"
+    width: int = 0
+    height: int = 0
+    depth: int = 0
+    camera: str = ""
+    taken: str = ""  # ISO 8601, as the file says
+    levels: Levels = EMPTY
+    flat: bool = False
+    out_of_range: float = 0.0  # share of the pixels beyond the range that the camera is calibrated for
+    object: tuple[tuple[str, float], ...] = ()  # emissivity, distance, reflected temperature: as used
+    warnings: tuple[str, ...] = ()
+    traces: Traces | None = field(default=None, repr=False)
+
+    @property
+    def image(self) -> str:
+        """Name of the image in its set."""
+        return self.ref.name
+
+    @property
+    def size(self) -> str:
+        """Width and height in words."""
+        return f"{self.width} x {self.height}"
+
+
+def survey(refs: Sequence[ImageRef], *, workers: int = 0, reading: Reading = AS_STORED) -> Iterator[Facts]:
+    """Yield the facts of each image in the order of ``refs``, looked at in ``workers`` processes.
+
+    A file that cannot be read, or that kills its decoder, gives facts with a ``reason``.
+    """
+    return run_in_workers(
+        partial(_look, reading=reading), refs, workers=workers, on_death=_lost, belongs_to=_file
+    )
+
+
+def _look(ref: ImageRef, *, reading: Reading) -> Facts:
+    try:
+        size = ref.file.stat().st_size
+        with np.errstate(all="ignore"):  # infinities in damaged values are facts, not faults
+            return facts_of(ref, read_thermal(ref.file, frame=ref.frame, reading=reading), size)
+    except (ImageError, OSError, MemoryError) as error:
+        return Facts(ref, sentence(ref, error))
+
+
+def _lost(ref: ImageRef, reason: str) -> Facts:
+    return Facts(ref, f"{printable(ref.name)}: lost, {reason}.")
+
+
+def _file(ref: ImageRef) -> Path:
+    return ref.file
+
+
+def facts_of(ref: ImageRef, frame: ThermalFrame, size: int = 0) -> Facts:
+    """Return the facts of a frame that was read."""
+    values = stored(frame)
+    levels = levels_of(values, grey=frame.unit == "grey")
+    height, width = frame.data.shape
+    meta = frame.meta
+    return Facts(
+        ref,
+        reason="" if levels.missing < 1 else f"{printable(ref.name)}: no pixel of it holds data.",
+        bytes=size,
+        format=frame.source_format,
+        unit=frame.unit,
+        look=look_of(frame),
+        polarity=frame.polarity,
+        width=width,
+        height=height,
+        depth=frame.bit_depth_effective,
+        camera=str(meta.get("camera", "")),
+        taken=str(meta.get("taken", "")),
+        levels=levels,
+        flat=_is_flat(frame, levels),
+        out_of_range=float(meta.get("out_of_range_share", 0.0)),
+        object=tuple((key, float(meta[key])) for key in OBJECT_KEYS if _is_number(meta.get(key))),
+        warnings=frame.warnings,
+        traces=traces_of(frame, values, levels) if levels.missing < 1 else None,
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))
+
+
+def look_of(frame: ThermalFrame) -> str:
+    """Say what a frame looks like: measured values are grey, for the rest see `kind_of_colour`."""
+    return GREY if frame.rgb is None else kind_of_colour(frame.rgb)
+
+
+def _is_flat(frame: ThermalFrame, levels: Levels) -> bool:
+    """Tell whether a frame shows nothing: hardly any range, or noise without structure."""
+    if frame.rgb is not None or levels.missing > 0.5:
+        return False
+    if levels.high - levels.low < FLAT[frame.unit]:
+        return True
+    if frame.data.size < SMALLEST_STRUCTURED:
+        return False
+    height, width = (side // 16 * 16 for side in frame.data.shape)
+    data = np.clip(np.nan_to_num(frame.data[:height, :width], nan=levels.median), levels.low, levels.high)
+    parts = data.reshape(16, height // 16, 16, width // 16).mean(axis=(1, 3))
+    whole = float(data[::2, ::3].std())
+    return whole > 0 and float(parts.std()) / whole < STRUCTURE
