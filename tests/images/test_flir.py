@@ -378,6 +378,14 @@ def test_the_bytes_of_a_png_are_swapped_unless_that_makes_noise(
     counts_of(written(tmp_path, "c.fff", flir.fff(noisy, payload="png")))  # either order, but one of them
 
 
+def test_every_damaged_byte_of_a_png_is_found(tmp_path: Path, flir: SimpleNamespace) -> None:
+    content = flir.fff(flir.scene((5, 6)), payload="png", camera=None)
+    for place in range(64 + 32 * 14 + 32, len(content.rstrip(b"\0"))):
+        damaged = content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+        with pytest.raises(ThermalReadError):
+            counts_of(written(tmp_path, "a.fff", damaged))
+
+
 def test_the_orientation_of_the_display_picture_does_not_turn_the_sensor(
     tmp_path: Path, flir: SimpleNamespace
 ) -> None:

@@ -55,8 +55,7 @@ class Blob:
     def read(self, start: int, length: int, what: str) -> bytes:
         """Return exactly these bytes of the frame; raise ThermalReadError where they do not exist."""
         if start + length > self.size:
-            ends = f"{what} ends {start + length - self.size} bytes after the data"
-            raise self.fault(ends, min(start, self.size))
+            raise self.fault(f"{what} ends {start + length - self.size} bytes after the data", start)
         self.stream.seek(self.start + start)
         data = self.stream.read(length)
         if len(data) != length:  # the file has become shorter since it was opened
@@ -64,8 +63,8 @@ class Blob:
         return data
 
     def fault(self, what: str, start: int) -> ThermalReadError:
-        """Return the error for something wrong at byte ``start`` of the frame."""
-        place = self.start + start
+        """Return the error for something wrong at byte ``start`` of the frame, or where the data end."""
+        place = self.start + min(start, self.size)
         piece = max((piece for piece in self.pieces if piece.start <= place), default=self.pieces[0])
         return fault(self.path, what, offset=piece.in_file + place - piece.start)
 
@@ -125,8 +124,7 @@ def record(blob: Blob, entries: tuple[Entry, ...], kind: int) -> Entry | None:
     if entry is None or entry.end <= blob.size:
         return entry
     if entry.end > blob.size + OVERHANG or entry.start >= blob.size:
-        ends = f"record {kind} ends {entry.end - blob.size} bytes after the data"
-        raise blob.fault(ends, min(entry.start, blob.size))
+        raise blob.fault(f"record {kind} ends {entry.end - blob.size} bytes after the data", entry.start)
     return Entry(kind, entry.start, blob.size - entry.start)
 
 

@@ -1,6 +1,7 @@
 """Decode FLIR's raw data record: the counts of the sensor, bare, as PNG or as JPEG-LS."""
 
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ Notes = tuple[str, ...]
 
 HEAD = 0x20  # bytes before the pixels
 PNG = b"\x89PNG\r\n\x1a\n"
+CHUNK_FRAME = 12  # bytes of a chunk beside its data: length, name, sum
 JPEG = b"\xff\xd8\xff"
 PADDING = 16  # bytes that may follow bare pixels
 SLACK = 65_536  # bytes that a coded picture may need beside its pixels
@@ -70,6 +72,7 @@ def _from_png(blob: Blob, start: int, data: bytes, size_hw: tuple[int, int]) -> 
     _check_same(blob, start, "PNG", (height, width), size_hw)
     if (depth, colour) != (16, 0):
         raise blob.fault(f"pixels as a PNG of {depth} bits, colour type {colour}: not 16-bit grey", start)
+    _check_chunks(blob, start, data)
     stored = _decoded(blob, start, "PNG", imagecodecs.png_decode, data)
     if stored.shape != size_hw or stored.dtype != np.uint16:
         raise blob.fault(f"pixels as a PNG that decodes to {stored.shape} {stored.dtype}", start)
@@ -77,6 +80,21 @@ def _from_png(blob: Blob, start: int, data: bytes, size_hw: tuple[int, int]) -> 
     if _roughness(stored) < _roughness(swapped):
         return stored, (SWAPPED_WARNING,)
     return swapped, ()
+
+
+def _check_chunks(blob: Blob, start: int, data: bytes) -> None:
+    """Compare the sum of each chunk: the codec stops reading at the last pixel and skips the last one."""
+    place = len(PNG)
+    while place + CHUNK_FRAME <= len(data):
+        end = place + CHUNK_FRAME + int.from_bytes(data[place : place + 4], "big")
+        if end > len(data) or zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(
+            data[end - 4 : end], "big"
+        ):
+            break
+        if data[place + 4 : place + 8] == b"IEND":
+            return
+        place = end
+    raise blob.fault("a damaged PNG of the pixels (a chunk is cut or its sum is wrong)", start + place)
 
 
 def _from_jpeg_ls(blob: Blob, start: int, data: bytes, size_hw: tuple[int, int]) -> UInt16:
