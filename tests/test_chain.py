@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from dinonat import scenes
@@ -105,6 +107,28 @@ def test_the_chain_ends_with_a_coco_file_that_a_real_reader_takes(
     for annotation in coco.anns.values():
         if annotation["segmentation"]:  # a labelled box has no mask
             assert coco.annToMask(annotation).sum() == annotation["area"]
+
+
+def test_every_temperature_is_that_of_the_raw_file(first: tuple[Path, Any], made: scenes.MadeScenes) -> None:
+    """Another way round: the raw pixels under the mask that a foreign reader draws from the COCO file."""
+    _, report = first
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(report["coco"])
+    given = 0
+    for annotation in coco.anns.values():
+        with Image.open(made.thermal / coco.imgs[annotation["image_id"]]["file_name"]) as picture:
+            counts = np.asarray(picture)
+        if annotation["segmentation"]:
+            values = counts[coco.annToMask(annotation) == 1]
+        else:  # boxes of the labels lie on whole pixels
+            x, y, w, h = map(int, annotation["bbox"])
+            values, given = counts[y : y + h, x : x + w], given + 1
+        found = annotation["attributes"]
+        assert found["unit"] == "counts"
+        assert (found["t_min"], found["t_max"]) == (values.min(), values.max())
+        assert found["t_median"] == pytest.approx(np.median(values), abs=0.006)
+        assert found["t_mean"] == pytest.approx(values.mean(), abs=0.006)
+    assert given
 
 
 def test_the_page_and_the_pictures_lie_where_it_says(first: tuple[Path, Any]) -> None:
