@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from dinonat.images.faults import COPY_AGAIN
 from dinonat.images.finding import Finding, Marked, Seen, alone, counted, many, verb
 from dinonat.images.groups import sizes_of
 from dinonat.images.naming import named
@@ -26,7 +27,7 @@ def of_files(seen: Seen) -> Iterator[Finding]:
             len(lost),
             len(seen.facts),
             f"{counted(len(lost))} of {len(seen.facts):,} cannot be read: "
-            + _first([fact.reason.rstrip(".") for fact in lost])
+            + _first([fact.reason.removesuffix(f" {COPY_AGAIN}").rstrip(".") for fact in lost])
             + ".",
             "They get no vector and no label; every other image is used.",
             "Copy them again from their source, or leave them: every command passes over them and says so.",

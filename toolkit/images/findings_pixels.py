@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from dinonat.images.faults import printable
 from dinonat.images.finding import Finding, Marked, Seen, alone, counted, evenly, many, verb
 from dinonat.images.findings_files import EIGHT_IN_MORE
 from dinonat.images.survey import Facts
@@ -23,6 +24,7 @@ def of_values(seen: Seen) -> Iterator[Finding]:
         cut = [fact for fact in seen.thermal if getattr(fact.levels, end) > CUT]
         if cut:
             worst = max(cut, key=lambda fact: (getattr(fact.levels, end), fact.image))
+            most = f"{getattr(worst.levels, end):.0%}, in {printable(worst.image)}"
             yield Finding(
                 end.replace("_", "-"),
                 "warn" if len(cut) > CUT_MUCH * len(seen.thermal) else "info",
@@ -30,8 +32,7 @@ def of_values(seen: Seen) -> Iterator[Finding]:
                 len(cut),
                 len(seen.facts),
                 f"In {counted(len(cut))} more than {CUT:.0%} of the pixels repeat the {name} value "
-                f"(at most {getattr(worst.levels, end):.0%}, in {worst.image}), so the camera or an export "
-                "cut off what lies beyond.",
+                f"(at most {most}), so the camera or an export cut off what lies beyond.",
                 "Inside those areas nothing can be told apart, and temperatures there are limits, not "
                 "measurements.",
                 "Nothing for labels of whole things; for temperatures export with a wider range or use the "
@@ -49,6 +50,7 @@ def _beyond(seen: Seen) -> Iterator[Finding]:
     beyond = [fact for fact in seen.thermal if fact.out_of_range > BEYOND]
     if beyond:
         worst = max(beyond, key=lambda fact: (fact.out_of_range, fact.image))
+        most = f"{worst.out_of_range:.0%}, in {printable(worst.image)}"
         yield Finding(
             "beyond-calibration",
             "info",
@@ -56,8 +58,7 @@ def _beyond(seen: Seen) -> Iterator[Finding]:
             len(beyond),
             len(seen.facts),
             f"In {counted(len(beyond))} more than {BEYOND:.0%} of the pixels lie beyond the range for which "
-            f"the camera is calibrated (at most {worst.out_of_range:.0%}, in {worst.image}); a clear "
-            "sky often does.",
+            f"the camera is calibrated (at most {most}); a clear sky often does.",
             "Their degrees are extrapolated: t_min or t_max of a region that touches them is no measurement.",
             "Use t_median, or leave those regions out with export --where.",
             tuple(fact.image for fact in beyond),
@@ -126,7 +127,7 @@ def _notes(seen: Seen) -> Iterator[Finding]:
             "Noticed while reading",
             len(own),
             len(seen.facts),
-            f"{first.image}{more}: {note.rstrip('.')}.",
+            f"{printable(first.image)}{more}: {note.rstrip('.')}.",
             "It was read nevertheless, as the note says.",
             "Check one of them if the note surprises you.",
             tuple(fact.image for fact, _ in own),

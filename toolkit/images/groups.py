@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from dinonat.images.faults import printable
 from dinonat.images.survey import Facts
 
 MOST_FOLDERS = 4  # that are named
@@ -83,9 +84,9 @@ def where(facts: Sequence[Facts]) -> str:
     """Say in which folders images lie and how many in each; names of a few files where they share one."""
     folders = Counter(str(PurePosixPath(fact.ref.path).parent) for fact in facts)
     if set(folders) == {"."}:
-        names = [fact.image for fact in facts]
+        names = [printable(fact.image) for fact in facts]
         return ", ".join(names) if len(names) <= 2 else f"{names[0]}, ..., {names[-1]}"
     ranked = sorted(folders.items(), key=lambda pair: (-pair[1], pair[0]))
-    said = ", ".join(f"{folder}/ ({count})" for folder, count in ranked[:MOST_FOLDERS])
+    said = ", ".join(f"{printable(folder)}/ ({count})" for folder, count in ranked[:MOST_FOLDERS])
     more = len(ranked) - MOST_FOLDERS
     return f"{said} and {more} more folders" if more > 0 else said

@@ -10,7 +10,7 @@ from dinonat.images.survey import Facts
 from dinonat.records import Bool
 
 ENOUGH = 8  # images of one size and camera, no two of them alike
-DRAWN_SHARE = 0.9  # of them in which a pixel is white (or black) beside its opposite
+DRAWN_SHARE = 0.75  # of them in which a pixel is white (or black) beside its opposite
 JOIN = 4  # pixels that may lie between the parts of one drawing
 LEAST_PIXELS = 12  # of a drawing
 

@@ -23,7 +23,7 @@ LONE_LEVELS = 12.0  # and by as many of 255 levels in display pictures
 
 # Pixels of drawings: nearly white or nearly black right beside the opposite.
 WHITE, BLACK = 235.0, 20.0
-EDGE = 90.0
+EDGE = 50.0
 
 Places = NDArray[np.int32]
 
