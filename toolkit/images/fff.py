@@ -74,9 +74,14 @@ def directory(blob: Blob) -> tuple[Entry, ...]:
 
     Raises ThermalReadError where header or directory are not those of FFF, or lie outside the data.
     """
+    return _directory(blob)[0]
+
+
+def _directory(blob: Blob) -> tuple[tuple[Entry, ...], int]:
+    """Return the used entries and where the directory ends."""
     head = blob.read(0, HEADER, "the header of an FFF frame")
     if not head.startswith(MAGIC):
-        raise blob.fault("no FFF frame (its first bytes are others)", 0)
+        raise blob.fault(f"no FFF frame (it starts with {head[:4]!r})", 0)
     order = _byte_order(head)
     if order is None:
         raise blob.fault("an FFF header of no known version", VERSION)
@@ -90,7 +95,7 @@ def directory(blob: Blob) -> tuple[Entry, ...]:
         if kind and length:
             found.append(Entry(kind, first, length))
     _check_apart(blob, found, start, start + len(table))
-    return tuple(found)
+    return tuple(found), start + len(table)
 
 
 def _byte_order(head: bytes) -> str | None:
@@ -160,7 +165,9 @@ def _length_of_frame(blob: Blob, *, first: bool) -> int | None:
     if not first and blob.stream.read(len(MAGIC)) != MAGIC:
         return None
     try:
-        return max((entry.end for entry in directory(blob)), default=0)
+        entries, end = _directory(blob)
+        # Not before the end of the directory: else a hostile file has the same bytes read many times.
+        return max(end, *(entry.end for entry in entries)) if entries else 0
     except ThermalReadError:
         if first:
             raise
