@@ -1,24 +1,20 @@
 """`dinotool inspect`: what a folder of images holds, what is odd in it, and what that means for labels."""
 
-import csv
-import io
 import os
-import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import Field
 
 from dinonat.errors import ImageError, UsageError
-from dinonat.files import short_hash, write_bytes, write_json, write_whole
-from dinonat.images.fact_table import fact_table
-from dinonat.images.finding import Finding, Seen, compare
+from dinonat.files import short_hash, write_bytes, write_json
+from dinonat.images.finding import compare
 from dinonat.images.findings import findings_of
-from dinonat.images.groups import Group
+from dinonat.images.inspected import summary, write_tables
 from dinonat.images.listing import Listing, list_images
 from dinonat.images.reading import Reading, parse_reading
 from dinonat.images.recordings import GAP_NUMBERS
@@ -31,7 +27,6 @@ from dinonat.settings import Settings
 
 FINDINGS = "findings.json"  # written last: where it lies, all the others do
 FORMAT = 1  # rises when findings change, so that an old inspection is made again
-NAMED = 20  # images that findings.json names for each finding; files.parquet names all
 KINDS_SHOWN = 12
 
 
@@ -169,9 +164,15 @@ def _inspect(
     per_second = count / (time.perf_counter() - start)
     seen = compare(facts, others=colour, skipped=listing.skipped, gap=settings.gap)
     findings = findings_of(seen)
-    known = {"key": key, **_summary(settings, seen, findings)}
+    known = {
+        "key": key,
+        "root": str(settings.folder.resolve()),
+        "rgb": str(settings.rgb.resolve()) if settings.rgb else None,
+        "settings": settings.model_dump(mode="json", include={"scale", "object", "gap"}),
+        **summary(seen, findings),
+    }
     (target / FINDINGS).unlink(missing_ok=True)  # never new files beside old findings
-    _write_tables(target, seen, findings)
+    write_tables(target, seen, findings)
     page = PageFacts(
         title=f"Inspection of {settings.folder.resolve().name}",
         seen=seen,
@@ -191,76 +192,6 @@ def _surveyed(refs: Sequence[ImageRef], workers: int, reading: Reading) -> list[
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _summary(settings: InspectSettings, seen: Seen, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return what other commands and scripts read; nothing in it depends on the clock."""
-    assert settings.folder is not None
-    failed = sum(bool(fact.reason) for fact in seen.facts)
-    of = {name for name, fact in zip(seen.recordings.of, seen.facts, strict=True) if not fact.reason}
-    return {
-        "root": str(settings.folder.resolve()),
-        "rgb": str(settings.rgb.resolve()) if settings.rgb else None,
-        "settings": settings.model_dump(mode="json", include={"scale", "object", "gap"}),
-        "counts": {
-            "images": len(seen.facts),
-            "readable": len(seen.facts) - failed,
-            "failed": failed,
-            "recordings": len(of),
-            "twins": len(seen.twins),
-        },
-        "recordings": {"rule": seen.recordings.rule, "words": seen.recordings.words},
-        "kinds": [_kind(group) for group in seen.groups],
-        "findings": [_finding(finding) for finding in findings],
-    }
-
-
-def _kind(group: Group) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(group).items() if name != "images"}
-    for name in ("least", "median", "most"):
-        values[name] = round(values[name], 4)
-    return {"count": len(group.images), **values}
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(finding).items() if name != "examples"}
-    return values | {"images": list(finding.images[:NAMED])}
-
-
-def _write_tables(target: Path, seen: Seen, findings: Sequence[Finding]) -> None:
-    table = fact_table(seen, findings)
-    write_whole(target / "files.parquet", lambda stream: table.to_parquet(cast("Any", stream), index=False))
-    recordings = [
-        (fact.image, name)
-        for fact, name in zip(seen.facts, seen.recordings.of, strict=True)
-        if not fact.reason
-    ]
-    _write_csv(target / "recordings.csv", ("image", "recording"), recordings)
-    pairs = [(seen.facts[twin.thermal].image, seen.colour(twin.colour).image) for twin in seen.twins]
-    _write_csv(target / "twins.csv", ("thermal", "colour"), pairs)
-    _write_lists(target / "lists", seen)
-
-
-def _write_csv(path: Path, header: tuple[str, str], rows: Iterable[tuple[str, str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_bytes(path, text.getvalue().encode())
-
-
-def _write_lists(folder: Path, seen: Seen) -> None:
-    """Write the lists that --list takes: one of each of what is worth keeping, and one for each kind."""
-    shutil.rmtree(folder, ignore_errors=True)
-    keep = seen.keep
-    if len(keep) < len(seen.facts):
-        _write_list(folder / "keep.txt", keep)
-    if len(seen.groups) > 1:
-        for group in seen.groups:
-            _write_list(folder / f"kind-{group.number}.txt", group.images)
-
-
-def _write_list(path: Path, images: Sequence[str]) -> None:
-    end = "\0" if any("\n" in image or "\r" in image for image in images) else "\n"
-    write_bytes(path, "".join(image + end for image in images).encode())
 
 
 def _files(target: Path) -> list[tuple[Path, str]]:

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from dinonat.images.survey import Facts
+from dinonat.images.naming import COLOUR, THERMAL
+from dinonat.images.survey import Facts, view_of
 from dinonat.images.traces import Traces
 from dinonat.records import Float32
 
@@ -46,8 +47,10 @@ def find_duplicates(facts: Sequence[Facts]) -> Duplicates:
     usable = [i for i, fact in enumerate(facts) if _visible(fact)]
     equal = _equal(facts)
     found = {(first, second): 1.0 for group in equal for first, second in pairwise(group)}
-    if usable:
-        for first, second, correlation in _alike(facts, usable):
+    # A photograph may well look like the thermal image of the same moment: these are twins.
+    for view in (THERMAL, COLOUR):
+        own = [i for i in usable if view_of(facts[i]) == view]
+        for first, second, correlation in _alike(facts, own) if own else ():
             found.setdefault((first, second), correlation)
     same = {place: number for number, group in enumerate(equal) for place in group}
     pairs = [

@@ -9,8 +9,8 @@ from dinonat.images.groups import Group, groups_of
 from dinonat.images.naming import THERMAL, named
 from dinonat.images.overlays import Box, Overlay, Stuck, find_overlays, find_stuck
 from dinonat.images.recordings import GAP_NUMBERS, Recordings, find_recordings
-from dinonat.images.survey import PHOTOGRAPH, Facts
-from dinonat.images.twins import Twin, find_twins, view_of
+from dinonat.images.survey import PHOTOGRAPH, Facts, view_of
+from dinonat.images.twins import Twin, find_twins
 
 Severity = Literal["problem", "warn", "info"]
 SEVERITIES: tuple[Severity, ...] = ("problem", "warn", "info")

@@ -32,7 +32,7 @@ def of_values(seen: Seen) -> Iterator[Finding]:
                 len(cut),
                 len(seen.facts),
                 f"In {counted(len(cut))} more than {CUT:.0%} of the pixels repeat the {name} value "
-                f"(at most {most}), so the camera or an export cut off what lies beyond.",
+                f"(at most {most}), so what lies beyond was cut off, or the area filled in.",
                 "Inside those areas nothing can be told apart, and temperatures there are limits, not "
                 "measurements.",
                 "Nothing for labels of whole things; for temperatures export with a wider range or use the "

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dinonat.images.duplicates import MOST_PAIRED, WINDOW
 from dinonat.images.finding import Finding, Marked, Seen, counted, evenly, verb
 from dinonat.images.naming import COLOUR, named
-from dinonat.images.twins import SECONDS, view_of
+from dinonat.images.survey import view_of
+from dinonat.images.twins import SECONDS
 
 BESIDE = 4  # pictures of a group that are shown beside each other
 MUCH = 0.05  # share of the images above which near duplicates are worth a warning
@@ -87,8 +88,8 @@ def _near(seen: Seen) -> Iterator[Finding]:
         len(seen.facts),
         f"{counted(extra)} {verb(extra, 'shows', 'show')} nearly the same as another, whatever gain or "
         f"polarity ({counted(len(groups), 'group')}, the largest of {longest:,}).{window}",
-        "They are not independent: a label on one settles the others, and apart in training and test they "
-        "flatter every measure.",
+        "They are not independent: apart in training and test they flatter every measure. What stands still "
+        "needs one label; what moved between them needs its own.",
         "Label one of each (lists/keep.txt for --list); they share their recording, so measures that leave "
         "recordings out stay honest.",
         tuple(seen.facts[place].image for group in groups for place in group[1:]),

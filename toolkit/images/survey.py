@@ -12,6 +12,7 @@ from dinonat.errors import ImageError
 from dinonat.images.batches import sentence
 from dinonat.images.faults import printable
 from dinonat.images.levels import EMPTY, Levels, levels_of, stored
+from dinonat.images.naming import COLOUR, THERMAL, named
 from dinonat.images.palettes import kind_of_colour
 from dinonat.images.reader import read_thermal
 from dinonat.images.reading import AS_STORED, Reading
@@ -116,6 +117,17 @@ def facts_of(ref: ImageRef, frame: ThermalFrame, size: int = 0) -> Facts:
         warnings=frame.warnings,
         traces=traces_of(frame, values, levels) if levels.missing < 1 else None,
     )
+
+
+def view_of(fact: Facts) -> str:
+    """Say whether an image is thermal or colour, by a word in its name, else by what it holds.
+
+    Grey pictures without such a word count as thermal: nobody can see from the pixels alone.
+    """
+    word = named(fact.ref.path).view
+    if word:
+        return word
+    return COLOUR if fact.look == PHOTOGRAPH else THERMAL
 
 
 def _is_number(value: Any) -> bool:

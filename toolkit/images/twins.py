@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dinonat.images.naming import COLOUR, COLOUR_RANK, THERMAL, Named, named, seconds
-from dinonat.images.survey import PHOTOGRAPH, Facts
+from dinonat.images.survey import Facts, view_of
 
 SECONDS = 1.0  # by which the clocks of twins may differ
 
@@ -28,17 +28,6 @@ class _View:
     named: Named
     size: tuple[int, int]
     taken: float | None
-
-
-def view_of(fact: Facts) -> str:
-    """Say whether an image is thermal or colour, by a word in its name, else by what it holds.
-
-    Grey pictures without such a word count as thermal: nobody can see from the pixels alone.
-    """
-    word = named(fact.ref.path).view
-    if word:
-        return word
-    return COLOUR if fact.look == PHOTOGRAPH else THERMAL
 
 
 def find_twins(facts: Sequence[Facts], others: Sequence[Facts] | None = None) -> tuple[Twin, ...]:
