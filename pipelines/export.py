@@ -223,7 +223,7 @@ def _warnings(
     warnings = check(folder / written.files[0], category_base=settings.category_base)
     failed = int((known.items["kind"].eq("image") & known.items["status"].ne("ok")).sum())
     if failed:
-        warnings.append(f"{failed} images could not be read and are not listed.")
+        warnings.append(f"{failed} images could not be read or prepared and are not listed.")
     if not settings.proxies:
         deep = int((known.items["kind"].eq("image") & known.items["unit"].isin(["celsius", "counts"])).sum())
         if deep:

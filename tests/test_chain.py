@@ -16,6 +16,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from dinonat import scenes
+from dinonat.embeddings.descriptors import hog, raw
+from dinonat.embeddings.store import open_set
 
 TINY = {
     "pretrain": {
@@ -129,6 +131,22 @@ def test_every_temperature_is_that_of_the_raw_file(first: tuple[Path, Any], made
         assert found["t_median"] == pytest.approx(np.median(values), abs=0.006)
         assert found["t_mean"] == pytest.approx(values.mean(), abs=0.006)
     assert given
+
+
+def test_proxies_are_the_pixels_that_were_embedded(
+    first: tuple[Path, Any], shell: Shell, tmp_path: Path
+) -> None:
+    """The vectors of layout and gradients, made again from the proxies, are those in the set."""
+    workspace, report = first
+    shell.ask(workspace, "export", "--proxies", "--out", str(tmp_path))
+    known = open_set(workspace / "embeddings" / report["stages"]["embed"]["set"])
+    whole = (known.items["kind"] == "image").to_numpy()
+    pictures = json.loads((tmp_path / "manifest.json").read_text())["pictures"]
+    assert [row["image"] for row in pictures] == known.items["image"][whole].tolist()
+    pixels = [np.asarray(Image.open(tmp_path / row["proxy"]).convert("RGB")) for row in pictures]
+    for part, describe in (("raw", raw), ("hog", hog)):
+        again = describe(np.stack(pixels)).astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(again, known.part(part, whole))
 
 
 def test_the_page_and_the_pictures_lie_where_it_says(first: tuple[Path, Any]) -> None:

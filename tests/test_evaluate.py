@@ -24,7 +24,8 @@ def row(
         "item": short_hash(image, kind, list(box)), "image": image, "kind": kind,
         "x": x, "y": y, "w": w, "h": h, "width": 40, "height": 30, "objectness": 0.5,
         "mask_counts": [], "source": "ncut", "label": "", "recording": "", "status": "ok", "reason": "",
-        "sha256": image, "unit": "grey", "prepare": "percentile", "lo": 0.0, "hi": 255.0, **UNMEASURED, **more,
+        "sha256": image, "unit": "grey", "prepare": "percentile", "lo": 0.0, "hi": 255.0,
+        **UNMEASURED, **more,
     }  # fmt: skip
 
 

@@ -139,7 +139,7 @@ def test_without_arguments_it_writes_what_real_readers_load_whole(workspace: Pat
         masked = [entry for entry in loaded.loadAnns(loaded.getAnnIds()) if entry["segmentation"]]
         assert [int(loaded.annToMask(entry).sum()) for entry in masked] == [28]
     assert sorted(read_labels(folder)["label"]) == ["car", "car", "car", "night", "person"]
-    assert any("1 images could not be read" in line for line in report.lines())
+    assert any("1 images could not be read or prepared" in line for line in report.lines())
     assert any("turned.jpg: turned by an EXIF" in line for line in report.lines())
     assert any("5 images hold temperatures or counts" in line for line in report.lines())
 

@@ -106,6 +106,7 @@ def render(facts: ReportFacts) -> str:
         no_class=NO_CLASS,
         tiles=tiles,
         scored=any(not math.isnan(mark.score) for mark in marks),
+        warm=any(mark.warmest for mark in marks),
         boxed=any(tile.boxes for tile in tiles),
         boxes_unknown=any(box.mark.advice == "unknown" for tile in tiles for box in tile.boxes),
         total=_total(facts.counts),
