@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from dinonat.images.palettes import kind_of_colour, polarity_of
+from dinonat.images.exif import polarity_of
+from dinonat.images.palettes import kind_of_colour
 
 KINDS = {"grey", "grey with colour", "false colour", "photograph"}
 PALETTES = {  # shares of the scale; red, green and blue there

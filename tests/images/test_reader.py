@@ -3,14 +3,16 @@ import io
 import struct
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from dinonat.errors import ImageError
+from dinonat.errors import ImageError, ThermalReadError
 from dinonat.images.frames import effective_depth, luminance, to_eight_bits
 from dinonat.images.listing import list_images
+from dinonat.images.prepare import prepare
 from dinonat.images.reader import iter_frames, read_thermal
 from dinonat.images.reading import parse_reading
 from dinonat.images.sniffing import sniff
@@ -306,6 +308,37 @@ def test_object_parameters_replace_the_cameras(data: Path) -> None:
     )
     assert near_black.meta["emissivity"] == 0.5
     assert near_black.data.max() > plain.data.max() + 1  # warmer than its surroundings, so much warmer still
+
+
+def test_a_black_hot_picture_is_known_by_its_exif_and_turned_around(tmp_path: Path) -> None:
+    levels = np.tile(np.arange(200, dtype=np.uint8), (8, 1))
+    for name, palette in (("white.png", "WhiteHot"), ("black.png", "BlackHot")):
+        exif = Image.Exif()
+        exif[0x010E], exif[0x010F], exif[0x0110] = palette, "DJI", "M3T"
+        Image.fromarray(levels if name == "white.png" else 255 - levels).save(tmp_path / name, exif=exif)
+    white, black = (read_thermal(tmp_path / f"{name}.png") for name in ("white", "black"))
+    assert (white.polarity, black.polarity) == ("white_hot", "black_hot")
+    assert black.meta["camera"] == "DJI M3T"
+    np.testing.assert_allclose(prepare(white).pixels, prepare(black).pixels, atol=1)
+
+
+def test_false_colours_are_named_and_photographs_are_not(data: Path, tmp_path: Path) -> None:
+    with Image.open(data / "radiometric/thermal_parser/FLIR_E40.jpg") as picture:
+        picture.convert("RGB").save(tmp_path / "iron.png")  # the display picture without what was measured
+    notes = read_thermal(tmp_path / "iron.png").warnings
+    assert any("false colours" in note for note in notes)
+    assert not read_thermal(min((data / "rgb_objects/images").glob("*.jpg"))).warnings
+
+
+def test_a_damaged_chunk_of_a_deep_png_is_found(tmp_path: Path) -> None:
+    deep = imagecodecs.png_encode(np.random.default_rng(0).integers(0, 65535, (20, 30, 3), dtype=np.uint16))
+    (tmp_path / "whole.png").write_bytes(deep)
+    assert read_thermal(tmp_path / "whole.png").rgb is not None
+    broken = bytearray(deep)
+    broken[-20] ^= 1  # in the sum of the last IDAT
+    (tmp_path / "broken.png").write_bytes(broken)
+    with pytest.raises(ThermalReadError, match=r"broken\.png: a damaged png"):
+        read_thermal(tmp_path / "broken.png")
 
 
 def test_real_radiometric_files_open_with_degrees_or_counts(data: Path) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 from PIL import Image
 
+from dinonat.records import Polarity
+
 ORIENTATION, MAKE, MODEL, DESCRIPTION, CHANGED, EXIF_IFD, TAKEN, FRACTION = (
     0x0112, 0x010F, 0x0110, 0x010E, 0x0132, 0x8769, 0x9003, 0x9291,
 )  # fmt: skip
+POLARITIES: dict[str, Polarity] = {"whitehot": "white_hot", "blackhot": "black_hot"}
 LONGEST = 100  # characters of a text that is kept
 DATE = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)")
 
@@ -52,6 +55,16 @@ def facts_of(picture: Image.Image) -> ExifFacts:
         return exif_facts(picture.getexif())
     except Exception:  # the pixels are whole, so a broken note beside them costs nothing
         return ExifFacts()
+
+
+def polarity_of(description: str) -> Polarity:
+    """Return the polarity that a palette's name says (EXIF ImageDescription of DJI's cameras).
+
+    >>> polarity_of("BlackHot"), polarity_of("IronRed")
+    ('black_hot', 'unknown')
+    """
+    name = "".join(letter for letter in description.lower() if letter.isalnum())
+    return POLARITIES.get(name, "unknown")
 
 
 def _text(value: object) -> str:

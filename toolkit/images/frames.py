@@ -5,11 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from dinonat.images.palettes import kind_of_colour
 from dinonat.images.rasters import LUMINANCE_SCALE, LUMINANCE_WEIGHTS, Pixels, Raster
 from dinonat.images.reading import Reading
 from dinonat.records import Bool, Float32, ThermalFrame, UInt8, Unit
 
 PLAUSIBLE = {"kelvin": (200.0, 700.0), "degrees Celsius": (-60.0, 200.0)}  # for a hint, never applied
+COLOUR_NOTES = {
+    "false colour": ("in false colours: brightness ranks temperatures at best; take the radiometric file",),
+    "grey with colour": ("grey with a coloured scale, overlay, tint or window in it",),
+}
 NOT_LINEAR = {"dji-jpeg"}
 WITHOUT_A_UNIT = "without a unit"
 ABSOLUTE_ZERO = -273.15  # degrees Celsius
@@ -28,7 +33,7 @@ def to_frame(raster: Raster, *, frame: int = 0) -> ThermalFrame:
             n_frames=raster.n_frames,
             rgb=rgb,
             meta=raster.meta,
-            warnings=raster.warnings,
+            warnings=(*raster.warnings, *COLOUR_NOTES.get(kind_of_colour(rgb), ())),
         )
     data, depth, unit, notes = _measured(raster)
     return ThermalFrame(

@@ -1,4 +1,4 @@
-"""Tell pictures in false colours from photographs, by how their colours lie; read a palette's polarity.
+"""Tell pictures in false colours from photographs, by how their colours lie.
 
 The colours of a palette are a line through the colour cube: thin at every place, but bent, so wide as a
 whole. Those of a photograph fill a cloud, because light and shade vary whatever has colour.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinonat.images.rasters import GREY_SHARE, GREY_SPREAD
-from dinonat.records import Polarity, UInt8
+from dinonat.records import UInt8
 
 Kind = Literal["grey", "grey with colour", "false colour", "photograph"]
 Numbers = NDArray[np.float64]
@@ -32,8 +32,6 @@ FEWEST = 8  # samples that show how thin a place is
 MOSTLY_GREY = 0.5  # coloured pixels of a grey picture with an overlay, at most
 REALLY_GREY = 0.9  # of its other pixels
 LEAST_GREY = 0.25  # of all pixels, without those that are black or white
-
-POLARITIES: dict[str, Polarity] = {"whitehot": "white_hot", "blackhot": "black_hot"}
 
 
 def kind_of_colour(rgb: UInt8) -> Kind:
@@ -58,16 +56,6 @@ def kind_of_colour(rgb: UInt8) -> Kind:
     if not saturated or _hues(colours, spread, high) < HUES or _places(colours) < PLACES:
         return "photograph"
     return "false colour" if _is_thin(colours) else "photograph"
-
-
-def polarity_of(description: str) -> Polarity:
-    """Return the polarity that a palette's name says (EXIF ImageDescription of DJI's cameras).
-
-    >>> polarity_of("BlackHot"), polarity_of("IronRed")
-    ('black_hot', 'unknown')
-    """
-    name = "".join(letter for letter in description.lower() if letter.isalnum())
-    return POLARITIES.get(name, "unknown")
 
 
 def _is_grey_beside(spread: Levels, high: Levels, low: Levels) -> bool:

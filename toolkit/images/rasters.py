@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinonat.images.exif import facts_of
+from dinonat.images.exif import facts_of, polarity_of
 from dinonat.images.faults import fault
-from dinonat.images.segments import JPEG_LS_FRAME, segments
+from dinonat.images.jpeg_ls import decode_jpeg_ls, header_of
 from dinonat.records import Polarity
 
 Pixels = NDArray[Any]
@@ -78,6 +78,7 @@ def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Ra
         pixels,
         source_format,
         turned(full_hw, facts.orientation),
+        polarity=polarity_of(facts.description),
         meta=facts.meta,
     )
 
@@ -85,13 +86,12 @@ def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Ra
 def _decode_jpeg_ls(path: Path) -> Raster:
     """Decode a JPEG-LS stream; the size in its frame header (ITU-T T.87, C.2.2) is checked first."""
     data = path.read_bytes()
-    frame = next((one for one in segments(data) if one.marker == JPEG_LS_FRAME and one.length >= 6), None)
-    if frame is None:
+    header = header_of(data)
+    if header is None:
         raise fault(path, "a JPEG-LS without a frame header", offset=0)
-    _, height, width, channels = struct.unpack_from(">BHHB", data, frame.start)
-    check_bounds(path, (height, width * channels))
-    pixels = one_channel_if_grey(without_alpha(np.asarray(imagecodecs.jpegls_decode(data))))
-    return Raster(pixels, "jpeg-ls", (height, width))
+    check_bounds(path, (header.height, header.width * header.channels))
+    pixels = one_channel_if_grey(without_alpha(decode_jpeg_ls(data)))
+    return Raster(pixels, "jpeg-ls", (header.height, header.width))
 
 
 def _open_bounded(stream: BinaryIO, path: Path, source_format: str) -> Image.Image:
@@ -125,6 +125,9 @@ def _is_deep_png(stream: BinaryIO) -> bool:
 
 
 def _decode_deep_png(stream: BinaryIO) -> Pixels:
+    stream.seek(0)
+    with Image.open(stream, formats=["PNG"]) as picture:
+        picture.verify()  # the sums of its chunks, which libpng reads over at the end of the pixels
     stream.seek(0)
     return without_alpha(np.asarray(imagecodecs.png_decode(stream.read())))
 
