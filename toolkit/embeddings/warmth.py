@@ -35,13 +35,23 @@ def warmth(
     if measured is None:
         return dict(UNMEASURED)
     values = _in_mask(measured, mask_counts) if len(mask_counts) else _in_box(measured, box_xywh)
-    values = values[np.isfinite(values)].astype(np.float64)
-    if values.size == 0:
+    ranked = np.sort(values[np.isfinite(values)])  # faster than np.percentile, which looks for ranks only
+    if ranked.size == 0:
         return dict(UNMEASURED)
-    ranked = np.percentile(values, list(PERCENTILES.values())).astype(np.float32).tolist()
-    found = dict(zip(PERCENTILES, ranked, strict=True))
-    found["t_mean"] = float(np.float32(values.mean()))
+    found = {name: float(np.float32(_percentile(ranked, q))) for name, q in PERCENTILES.items()}
+    found["t_mean"] = float(np.float32(ranked.mean(dtype=np.float64)))
     return {name: found[name] for name in TEMPERATURE_COLUMNS}
+
+
+def _percentile(ranked: Float32, q: float) -> float:
+    """Interpolate between the two values nearest in rank.
+
+    >>> _percentile(np.float32([0, 10, 20, 30]), 95)
+    28.5
+    """
+    place = (len(ranked) - 1) * q / 100
+    low, high = float(ranked[floor(place)]), float(ranked[ceil(place)])
+    return low + (high - low) * (place - floor(place))
 
 
 def _in_box(measured: Float32, box_xywh: Sequence[float]) -> Float32:
