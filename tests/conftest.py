@@ -1,7 +1,10 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +14,22 @@ def data() -> Path:
     if not folder:
         pytest.skip("DINOTOOL_DATA is not set: no real images here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def textures() -> Callable[..., np.ndarray]:
+    """Made grey pictures (H, W) uint8 that differ from each other all over: smooth patches and boxes."""
+
+    def make(seed: int, height: int = 192, width: int = 256) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        picture = np.zeros((height, width))
+        for cells in (4, 8, 16, 32):
+            coarse = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
+            picture += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)) / np.sqrt(cells)
+        for _ in range(4):
+            top, left = rng.integers(0, height - 40), rng.integers(0, width - 40)
+            picture[top : top + rng.integers(10, 40), left : left + rng.integers(10, 40)] += 0.8
+        picture = (picture - picture.min()) / np.ptp(picture)
+        return np.clip(30 + 190 * picture + rng.normal(0, 2, picture.shape), 0, 254).astype(np.uint8)
+
+    return make

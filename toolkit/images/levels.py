@@ -108,7 +108,7 @@ def _cuts_of_range(values: Float32, least: float, most: float) -> tuple[float, f
     """Do the same for values that are no whole numbers, in BINS levels from the least to the most."""
     if not most > least:
         return 0.0, 0.0
-    places = ((values - least) * np.float32((BINS - 1) / (most - least))).astype(np.uint16)
+    places = np.rint((values - least) * np.float32((BINS - 1) / (most - least))).astype(np.uint16)
     counts = np.bincount(places, minlength=BINS)
     share_least, share_most = (float(np.mean(values == end)) for end in (least, most))
     return (min(_plateau(counts), share_least), min(_plateau(counts[::-1]), share_most))

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 THERMAL, COLOUR = "thermal", "colour"
@@ -60,6 +61,7 @@ class Named:
         return re.sub(r"\d+", "#", self.prefix)
 
 
+@lru_cache(maxsize=2**16)  # asked several times for each image
 def named(path: str) -> Named:
     """Take a relative POSIX path apart.
 
