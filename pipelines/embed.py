@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dinonat.embeddings.extract import Recipe, embed_shard
@@ -18,11 +18,12 @@ from dinonat.embeddings.store import META, Meta, SetWriter, clear, read_meta
 from dinonat.errors import ImageError, UsageError
 from dinonat.files import short_hash
 from dinonat.images.batches import Shown, read_prepared
+from dinonat.images.faults import printable
 from dinonat.images.listing import list_images
 from dinonat.images.prepare import Preparation, parse_preparation
 from dinonat.images.reading import Reading, parse_reading
 from dinonat.models.catalog import load_network
-from dinonat.models.nat import NAT
+from dinonat.models.network import Network
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.inputs import find_recordings, remarked, shown, shown_as
 from dinonat.pipelines.progress import say, track
@@ -51,6 +52,12 @@ class EmbedSettings(Recipe):
     device: str = "auto"
     again: bool = False
     strict: bool = False
+
+    @field_validator("invert", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        """Take back what YAML makes of yes and no."""
+        return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
 
     @property
     def reading(self) -> Reading:
@@ -100,7 +107,7 @@ class EmbedReport:
         saliency = self.settings["saliency"]
         lines = [
             *_first(self.remarks),
-            *_first([f"{image}: {reason}" for image, reason in self.failures], self.failed),
+            *_first([_named(image, reason) for image, reason in self.failures], self.failed),
         ]
         lines += [
             f"Network {self.weights} ({self.model}{untrained}), preparation {self.settings['prepare']}, "
@@ -123,7 +130,7 @@ class _Job:
     name: str
     refs: tuple[ImageRef, ...]
     weights: str
-    network: NAT
+    network: Network
     fingerprint: str
     given: dict[str, list[Region]] | None
     recordings: dict[str, str]
@@ -298,6 +305,11 @@ def _report(
         already_done=already_done,
         remarks=tuple(job.remarks),
     )
+
+
+def _named(image: str, reason: str) -> str:
+    """Return a reason with the image's name in front, where it does not begin with it."""
+    return reason if reason.startswith(printable(image)) else f"{printable(image)}: {reason}"
 
 
 def _first(sentences: Sequence[str], count: int | None = None) -> list[str]:

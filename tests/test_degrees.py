@@ -126,3 +126,17 @@ def test_a_slip_in_a_setting_is_said_before_anything_is_read(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         embed(images, tmp_path, "slip", **more)
+
+
+def test_yes_is_a_word_though_yaml_thinks_otherwise() -> None:
+    assert EmbedSettings.resolve(overrides=["invert=yes"]).preparation.invert == "yes"
+    assert EmbedSettings.resolve(overrides=["invert=no"]).preparation.invert == "no"
+    assert EmbedSettings.resolve().preparation.invert == "auto"
+
+
+def test_a_window_that_shows_nothing_names_the_image_once(images: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(images / "hot.tif", np.full((64, 80), 60000, np.uint16))
+    settings = EmbedSettings.checked({**WHOLE, "images": images, "prepare": "window=7000:8000"})
+    (line,) = [line for line in run(settings, tmp_path / "w").lines() if "window" in line and "hot" in line]
+    assert line.count("hot.tif") == 1
+    assert "60000 to 60000 (counts) all lie outside the window 7000:8000" in line
