@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dinonat.images.faults import printable
 from dinonat.images.finding import Finding, Marked, Seen, alone, counted, evenly, many, verb
 from dinonat.images.findings_files import EIGHT_IN_MORE
+from dinonat.images.frames import COLOUR_NOTES
 from dinonat.images.survey import Facts
 
 CUT = 0.01  # share of an image's pixels in a plateau at one end of the range
@@ -116,7 +117,7 @@ def _notes(seen: Seen) -> Iterator[Finding]:
     notes: dict[str, list[tuple[Facts, str]]] = {}
     for fact in seen.readable:
         for note in fact.warnings:
-            if EIGHT_IN_MORE not in note and not (BEYOND_NOTE in note and fact.out_of_range > BEYOND):
+            if not _is_said(note, fact):
                 notes.setdefault(re.sub(r"[0-9.]+", "#", note), []).append((fact, note))
     for number, own in enumerate(notes.values(), start=1):
         first, note = own[0]
@@ -127,11 +128,17 @@ def _notes(seen: Seen) -> Iterator[Finding]:
             "Noticed while reading",
             len(own),
             len(seen.facts),
-            f"{printable(first.image)}{more}: {note.rstrip('.')}.",
+            f"Of {printable(first.image)}{more}: {note.rstrip('.')}.",
             "It was read nevertheless, as the note says.",
             "Check one of them if the note surprises you.",
             tuple(fact.image for fact, _ in own),
         )
+
+
+def _is_said(note: str, fact: Facts) -> bool:
+    """Tell whether another finding says this; whether colours are false is judged from the whole set."""
+    beyond = BEYOND_NOTE in note and fact.out_of_range > BEYOND
+    return beyond or EIGHT_IN_MORE in note or any(note in notes for notes in COLOUR_NOTES.values())
 
 
 def of_frames(seen: Seen) -> Iterator[Finding]:

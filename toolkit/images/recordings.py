@@ -130,7 +130,8 @@ def _jump(first: _Shot, second: _Shot) -> int:
 def _pause(series: list[_Shot]) -> Callable[[_Shot, _Shot], bool]:
     """Return the test whether a pause between two images parts recordings of this series."""
     times = np.array([shot.taken for shot in series], np.float64)
-    longest = max(GAP_SECONDS, TIMES * float(np.median(np.diff(times))))
+    usual = float(np.quantile(np.diff(times), 0.5, method="lower"))
+    longest = max(GAP_SECONDS, TIMES * usual)
     return lambda first, second: (second.taken or 0.0) - (first.taken or 0.0) > longest
 
 
