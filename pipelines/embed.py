@@ -1,12 +1,12 @@
 """`dinotool embed`: every image of a folder, and every salient region in it, becomes vectors."""
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from pydantic import Field, field_validator
@@ -18,18 +18,16 @@ from dinonat.embeddings.store import META, Meta, SetWriter, clear, read_meta
 from dinonat.errors import ImageError, UsageError
 from dinonat.files import short_hash
 from dinonat.images.batches import Shown, read_prepared
-from dinonat.images.faults import printable
 from dinonat.images.listing import list_images
 from dinonat.images.prepare import Preparation, parse_preparation
 from dinonat.images.reading import Reading, parse_reading
 from dinonat.models.catalog import load_network
 from dinonat.models.network import Network
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.embed_report import EmbedReport
 from dinonat.pipelines.inputs import find_recordings, remarked, shown, shown_as
 from dinonat.pipelines.progress import say, track
-from dinonat.records import ImageRef, Loaded, Region
-
-SHOWN = 5  # failures and remarks that the summary names
+from dinonat.records import ImageRef, Region
 
 
 class EmbedSettings(Recipe):
@@ -70,57 +68,8 @@ class EmbedSettings(Recipe):
         return parse_preparation(self.prepare, invert=self.invert)
 
 
-UNIT_WORDS = {
-    "celsius": "in degrees Celsius",
-    "counts": "in counts of the camera",
-    "grey": "in grey levels",
-    "colour": "in colour",
-}
-
 # Of the settings: those that decide the bytes.
 DECIDING = {*Recipe.model_fields, "prepare", "invert", "scale", "object", "shard_images"}
-
-
-@dataclass(frozen=True)
-class EmbedReport:
-    """What a set holds, and how it was made."""
-
-    set: str
-    folder: str
-    images: int
-    regions: int
-    failed: int  # images and given boxes
-    failures: tuple[tuple[str, str], ...]  # the first of them: image, reason
-    recordings: int  # how many different ones
-    units: dict[str, int]  # celsius, counts, grey or colour -> images
-    weights: str
-    model: str  # fingerprint of the network
-    settings: dict[str, Any]
-    images_per_second: float  # of this run, reading included
-    resumed: int  # images that an earlier run had done
-    already_done: bool
-    remarks: tuple[str, ...]
-
-    def lines(self) -> list[str]:
-        """Text for people."""
-        untrained = ": not trained, a control" if self.model.startswith("untrained") else ""
-        saliency = self.settings["saliency"]
-        lines = [
-            *_first(self.remarks),
-            *_first([_named(image, reason) for image, reason in self.failures], self.failed),
-        ]
-        lines += [
-            f"Network {self.weights} ({self.model}{untrained}), preparation {self.settings['prepare']}, "
-            f"size {self.settings['size']}, regions {saliency}",
-            "Values: " + ", ".join(f"{count} {UNIT_WORDS[unit]}" for unit, count in self.units.items()),
-            f"Set {self.set}: {self.images} images"
-            + (f" in {self.recordings} recordings" if self.recordings else "")
-            + f", {self.regions} regions, {self.failed} failed -> {self.folder}",
-        ]
-        if self.already_done:
-            return [*lines, "It was done already; --again redoes it."]
-        before = f", {self.resumed} images were done before" if self.resumed else ""
-        return [*lines, f"{self.images_per_second:.1f} images/s{before}"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +206,7 @@ def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter, shown: Shown) 
     say(f"{job.name}: {len(todo)} of {len(job.refs)} images, network {job.weights} ({job.fingerprint})")
     start = time.perf_counter()
     loaded = remarked(read_prepared(todo, workers=settings.workers, shown=shown), job.remarks)
-    with closing(cast("Generator[Loaded, None, None]", loaded)), _threads(writer.making["threads"]):
+    with closing(loaded), _threads(writer.making["threads"]):
         images = track(loaded, "embed", total=len(todo))
         for shard, refs in shards.items():
             if shard not in writer.done:
@@ -305,14 +254,3 @@ def _report(
         already_done=already_done,
         remarks=tuple(job.remarks),
     )
-
-
-def _named(image: str, reason: str) -> str:
-    """Return a reason with the image's name in front, where it does not begin with it."""
-    return reason if reason.startswith(printable(image)) else f"{printable(image)}: {reason}"
-
-
-def _first(sentences: Sequence[str], count: int | None = None) -> list[str]:
-    """Return the first few sentences and how many more there are."""
-    more = (len(sentences) if count is None else count) - SHOWN
-    return [*sentences[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]
