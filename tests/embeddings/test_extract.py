@@ -64,7 +64,7 @@ def test_a_picture_that_fits_goes_in_as_it_is(network: NAT) -> None:
     _, parts = embed_shard(network, [picture], SMALL)
     with torch.inference_mode():
         tokens = network.tokens(as_input(network, [picture.prepared.pixels]))
-    for name, values in network_vectors(tokens, valid_tokens((64, 96))).items():
+    for name, values in network_vectors(tokens, valid_tokens((64, 96), network.strides)).items():
         np.testing.assert_allclose(parts[name], values, atol=1e-5)
 
 

@@ -1,9 +1,14 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dinonat.embeddings import framing
+
+NAT = (4, 8, 16, 32)
+VIT = (14.0, math.inf)  # patches and CLS, which is a map of one cell
 
 SIDES = st.integers(1, 700)
 
@@ -21,14 +26,17 @@ def test_shorter_side_and_aspect_are_kept(height: int, width: int, size: int) ->
 
 @given(height=st.integers(1, 300), width=st.integers(1, 300))
 def test_valid_tokens_hold_the_picture_and_lie_over_each_other(height: int, width: int) -> None:
-    valid = framing.valid_tokens((height, width))
+    valid = framing.valid_tokens((height, width), NAT)
     whole = framing.padded(np.zeros((height, width, 3), np.uint8), stride=32).shape
-    for stride, (rows, columns) in zip((4, 8, 16, 32), valid, strict=True):
+    for stride, (rows, columns) in zip(NAT, valid, strict=True):
         assert rows * stride >= height
         assert columns * stride >= width
         assert rows * stride <= whole[0]
         assert columns * stride <= whole[1]
     assert (valid[2][0] - 1) * 16 < height  # no token that the picture does not touch
+    patches, cls = framing.valid_tokens((height, width), VIT)
+    assert cls == (1, 1)
+    assert (patches[0] - 1) * 14 < height <= patches[0] * 14
 
 
 def test_padding_repeats_the_border() -> None:
@@ -49,7 +57,7 @@ def test_luminance_reaches_as_far_as_the_tokens() -> None:
     pixels = np.zeros((100, 230, 3), dtype=np.uint8)
     pixels[:, 229] = 255
     shape = framing.fitted(pixels.shape[:2], size=224)  # 224 x 515: 33 tokens of 16 cover 528
-    grey = framing.under_tokens(pixels, shape)
+    grey = framing.under_tokens(pixels, shape, NAT)
     assert grey.shape == (100, round(230 * 528 / 515))
     np.testing.assert_allclose(grey[:, 229:], 1, atol=1e-5)
     assert not grey[:, :229].any()

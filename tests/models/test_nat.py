@@ -5,7 +5,8 @@ import torch
 from dinonat.errors import CheckpointError, UsageError
 from dinonat.models.catalog import NETWORKS, build, load_network
 from dinonat.models.checkpoint import fingerprint, load, save
-from dinonat.models.nat import NAT, Attention, NATSettings, normalise
+from dinonat.models.nat import NAT, Attention, NATSettings
+from dinonat.models.network import normalise
 from dinonat.models.reference import defined
 
 # Published sizes without the classification head (Hassani et al. 2023, table 1; summed from the code).

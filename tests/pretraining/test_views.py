@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dinonat.models.nat import IMAGENET_MEAN, IMAGENET_STD
+from dinonat.models.network import IMAGENET_MEAN, IMAGENET_STD
 from dinonat.pretraining.views import ViewPlan, _hue_matrix, blur, crop_boxes, cut, jitter, make_views
 
 PLAIN = ViewPlan(32, (1.0, 1.0), blur=0, solarise=0, jitter=0, grey=0)

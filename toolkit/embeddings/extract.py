@@ -16,14 +16,13 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from dinonat.embeddings.descriptors import hog, raw
-from dinonat.embeddings.encode import Vectors, as_input, crop_vectors, network_vectors, zeros
+from dinonat.embeddings.encode import Vectors, as_input, attended, crop_vectors, network_vectors, zeros
 from dinonat.embeddings.framing import Crop, Shape, cut, fitted, padded, shown, under_tokens, valid_tokens
 from dinonat.embeddings.warmth import UNMEASURED, warmth
 from dinonat.files import short_hash
 from dinonat.geometry import box_of_mask, clip_xywh, counts_to_mask, mask_to_counts
-from dinonat.models.nat import NAT
+from dinonat.models.network import Network
 from dinonat.records import ITEM_COLUMNS, PARTS, Loaded, Prepared, Region, UInt8, as_table
-from dinonat.saliency.attention import received_map
 from dinonat.saliency.regions import SALIENCIES, propose_regions
 from dinonat.settings import Settings
 
@@ -80,7 +79,7 @@ class _Described:
 
 
 def embed_shard(
-    network: NAT,
+    network: Network,
     images: Iterable[Loaded],
     recipe: Recipe,
     *,
@@ -132,7 +131,7 @@ def _batches(pictures: Iterable[_Picture], batch: int) -> Iterator[list[_Picture
 
 
 def _describe(
-    network: NAT, batch: Sequence[_Picture], recipe: Recipe, given: Given | None
+    network: Network, batch: Sequence[_Picture], recipe: Recipe, given: Given | None
 ) -> list[_Described]:
     """Describe pictures of one padded size, and their regions."""
     tokens, regions = _seen(network, batch, recipe, given)
@@ -153,7 +152,8 @@ def _describe(
         own = {name: values[start : start + len(found)] for name, values in of_regions.items()}
         start += len(found)
         lost = _outside(picture, given)
-        parts = [_whole(picture, [stage[i : i + 1] for stage in tokens]), own, zeros(network, len(lost))]
+        whole = _whole(network, picture, [each[i : i + 1] for each in tokens])
+        parts = [whole, own, zeros(network, len(lost))]
         rows = [_row(picture, None), *(_row(picture, region) for region in found)]
         rows += [_row(picture, region) | {"status": "failed", "reason": OUTSIDE} for region in lost]
         vectors = {name: np.concatenate([part[name] for part in parts]) for name in PARTS}
@@ -162,7 +162,7 @@ def _describe(
 
 
 def _seen(
-    network: NAT, batch: Sequence[_Picture], recipe: Recipe, given: Given | None
+    network: Network, batch: Sequence[_Picture], recipe: Recipe, given: Given | None
 ) -> tuple[list[Tensor], list[list[Region]]]:
     """Return the tokens of a batch, and the regions of each of its pictures: given or found."""
     x = as_input(network, [picture.pixels for picture in batch])
@@ -177,32 +177,30 @@ def _seen(
         attention = [[[block[i] for block in stage] for stage in weights] for i in range(len(batch))]
     else:
         tokens = network.tokens(x)
-    third = [tokens[2][i] for i in range(len(batch))]
-    return tokens, [_proposed(network, *one, recipe) for one in zip(batch, third, attention, strict=True)]
+    fine = [tokens[-2][i] for i in range(len(batch))]
+    return tokens, [_proposed(network, *one, recipe) for one in zip(batch, fine, attention, strict=True)]
 
 
-def _whole(picture: _Picture, tokens: Sequence[Tensor]) -> Vectors:
+def _whole(network: Network, picture: _Picture, tokens: Sequence[Tensor]) -> Vectors:
     """Return the vectors (1, d) of a whole picture."""
     pixels = picture.prepared.pixels[None]
-    return network_vectors(tokens, valid_tokens(picture.shape)) | {"hog": hog(pixels), "raw": raw(pixels)}
+    valid = valid_tokens(picture.shape, network.strides)
+    return network_vectors(tokens, valid) | {"hog": hog(pixels), "raw": raw(pixels)}
 
 
 def _proposed(
-    network: NAT, picture: _Picture, third: Tensor, attention: list[list[Tensor]] | None, recipe: Recipe
+    network: Network, picture: _Picture, fine: Tensor, attention: list[list[Tensor]] | None, recipe: Recipe
 ) -> list[Region]:
     """Return the regions that saliency finds in one picture, in pixels of the original."""
     if recipe.saliency == "none":
         return []
-    valid = valid_tokens(picture.shape)
-    received = None
-    if attention is not None:
-        weights = [[block.cpu().numpy() for block in stage] for stage in attention]
-        received = received_map(weights, kernel_size=network.settings.kernel_size, valid_hw=valid)
-    height, width = valid[2]
-    luminance = under_tokens(picture.prepared.pixels, picture.shape)
+    valid = valid_tokens(picture.shape, network.strides)
+    looked_at = None if attention is None else attended(network, attention, valid)
+    height, width = valid[-2]
+    luminance = under_tokens(picture.prepared.pixels, picture.shape, network.strides)
     regions = propose_regions(
-        third[:height, :width].cpu().numpy(),
-        received,
+        fine[:height, :width].cpu().numpy(),
+        looked_at,
         luminance,
         method=recipe.saliency,
         max_regions=recipe.max_regions,

@@ -11,7 +11,6 @@ from dinonat.geometry import square_with_context
 from dinonat.records import Float32, UInt8
 
 LONGEST = 4  # times the shorter side: a line camera's 1 x 5000 strip must not become a million tokens
-GRID_STRIDE = 16  # of the stage whose tokens regions and grid vectors are made from
 Crop = Literal["square", "squash"]
 Shape = tuple[int, int]
 
@@ -47,32 +46,35 @@ def shown(pixels: UInt8, shape_hw: Shape) -> UInt8:
     return np.asarray(image.resize(shape_hw[::-1], Image.Resampling.BILINEAR))
 
 
-def valid_tokens(shape_hw: Shape) -> list[Shape]:
-    """Return, for stages of stride 4, 8, 16 and 32, the part (h, w) of the map that the picture fills.
+def valid_tokens(shape_hw: Shape, strides: Sequence[float]) -> list[Shape]:
+    """Return, for the maps of a network, the part (h, w) of each that the picture fills.
 
-    Whole tokens of stride 16 decide and the earlier stages follow them, so that the maps of all
-    stages lie over each other exactly.
+    ``strides`` are those of a Network. Whole cells of the map that regions and grid vectors are made
+    from, the last but one, decide and the others follow them, so that all maps lie over each other.
+
+    >>> valid_tokens((65, 96), (4, 8, 16, 32))
+    [(20, 24), (10, 12), (5, 6), (3, 3)]
     """
-    height, width = (ceil(side / GRID_STRIDE) for side in shape_hw)
-    return [
-        (4 * height, 4 * width),
-        (2 * height, 2 * width),
-        (height, width),
-        (ceil(height / 2), ceil(width / 2)),
-    ]
+    height, width = _covered(shape_hw, strides)
+    return [(max(1, ceil(height / stride)), max(1, ceil(width / stride))) for stride in strides]
 
 
-def under_tokens(pixels: UInt8, shape_hw: Shape) -> Float32:
+def _covered(shape_hw: Shape, strides: Sequence[float]) -> Shape:
+    """Return the (height, width) that the tokens of a picture cover: whole cells of the last map but one."""
+    cell = strides[-2]
+    return round(ceil(shape_hw[0] / cell) * cell), round(ceil(shape_hw[1] / cell) * cell)
+
+
+def under_tokens(pixels: UInt8, shape_hw: Shape, strides: Sequence[float]) -> Float32:
     """Return the luminance in [0, 1] of a picture (H, W, 3), extended to what its valid tokens cover.
 
-    ``shape_hw`` is the size at which the network saw it. Where that is no multiple of 16 the last
+    ``shape_hw`` is the size at which the network saw it. Where that is no multiple of a cell the last
     tokens reach beyond the picture; without the extension every box would be pulled to the left.
     """
     # Pillow's luminance (BT.601) in whole numbers: a sum of floats could differ with the number of threads.
     grey = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L")).astype(np.float32) / 255
     more = []
-    for side, shown in zip(grey.shape, shape_hw, strict=True):
-        covered = ceil(shown / GRID_STRIDE) * GRID_STRIDE
+    for side, shown, covered in zip(grey.shape, shape_hw, _covered(shape_hw, strides), strict=True):
         more.append((0, round(side * covered / shown) - side))
     return np.pad(grey, more, mode="edge")
 

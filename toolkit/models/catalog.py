@@ -5,10 +5,16 @@ from pathlib import Path
 import torch
 
 from dinonat.errors import UsageError
-from dinonat.models.checkpoint import fingerprint, load
-from dinonat.models.nat import NAT, NATSettings
+from dinonat.models.checkpoint import constructed, fingerprint, load
+from dinonat.models.nat import NATSettings
+from dinonat.models.network import Network
+from dinonat.models.vit import ViTSettings
 
-NETWORKS: dict[str, NATSettings] = {
+# Positions for 518 px, the size of the last steps of its training.
+_DINOV2 = ViTSettings(dim=384, heads=6, patch=14, positions=37, layer_scale=1e-5, mask_token=True)
+_REGISTERS = {"registers": 4, "resize": "antialias"}
+
+NETWORKS: dict[str, NATSettings | ViTSettings] = {
     # For CPUs: no position bias, so that nothing hinders the fastest attention on any device.
     "nat_nano": NATSettings(dim=32, depths=(2, 2, 6, 2), heads=(1, 2, 4, 8), position_bias=False),
     # As published (Hassani et al. 2023, table 1); on small maps they pad.
@@ -20,10 +26,24 @@ NETWORKS: dict[str, NATSettings] = {
     "nat_base": NATSettings(
         dim=128, depths=(3, 4, 18, 5), heads=(4, 8, 16, 32), mlp_ratio=2, layer_scale=1e-5, small_map="pad"
     ),
+    # As DINO publishes them (Caron et al. 2021): patches of 16 and 8 px, positions for 224 px.
+    "vit_tiny": ViTSettings(dim=192, heads=3),
+    "vit_small": ViTSettings(dim=384, heads=6),
+    "vit_base": ViTSettings(dim=768, heads=12),
+    "vit_tiny_8": ViTSettings(dim=192, heads=3, patch=8, positions=28),
+    "vit_small_8": ViTSettings(dim=384, heads=6, patch=8, positions=28),
+    "vit_base_8": ViTSettings(dim=768, heads=12, patch=8, positions=28),
+    # As DINOv2 publishes them (Oquab et al. 2023), and with registers (Darcet et al. 2023).
+    "dinov2_vits14": _DINOV2,
+    "dinov2_vitb14": _DINOV2.model_copy(update={"dim": 768, "heads": 12}),
+    "dinov2_vitl14": _DINOV2.model_copy(update={"dim": 1024, "heads": 16, "depth": 24}),
+    "dinov2_vits14_reg": _DINOV2.model_copy(update=_REGISTERS),
+    "dinov2_vitb14_reg": _DINOV2.model_copy(update={"dim": 768, "heads": 12, **_REGISTERS}),
+    "dinov2_vitl14_reg": _DINOV2.model_copy(update={"dim": 1024, "heads": 16, "depth": 24, **_REGISTERS}),
 }
 
 
-def build(name: str = "nat_nano", *, seed: int, drop_path: float | None = None) -> NAT:
+def build(name: str = "nat_nano", *, seed: int, drop_path: float | None = None) -> Network:
     """Build an untrained network; the same seed gives the same weights.
 
     Raises UsageError for a name that is not in NETWORKS.
@@ -35,10 +55,10 @@ def build(name: str = "nat_nano", *, seed: int, drop_path: float | None = None) 
         settings = settings.model_copy(update={"drop_path": drop_path})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NAT(settings)
+        return constructed(settings)
 
 
-def load_network(weights: str) -> tuple[NAT, str]:
+def load_network(weights: str) -> tuple[Network, str]:
     """Return the network, in evaluation mode, and the fingerprint that names its weights.
 
     ``weights`` is a checkpoint file, or ``untrained:SEED`` or ``untrained:SEED:NAME`` for control rows;

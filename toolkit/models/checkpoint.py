@@ -11,8 +11,19 @@ from torch import Tensor, nn
 from dinonat.errors import CheckpointError
 from dinonat.files import write_bytes
 from dinonat.models.nat import NAT, NATSettings
+from dinonat.models.network import Network
+from dinonat.models.vit import ViT, ViTSettings
+from dinonat.settings import Settings
 
-KIND = "nat-1"
+KINDS: dict[str, type[Settings]] = {"nat-1": NATSettings, "vit-1": ViTSettings}
+
+
+def constructed(settings: Settings) -> Network:
+    """Build the network that ``settings`` describe, with weights by chance."""
+    if isinstance(settings, NATSettings):
+        return NAT(settings)
+    assert isinstance(settings, ViTSettings)
+    return ViT(settings)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -24,18 +35,19 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def save(path: Path, model: NAT, *, facts: dict[str, str] | None = None) -> str:
+def save(path: Path, model: Network, *, facts: dict[str, str] | None = None) -> str:
     """Write the network, its settings and ``facts`` (text about its training); return the fingerprint."""
     name = fingerprint(model)
+    kind = next(kind for kind, settings in KINDS.items() if type(model.settings) is settings)
     # One key: safetensors writes several in an order that differs from process to process.
-    about = {"kind": KIND, "settings": model.settings.model_dump(), "fingerprint": name, **(facts or {})}
+    about = {"kind": kind, "settings": model.settings.model_dump(), "fingerprint": name, **(facts or {})}
     metadata = {"dinonat": json.dumps(about, sort_keys=True)}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     write_bytes(path, to_bytes(tensors, metadata))
     return name
 
 
-def load(path: Path) -> NAT:
+def load(path: Path) -> Network:
     """Read a network that ``save`` wrote.
 
     Raises CheckpointError where the file is missing, damaged, of another kind or architecture, or
@@ -51,18 +63,19 @@ def load(path: Path) -> NAT:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a safetensors file or a damaged one ({error}).") from error
-    if metadata.get("kind") != KIND:
+    kind = metadata.get("kind", "missing")
+    if kind not in KINDS:
         raise CheckpointError(
-            f"{path}: not weights of this toolkit (kind {metadata.get('kind', 'missing')}, expected {KIND})."
+            f"{path}: not weights of this toolkit (kind {kind}, expected {' or '.join(KINDS)})."
         )
-    model = NAT(NATSettings.checked(metadata["settings"]))
+    model = constructed(KINDS[kind].checked(metadata["settings"]))
     _fill(model, tensors, path)
     if fingerprint(model) != metadata["fingerprint"]:
         raise CheckpointError(f"{path}: the weights do not match their fingerprint; the file was changed.")
     return model
 
 
-def _fill(model: NAT, tensors: dict[str, Tensor], path: Path) -> None:
+def _fill(model: Network, tensors: dict[str, Tensor], path: Path) -> None:
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     if wanted != found:

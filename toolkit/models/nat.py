@@ -13,12 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dinonat.models.neighborhood import attention_weights, neighborhood_attention
+from dinonat.models.network import Network, dropped
 from dinonat.settings import Settings
-
-# Mean and standard deviation of ImageNet's RGB channels in [0, 1], as every DINO network expects.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-STRIDE = 32
 
 
 class NATSettings(Settings):
@@ -42,13 +38,6 @@ class NATSettings(Settings):
                     f"stage {stage + 1} has {self.dim * 2**stage} channels, not divisible by {heads} heads"
                 )
         return self
-
-
-def normalise(pixels: Tensor) -> Tensor:
-    """Turn pixels (B, H, W, 3) uint8 into network input (B, 3, H, W) float32, ImageNet mean and std."""
-    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device)
-    std = torch.tensor(IMAGENET_STD, device=pixels.device)
-    return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
 class Tokenizer(nn.Module):
@@ -151,11 +140,7 @@ class Block(nn.Module):
     def _dropped(self, branch: Tensor, gamma: Tensor | None) -> Tensor:
         if gamma is not None:
             branch = branch * gamma
-        if not self.training or self.drop_path == 0:
-            return branch
-        keep = 1 - self.drop_path  # stochastic depth: whole samples, rescaled to keep the mean
-        kept = torch.rand(branch.shape[0], 1, 1, 1, device=branch.device) < keep
-        return branch * kept / keep
+        return dropped(branch, self.drop_path) if self.training and self.drop_path else branch
 
 
 class Stage(nn.Module):
@@ -169,10 +154,12 @@ class Stage(nn.Module):
         self.downsample = None if last else Downsampler(dim)
 
 
-class NAT(nn.Module):
-    """The network without a classification head."""
+class NAT(Network):
+    """The network without a classification head; its maps are the tokens of the four stages."""
 
-    stride = STRIDE
+    settings: NATSettings
+    stride = 32
+    strides = (4, 8, 16, 32)
 
     def __init__(self, settings: NATSettings) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from torch import Tensor
 from dinonat.errors import CheckpointError, DinonatError
 from dinonat.files import write_whole
 from dinonat.models.catalog import build
-from dinonat.models.nat import NAT
+from dinonat.models.network import Network
 from dinonat.pretraining import dino
 from dinonat.pretraining.schedule import cosine, linear
 from dinonat.pretraining.views import ViewPlan, make_views
@@ -82,9 +82,9 @@ class Speed:
 class State:
     """All that a step changes."""
 
-    student: NAT
+    student: Network
     student_head: dino.Head
-    teacher: NAT
+    teacher: Network
     teacher_head: dino.Head
     optimizer: torch.optim.AdamW
     centre: Tensor  # (out_dim,)
@@ -97,7 +97,7 @@ def new_state(settings: TrainSettings, device: torch.device) -> State:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
         head = dino.Head(
-            student.dims[3], hidden=settings.hidden, bottleneck=settings.bottleneck, out_dim=settings.out_dim
+            student.dims[-1], hidden=settings.hidden, bottleneck=settings.bottleneck, out_dim=settings.out_dim
         )
     student, head = student.to(device), head.to(device)
     teacher, teacher_head = copy.deepcopy(student), copy.deepcopy(head)
@@ -161,7 +161,7 @@ def train(
         yield figures
 
 
-def load_teacher(folder: Path, settings: TrainSettings) -> NAT:
+def load_teacher(folder: Path, settings: TrainSettings) -> Network:
     """Return the teacher's network from a saved state."""
     state = new_state(settings, torch.device("cpu"))
     _restore(state, settings, folder / "state.pt")

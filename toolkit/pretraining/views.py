@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dinonat.models.nat import IMAGENET_MEAN, IMAGENET_STD
+from dinonat.models.network import IMAGENET_MEAN, IMAGENET_STD
 
 LUMINANCE = (0.299, 0.587, 0.114)  # BT.601
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height, log-uniform, as torchvision's RandomResizedCrop

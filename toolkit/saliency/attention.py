@@ -1,10 +1,11 @@
-"""Where a network with local attention looks: mass pulled back from the pooled output, bias removed.
+"""Where a network looks. Local attention: mass pulled back from the pooled output, bias removed.
 
 Average pooling is a uniform query on the last tokens. Its mass is pulled back block by block through
 the attention weights (rollout, Abnar & Zuidema 2020, with half of the mass on the residual path) and
 through the transposed downsamplers. Clamped windows alone already make such a map uneven (6.2x between
 its extremes after one layer of *uniform* attention), so it is divided by the map that uniform attention
-gives on the same shapes: 1 means "no more than the window rule explains".
+gives on the same shapes: 1 means "no more than the window rule explains". A network with a CLS token
+answers for itself: the attention of that token in the last block.
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,20 @@ def received_map(
     height, width = valid_hw[0]
     ratio = np.divide(real, null, out=np.ones_like(real), where=null > 0)
     return ratio[:height, :width].astype(np.float32)
+
+
+def cls_map(weights: Float32, *, valid_hw: Shape) -> Float32:
+    """Return how much a CLS token attends to each patch (h, w) float32, 1 being the mean.
+
+    ``weights`` (heads, H, W) are softmaxed, those to CLS itself and to registers left out; heads are
+    averaged, and only the ``valid_hw`` part that the picture fills counts. Attention to all patches alike
+    is 1 everywhere, so nothing has to be corrected.
+    """
+    looked_at = weights.mean(axis=0, dtype=np.float64)[: valid_hw[0], : valid_hw[1]]
+    mean = float(looked_at.mean())
+    relative = looked_at / mean if mean > 0 else np.ones_like(looked_at)
+    out: Float32 = relative.astype(np.float32)
+    return out
 
 
 def pulled_back(
