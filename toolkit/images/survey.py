@@ -16,15 +16,16 @@ from dinonat.images.naming import COLOUR, THERMAL, named
 from dinonat.images.palettes import kind_of_colour
 from dinonat.images.reader import read_thermal
 from dinonat.images.reading import AS_STORED, Reading
-from dinonat.images.traces import Traces, traces_of
+from dinonat.images.traces import Traces, shrunk, traces_of
 from dinonat.images.workers import run_in_workers
-from dinonat.records import ImageRef, ThermalFrame
+from dinonat.records import Float32, ImageRef, ThermalFrame
 
 # A frame shows nothing where its middle 98 percent span less than this, or where no part of it is
 # brighter than another beyond its noise (a shutter in front of the sensor, a lens cap, fog).
 FLAT = {"grey": 6.0, "celsius": 0.25, "counts": 12.0}
-STRUCTURE = 0.12  # spread of the means of 16 x 16 parts, over the spread of the pixels
-SMALLEST_STRUCTURED = 128 * 96  # pixels: in smaller frames the parts hold too few to average out noise
+PARTS = 16  # along each side
+STRUCTURE = 0.12  # spread of the means of the parts, over the spread of the pixels
+SMALLEST_STRUCTURED = 160 * 120  # pixels: in smaller frames the parts hold too few to average out noise
 
 GREY, PAINTED, FALSE_COLOUR, PHOTOGRAPH = "grey", "grey with colour", "false colour", "photograph"
 OBJECT_KEYS = ("emissivity", "distance", "reflected")
@@ -96,6 +97,7 @@ def facts_of(ref: ImageRef, frame: ThermalFrame, size: int = 0) -> Facts:
     values = stored(frame)
     levels = levels_of(values, grey=frame.unit == "grey")
     height, width = frame.data.shape
+    small = shrunk(frame.data if levels.missing == 0 else np.nan_to_num(frame.data, nan=levels.median))
     meta = frame.meta
     return Facts(
         ref,
@@ -111,11 +113,11 @@ def facts_of(ref: ImageRef, frame: ThermalFrame, size: int = 0) -> Facts:
         camera=str(meta.get("camera", "")),
         taken=str(meta.get("taken", "")),
         levels=levels,
-        flat=_is_flat(frame, levels),
+        flat=_is_flat(frame, levels, small),
         out_of_range=float(meta.get("out_of_range_share", 0.0)),
         object=tuple((key, float(meta[key])) for key in OBJECT_KEYS if _is_number(meta.get(key))),
         warnings=frame.warnings,
-        traces=traces_of(frame, values, levels) if levels.missing < 1 else None,
+        traces=traces_of(frame, values, small, levels) if levels.missing < 1 else None,
     )
 
 
@@ -139,7 +141,7 @@ def look_of(frame: ThermalFrame) -> str:
     return GREY if frame.rgb is None else kind_of_colour(frame.rgb)
 
 
-def _is_flat(frame: ThermalFrame, levels: Levels) -> bool:
+def _is_flat(frame: ThermalFrame, levels: Levels, small: Float32) -> bool:
     """Tell whether a frame shows nothing: hardly any range, or noise without structure."""
     if frame.rgb is not None or levels.missing > 0.5:
         return False
@@ -147,8 +149,8 @@ def _is_flat(frame: ThermalFrame, levels: Levels) -> bool:
         return True
     if frame.data.size < SMALLEST_STRUCTURED:
         return False
-    height, width = (side // 16 * 16 for side in frame.data.shape)
-    data = np.clip(np.nan_to_num(frame.data[:height, :width], nan=levels.median), levels.low, levels.high)
-    parts = data.reshape(16, height // 16, 16, width // 16).mean(axis=(1, 3))
-    whole = float(data[::2, ::3].std())
-    return whole > 0 and float(parts.std()) / whole < STRUCTURE
+    parts = small.reshape(PARTS, -1, PARTS, small.shape[1] // PARTS).mean(axis=(1, 3))
+    # Noise alone leaves one over the root of the pixels in a part.
+    noise = PARTS / float(np.sqrt(frame.data.size))
+    whole = float(np.nanstd(frame.data[::2, ::3]))
+    return whole > 0 and float(parts.std()) / whole < max(STRUCTURE, 1.6 * noise)

@@ -42,13 +42,13 @@ class Traces:
 NONE = np.empty(0, np.int32)
 
 
-def traces_of(frame: ThermalFrame, values: Stored, levels: Levels) -> Traces:
-    """Return the traces of a frame from its ``stored`` values; drawings are looked for in display pictures.
+def traces_of(frame: ThermalFrame, values: Stored, small: Float32, levels: Levels) -> Traces:
+    """Return the traces of a frame from its ``stored`` values and its ``shrunk`` data.
 
+    Drawings are looked for in display pictures only.
     Odd pixels are not looked for in large pictures, which come from no thermal sensor.
     """
     display = frame.unit == "grey"
-    small = shrunk(frame.data if levels.missing == 0 else np.nan_to_num(frame.data, nan=levels.median))
     lone = drawn = NONE
     if values.size <= MOST_PIXELS and min(values.shape) >= 3:
         around = _neighbours(values)
