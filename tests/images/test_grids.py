@@ -124,6 +124,8 @@ def test_the_largest_measured_array_of_an_archive_is_read(tmp_path: Path) -> Non
     frame = decode_grid(tmp_path / "a.npz", "npz")
     np.testing.assert_array_equal(frame.data, large.astype(np.float32))
     assert frame.warnings[0] == "its array 'T' is shown"
+    np.savez(tmp_path / "c.npz", large.astype(np.uint16) + 300)
+    assert decode_grid(tmp_path / "c.npz", "npz").warnings == ()
     np.savez(tmp_path / "b.npz", pose=pose)
     with pytest.raises(ThermalReadError, match=r"pose\.npy holds float64, 4"):
         decode_grid(tmp_path / "b.npz", "npz")
@@ -219,6 +221,7 @@ def test_archives_in_archives_and_long_lists_of_members_are_not_followed(tmp_pat
         decode_grid(tmp_path / "a.npz", "npz")
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("../../up\n.npy", saved(celsius()))
+        archive.writestr("readme", b"")
     assert decode_grid(tmp_path / "b.npz", "npz").warnings[0] == "its array '../../up\\n' is shown"
     assert (
         list(tmp_path.iterdir()) == [tmp_path / "a.npz", tmp_path / "b.npz"]

@@ -99,13 +99,14 @@ def npz_header(path: Path) -> Header:
 
 
 def read_npz(path: Path, frame: int) -> tuple[Pixels, str]:
-    """Return one frame of a .npz archive, in native byte order, and the name of its array.
+    """Return one frame of a .npz archive, in native byte order, and its array's name where it holds others.
 
     Of several arrays the one with the most numbers is read, one that was measured before one of
     colour, and the first of equals. Members are never unpacked to disk, and no further than needed.
     """
     with _archive(path) as archive:
         info, header = _chosen(path, archive)
+        others = len(archive.infolist()) > 1
         _check_frame(path, header, frame)
         at_once = header.frames if header.fortran else 1  # in Fortran's order frames are interleaved
         first = 0 if header.fortran else frame
@@ -124,7 +125,7 @@ def read_npz(path: Path, frame: int) -> tuple[Pixels, str]:
     shape = header.shape if at_once == header.frames else header.frame_shape
     whole = np.frombuffer(data, header.kind).reshape(shape, order="F" if header.fortran else "C")
     single = header.is_single or shape == header.frame_shape
-    return _native(whole if single else whole[frame]), info.filename.removesuffix(".npy")
+    return _native(whole if single else whole[frame]), info.filename.removesuffix(".npy") if others else ""
 
 
 def _header(path: Path, head: bytes, what: str) -> Header:

@@ -51,7 +51,8 @@ def decode_grid(path: Path, source_format: str, *, frame: int = 0) -> ThermalFra
         pixels, notes, n_frames = read_npy(path, frame), tuple[str, ...](), npy_header(path).frames
     else:
         pixels, name = read_npz(path, frame)
-        notes, n_frames = (f"its array '{printable(name)}' is shown",), npz_header(path).frames
+        notes = (f"its array '{printable(name)}' is shown",) if name else ()
+        n_frames = npz_header(path).frames
     return to_frame(_raster(pixels, notes, source_format, n_frames), frame=frame)
 
 
