@@ -290,12 +290,19 @@ def test_what_pandas_and_numpy_write_is_read(tmp_path: Path) -> None:
     pd.DataFrame(celsius()).to_csv(tmp_path / "a.csv")
     pd.DataFrame(celsius()).to_csv(tmp_path / "b.csv", index=False, header=False, sep=";", decimal=",")
     np.savetxt(tmp_path / "c.csv", celsius(), delimiter=",")
-    for name in "abc":
+    pd.DataFrame(celsius()).to_csv(tmp_path / "d.csv", index=False, sep="\t")
+    for name in "abcd":
         assert looks_like_a_grid(tmp_path / f"{name}.csv")
         frame = decode_grid(tmp_path / f"{name}.csv", "csv-grid")
         np.testing.assert_array_equal(frame.data, celsius().astype(np.float32))
-    note = "its numbers of rows and columns were left out"
-    assert note in decode_grid(tmp_path / "a.csv", "csv-grid").warnings
+        left_out = "its numbers of rows and columns were left out" in frame.warnings
+        assert left_out == (name in "ad")
+
+
+def test_a_ramp_is_no_numbering_of_columns(tmp_path: Path) -> None:
+    ramp = np.arange(96).reshape(8, 12)
+    np.savetxt(tmp_path / "a.csv", ramp, delimiter=",", fmt="%d")
+    np.testing.assert_array_equal(decode_grid(tmp_path / "a.csv", "csv-grid").data, ramp)
 
 
 @pytest.mark.parametrize(

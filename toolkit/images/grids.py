@@ -3,7 +3,7 @@
 import codecs
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -86,10 +86,11 @@ class Form:
 
     encoding: str
     separator: str
-    first: int  # rows before the numbers
-    width: int  # numbers in a row
-    indexed: bool  # rows and columns are numbered in the first column and row
-    decimal_comma: bool
+    first: int = 0  # rows before the numbers
+    width: int = 0  # numbers in a row
+    numbered: bool = False  # the row above only numbers the columns
+    indexed: bool = False  # and the first column the rows
+    decimal_comma: bool = False
 
 
 Row = tuple[int, list[str]]  # line of the text, counted from 1; cells
@@ -110,7 +111,7 @@ def read_csv(path: Path) -> tuple[Float32, tuple[str, ...]]:
     grid: list[Float32] = []
     blank = 0
     with _opened(path, form.encoding) as text:
-        for line, cells in islice(_rows(path, text, form), form.first + form.indexed, None):
+        for line, cells in islice(_rows(path, text, form), form.first, None):
             if not any(cells):
                 blank = line
                 continue
@@ -120,7 +121,7 @@ def read_csv(path: Path) -> tuple[Float32, tuple[str, ...]]:
             check_bounds(path, (len(grid), form.width))
     if not grid:
         raise fault(path, "a text without rows of numbers", advice=SAVE_AGAIN)
-    notes = {"its numbers of rows and columns were left out": form.indexed}
+    notes = {"its numbers of rows and columns were left out": form.numbered}
     notes["its commas were read as decimal signs"] = form.decimal_comma
     return np.stack(grid), tuple(note for note, holds in notes.items() if holds)
 
@@ -162,18 +163,32 @@ def _form(path: Path, sample: bytes) -> Form:
 
 
 def _form_with(path: Path, encoding: str, separator: str) -> Form | None:
-    form, above = Form(encoding, separator, 0, 0, False, False), list[str]()
+    form, above = Form(encoding, separator), list[str]()
     with _opened(path, encoding) as text:
-        for number, (_, cells) in enumerate(islice(_rows(path, text, form), MAX_HEADER + 1)):
+        rows = _rows(path, text, form)
+        for number, (_, cells) in enumerate(islice(rows, MAX_HEADER + 1)):
             cells = _without_trailing_blanks(cells)
             if len(cells) >= MIN_COLUMNS and _are_numbers(cells, separator):
                 if sum(map(bool, above)) >= len(cells) - 1:  # names of columns
                     return None
-                indexed = _is_count(cells)
-                commas = any("," in cell for cell in cells)
-                return Form(encoding, separator, number, len(cells) - indexed, indexed, commas)
+                return _form_from(form, number, cells, next(rows, (0, []))[1])
             above = cells
     return None
+
+
+def _form_from(form: Form, number: int, cells: list[str], below: list[str]) -> Form:
+    """Return how a grid is held whose first row has these cells, by that and by the row below."""
+    indexed = cells[0] == ""
+    numbered = _is_count(cells[indexed:]) and (indexed or not _is_count(below, from_anywhere=True))
+    indexed &= numbered
+    return replace(
+        form,
+        first=number + numbered,
+        width=len(cells) - indexed,
+        numbered=numbered,
+        indexed=indexed,
+        decimal_comma=any("," in cell for cell in cells + below),
+    )
 
 
 def _rows(path: Path, text: IO[str], form: Form) -> Iterator[Row]:
@@ -232,12 +247,11 @@ def _are_numbers(cells: list[str], separator: str) -> bool:
         return False
 
 
-def _is_count(cells: list[str]) -> bool:
-    """Tell whether a first row only numbers the columns: a blank corner, then 0, 1, 2 and so on."""
-    if cells[0] or cells[1] not in {"0", "1"}:
+def _is_count(cells: list[str], *, from_anywhere: bool = False) -> bool:
+    """Tell whether cells only count on: 0, 1, 2 or 1, 2, 3 and so on, as columns are numbered."""
+    if not cells or not cells[0].isdecimal() or not (from_anywhere or cells[0] in {"0", "1"}):
         return False
-    first = int(cells[1])
-    return all(cell == str(number) for number, cell in enumerate(cells[1:], start=first))
+    return all(cell == str(number) for number, cell in enumerate(cells, start=int(cells[0])))
 
 
 def _without_trailing_blanks(cells: list[str]) -> list[str]:
