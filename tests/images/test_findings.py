@@ -17,7 +17,7 @@ from dinonat.images.survey import FALSE_COLOUR, PHOTOGRAPH, Facts, survey
 from dinonat.records import ImageRef
 
 Textures = Callable[..., np.ndarray]
-LEVELS = Levels(0.0, 10.0, 100.0, 200.0, 255.0, 0.0, 0.0, 0.0, (1,) * 64)
+LEVELS = Levels(0.0, 10.0, 100.0, 200.0, 255.0, 0.0, 0.0, 0.0, 256, (1,) * 64)
 
 
 def fact(path: str = "a.jpg", **values: object) -> Facts:
@@ -205,3 +205,19 @@ def test_real_sets_are_warned_of_what_is_true_and_of_nothing_else(
 ) -> None:
     findings = findings_of(folder_seen(data / folder))
     assert {finding.key for finding in findings if finding.severity != "info"} == serious
+
+
+def test_masks_are_no_images_and_no_flat_frames(textures: Textures, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for seed in range(4):
+        picture = textures(seed)
+        Image.fromarray(picture).save(tmp_path / f"{seed}.png")
+        Image.fromarray(np.where(picture > 180, 255, 0).astype(np.uint8)).save(tmp_path / f"masks/{seed}.png")
+        classes = Image.fromarray((np.indices(picture.shape)[0] // 40).astype(np.uint8))
+        classes.putpalette([value for i in range(256) for value in (i * 40 % 256, i * 90 % 256, 255 - i)])
+        classes.save(tmp_path / f"masks/classes_{seed}.png")
+    seen = folder_seen(tmp_path)
+    findings = {finding.key: finding for finding in findings_of(seen)}
+    assert findings["masks"].count == 8
+    assert not {"flat", "copies", "false-colour", "photographs", "cut-low", "cut-high"} & set(findings)
+    assert seen.keep == ["0.png", "1.png", "2.png", "3.png"]

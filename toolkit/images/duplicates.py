@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from dinonat.images.naming import COLOUR, THERMAL
-from dinonat.images.survey import Facts, view_of
+from dinonat.images.survey import MASK, Facts, view_of
 from dinonat.images.traces import Traces
 from dinonat.records import Float32
 
@@ -70,7 +70,7 @@ def _equal(facts: Sequence[Facts]) -> tuple[tuple[int, ...], ...]:
     """Group the images whose pixels are equal, flat ones left out."""
     groups: dict[str, list[int]] = {}
     for place, fact in enumerate(facts):
-        if fact.traces is not None and not fact.flat:
+        if fact.traces is not None and not fact.flat and fact.look != MASK:
             groups.setdefault(fact.traces.fingerprint, []).append(place)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 

@@ -9,7 +9,7 @@ from dinonat.images.groups import Group, groups_of
 from dinonat.images.naming import THERMAL, named
 from dinonat.images.overlays import Box, Overlay, Stuck, find_overlays, find_stuck
 from dinonat.images.recordings import GAP_NUMBERS, Recordings, find_recordings
-from dinonat.images.survey import PHOTOGRAPH, Facts, view_of
+from dinonat.images.survey import MASK, PHOTOGRAPH, Facts, view_of
 from dinonat.images.twins import Twin, find_twins
 
 Severity = Literal["problem", "warn", "info"]
@@ -64,9 +64,11 @@ class Seen:
 
     @property
     def keep(self) -> list[str]:
-        """Names of the images without the unreadable, the flat, and all but one of what shows the same."""
+        """Names of what is worth keeping: readable, not flat, no mask, one of each that shows the same."""
         return [
-            self.facts[i].image for i in one_of_each(self.facts, self.duplicates) if not self.facts[i].flat
+            self.facts[i].image
+            for i in one_of_each(self.facts, self.duplicates)
+            if not self.facts[i].flat and self.facts[i].look != MASK
         ]
 
     def colour(self, place: int) -> Facts:
@@ -118,7 +120,8 @@ def _split(readable: Sequence[Facts]) -> tuple[tuple[Facts, ...], tuple[Facts, .
     tinted = {fact.image for fact in pictures} if share > NEARLY_ALL else set()
     kinds: dict[bool, list[Facts]] = {True: [], False: []}
     for fact in readable:
-        kinds[view_of(fact) == THERMAL and fact.image not in tinted].append(fact)
+        if fact.look != MASK:
+            kinds[view_of(fact) == THERMAL and fact.image not in tinted].append(fact)
     return tuple(kinds[True]), tuple(kinds[False])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dinonat.images.finding import Finding, Marked, Seen, alone, counted, many
 from dinonat.images.findings_files import LISTS
 from dinonat.images.naming import named
-from dinonat.images.survey import FALSE_COLOUR, GREY, PAINTED, PHOTOGRAPH
+from dinonat.images.survey import FALSE_COLOUR, GREY, MASK, PAINTED, PHOTOGRAPH
 
 MISTAKEN = 0.03  # share of photographs that may be taken for something else
 
@@ -46,8 +46,26 @@ def of_looks(seen: Seen) -> Iterator[Finding]:
             tuple(fact.image for fact in drawn),
             alone([fact.image for fact in drawn]),
         )
+    yield from _masks(seen)
     yield from _photographs(seen)
     yield from _polarity(seen)
+
+
+def _masks(seen: Seen) -> Iterator[Finding]:
+    masks = [fact.image for fact in seen.readable if fact.look == MASK]
+    if masks:
+        yield Finding(
+            "masks",
+            "warn",
+            "Label masks among the images",
+            len(masks),
+            len(seen.facts),
+            f"{many(masks, 'looks like a label mask', 'look like label masks')}: few values, in even areas.",
+            "A mask that counts as an image becomes a vector and gets proposals of its own.",
+            "Give the folder of the images alone, or lists/keep.txt with --list.",
+            tuple(masks),
+            alone(masks),
+        )
 
 
 def _photographs(seen: Seen) -> Iterator[Finding]:

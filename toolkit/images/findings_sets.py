@@ -109,7 +109,7 @@ def of_recordings(seen: Seen) -> Iterator[Finding]:
         return
     largest = max(own.values())
     found = len(own) < total
-    poor = found and largest > ALL_IN_ONE * total and total >= 10
+    poor = found and largest > ALL_IN_ONE * total and total >= 10 and len(seen.thermal) > 0
     what = (
         f"{counted(len(own), 'recording')}, the largest of {counted(largest)}. {seen.recordings.words}"
         if found
@@ -124,7 +124,8 @@ def of_recordings(seen: Seen) -> Iterator[Finding]:
         what,
         "Images of one recording look alike, so measures and splits leave whole recordings out; "
         + (
-            "with nearly all in one there is little to measure on."
+            "with nearly all in one there is little to measure on. Frames that were numbered anew hide where "
+            "one recording ends."
             if poor
             else "recordings.csv beside this page says which is which."
             if found

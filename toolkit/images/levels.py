@@ -31,13 +31,14 @@ class Levels(NamedTuple):
     cut_low: float  # share of the pixels in a plateau at the lower end
     cut_high: float
     missing: float  # share of the pixels without data
+    distinct: int  # different whole numbers; 0 where the values are no whole numbers
     histogram: tuple[
         int, ...
     ] = ()  # pixels in SHOWN_BINS equal steps from low to high, the ends with all beyond
 
 
 NAN = float("nan")
-EMPTY = Levels(NAN, NAN, NAN, NAN, NAN, 0.0, 0.0, 1.0)
+EMPTY = Levels(NAN, NAN, NAN, NAN, NAN, 0.0, 0.0, 1.0, 0)
 RANKS = (0.01, 0.5, 0.99)
 SHOWN_BINS = 64
 
@@ -65,7 +66,7 @@ def levels_of(values: Stored, *, grey: bool) -> Levels:
         low, median, high = _counted(counts, flat.size)
         cuts = _cuts(counts if grey else counts[used[0] :])
         shown = _histogram(used, low, high, counts[used])
-        return Levels(float(used[0]), low, median, high, float(used[-1]), *cuts, 0.0, shown)
+        return Levels(float(used[0]), low, median, high, float(used[-1]), *cuts, 0.0, used.size, shown)
     valid = flat[np.isfinite(flat)]
     if valid.size == 0:
         return EMPTY
@@ -73,7 +74,7 @@ def levels_of(values: Stored, *, grey: bool) -> Levels:
     least, most = float(valid.min()), float(valid.max())
     cuts = _cuts_of_range(valid, least, most)
     missing, shown = 1.0 - valid.size / flat.size, _histogram(valid, low, high)
-    return Levels(least, low, median, high, most, *cuts, missing, shown)
+    return Levels(least, low, median, high, most, *cuts, missing, 0, shown)
 
 
 def _histogram(

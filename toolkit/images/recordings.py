@@ -8,7 +8,7 @@ import numpy as np
 
 from dinonat.images.duplicates import connected
 from dinonat.images.naming import Named, named, seconds
-from dinonat.images.survey import Facts
+from dinonat.images.survey import MASK, Facts
 from dinonat.records import Float32
 
 GAP_NUMBERS = 60  # a larger jump of the running number begins a new recording: 2 s of video at 30 frames/s
@@ -147,7 +147,7 @@ def more_alike(facts: Sequence[Facts], series: Sequence[Sequence[_Shot]], gap: i
     None where fewer than ENOUGH images can be compared. Only images of one view are, and alike is the
     size of the correlation, so that neither gain nor polarity counts.
     """
-    one_view = [own for each in series for own in _by_view(each) if len(own) >= ENOUGH]
+    one_view = [own for each in series for own in _by_view(facts, each) if len(own) >= ENOUGH]
     near = [link for each in one_view for link in _linked(each, lambda a, b: _jump(a, b) > gap)]
     rng = np.random.default_rng(0)
     far = []
@@ -162,10 +162,10 @@ def more_alike(facts: Sequence[Facts], series: Sequence[Sequence[_Shot]], gap: i
     return float(np.mean((below + to) / 2) / of_far.size)
 
 
-def _by_view(series: Sequence[_Shot]) -> list[list[_Shot]]:
-    views: dict[str, list[_Shot]] = {}
+def _by_view(facts: Sequence[Facts], series: Sequence[_Shot]) -> list[list[_Shot]]:
+    views: dict[tuple[str, bool], list[_Shot]] = {}
     for shot in series:
-        views.setdefault(shot.named.word, []).append(shot)
+        views.setdefault((shot.named.word, facts[shot.place].look == MASK), []).append(shot)
     return list(views.values())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from dinonat.errors import ImageError
 from dinonat.images.batches import sentence
 from dinonat.images.faults import printable
-from dinonat.images.levels import EMPTY, Levels, levels_of, stored
+from dinonat.images.levels import EMPTY, Levels, Stored, levels_of, stored
 from dinonat.images.naming import COLOUR, THERMAL, named
 from dinonat.images.palettes import kind_of_colour
 from dinonat.images.reader import read_thermal
@@ -28,6 +28,9 @@ STRUCTURE = 0.12  # spread of the means of the parts, over the spread of the pix
 SMALLEST_STRUCTURED = 160 * 120  # pixels: in smaller frames the parts hold too few to average out noise
 
 GREY, PAINTED, FALSE_COLOUR, PHOTOGRAPH = "grey", "grey with colour", "false colour", "photograph"
+MASK = "label mask"
+MASK_LEVELS = 64  # at most, and as good as every pixel equals its neighbour: no camera makes such pictures
+MASK_EQUAL = 0.95
 OBJECT_KEYS = ("emissivity", "distance", "reflected")
 
 
@@ -40,7 +43,7 @@ class Facts:
     bytes: int = 0
     format: str = ""
     unit: str = ""
-    look: str = ""  # "grey", "grey with colour", "false colour" or "photograph"
+    look: str = ""  # "grey", "grey with colour", "false colour", "photograph" or "label mask"
     polarity: str = "unknown"
     width: int = 0
     height: int = 0
@@ -98,14 +101,14 @@ def facts_of(ref: ImageRef, frame: ThermalFrame, size: int = 0) -> Facts:
     levels = levels_of(values, grey=frame.unit == "grey")
     height, width = frame.data.shape
     small = shrunk(frame.data if levels.missing == 0 else np.nan_to_num(frame.data, nan=levels.median))
-    meta = frame.meta
+    look, meta = look_of(frame, values, levels), frame.meta
     return Facts(
         ref,
         reason="" if levels.missing < 1 else f"{printable(ref.name)}: no pixel of it holds data.",
         bytes=size,
         format=frame.source_format,
         unit=frame.unit,
-        look=look_of(frame),
+        look=look,
         polarity=frame.polarity,
         width=width,
         height=height,
@@ -113,7 +116,7 @@ def facts_of(ref: ImageRef, frame: ThermalFrame, size: int = 0) -> Facts:
         camera=str(meta.get("camera", "")),
         taken=str(meta.get("taken", "")),
         levels=levels,
-        flat=_is_flat(frame, levels, small),
+        flat=_is_flat(frame, look, levels, small),
         out_of_range=float(meta.get("out_of_range_share", 0.0)),
         object=tuple((key, float(meta[key])) for key in OBJECT_KEYS if _is_number(meta.get(key))),
         warnings=frame.warnings,
@@ -124,8 +127,11 @@ def facts_of(ref: ImageRef, frame: ThermalFrame, size: int = 0) -> Facts:
 def view_of(fact: Facts) -> str:
     """Say whether an image is thermal or colour, by a word in its name, else by what it holds.
 
-    Grey pictures without such a word count as thermal: nobody can see from the pixels alone.
+    Masks are neither. Grey pictures without such a word count as thermal: nobody can see it from the
+    pixels alone.
     """
+    if fact.look == MASK:
+        return MASK
     word = named(fact.ref.path).view
     if word:
         return word
@@ -136,14 +142,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and bool(np.isfinite(value))
 
 
-def look_of(frame: ThermalFrame) -> str:
+def look_of(frame: ThermalFrame, values: Stored, levels: Levels) -> str:
     """Say what a frame looks like: measured values are grey, for the rest see `kind_of_colour`."""
+    if 1 < levels.distinct <= MASK_LEVELS and np.mean(values[:, 1:] == values[:, :-1]) > MASK_EQUAL:
+        return MASK
     return GREY if frame.rgb is None else kind_of_colour(frame.rgb)
 
 
-def _is_flat(frame: ThermalFrame, levels: Levels, small: Float32) -> bool:
+def _is_flat(frame: ThermalFrame, look: str, levels: Levels, small: Float32) -> bool:
     """Tell whether a frame shows nothing: hardly any range, or noise without structure."""
-    if frame.rgb is not None or levels.missing > 0.5:
+    if frame.rgb is not None or levels.missing > 0.5 or look == MASK:
         return False
     if levels.high - levels.low < FLAT[frame.unit]:
         return True
