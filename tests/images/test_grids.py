@@ -208,6 +208,9 @@ def test_sizes_that_lie_and_packing_that_no_one_bounds_are_refused(tmp_path: Pat
         (tmp_path / "b.npz").write_bytes(whole[: at + 24] + struct.pack("<I", size) + whole[at + 28 :])
         with pytest.raises(ThermalReadError, match=r"would unpack|needs|damaged"):
             decode_grid(tmp_path / "b.npz", "npz")
+    (tmp_path / "b.npz").write_bytes(whole[: at + 42] + struct.pack("<I", 2**31) + whole[at + 46 :])
+    with pytest.raises(ThermalReadError, match="would lie outside the archive"):
+        decode_grid(tmp_path / "b.npz", "npz")
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         member(tmp_path / "c.npz", "a.npy", 2**20, promise((8, 8)), method)
         with pytest.raises(ThermalReadError, match="packed as NumPy never packs"):

@@ -226,7 +226,9 @@ def _chosen(path: Path, archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, Head
 
 
 def _member_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
-    name = printable(info.filename[:80])
+    name, size = printable(info.filename[:80]), path.stat().st_size
+    if not 0 <= info.header_offset < size:
+        raise fault(path, f"{name} would lie outside the archive", offset=size)
     if info.compress_type not in METHODS or info.flag_bits & ENCRYPTED:
         raise fault(path, f"{name} is encrypted or packed as NumPy never packs", offset=info.header_offset)
     packed, unpacked = info.compress_size, info.file_size
