@@ -123,7 +123,7 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
     listing = list_images(images, list_file=settings.list_file)
     remarks = [f"{path}: {reason}" for path, reason in listing.skipped]
     weights, file = _weights(settings.weights, workspace)
-    network, fingerprint = load_network(file)
+    network, fingerprint = load_network(file, remark=remarks.append)
     warn = remarks.append
     recordings, recordings_file = find_recordings(
         settings.recordings, images, listing.refs, workspace=workspace, warn=warn

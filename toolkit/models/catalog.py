@@ -1,13 +1,16 @@
 """The networks by name, and the one way to get a network for use: weights from a file, never by chance."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from dinonat.errors import UsageError
 from dinonat.models.checkpoint import constructed, fingerprint, load
+from dinonat.models.foreign import is_foreign
 from dinonat.models.nat import NATSettings
 from dinonat.models.network import Network
+from dinonat.models.published import load_published
 from dinonat.models.vit import ViTSettings
 
 # Positions for 518 px, the size of the last steps of its training.
@@ -58,11 +61,12 @@ def build(name: str = "nat_nano", *, seed: int, drop_path: float | None = None) 
         return constructed(settings)
 
 
-def load_network(weights: str) -> tuple[Network, str]:
+def load_network(weights: str, *, remark: Callable[[str], object] = lambda said: None) -> tuple[Network, str]:
     """Return the network, in evaluation mode, and the fingerprint that names its weights.
 
-    ``weights`` is a checkpoint file, or ``untrained:SEED`` or ``untrained:SEED:NAME`` for control rows;
-    the fingerprint of the latter begins with "untrained". Raises CheckpointError for a bad file.
+    ``weights`` is a checkpoint of this toolkit, a file of published weights (NAT, DINO, DINOv2), of which
+    ``remark`` gets a sentence, or ``untrained:SEED`` or ``untrained:SEED:NAME`` for control rows; the
+    fingerprint of the latter begins with "untrained". Raises CheckpointError for a bad file.
     """
     if weights.startswith("untrained:"):
         _, seed, *name = weights.split(":")
@@ -72,5 +76,10 @@ def load_network(weights: str) -> tuple[Network, str]:
             )
         model = build(*name[:1], seed=int(seed))
         return model.eval(), f"untrained-{seed}-{fingerprint(model)}"
-    model = load(Path(weights))
+    path = Path(weights)
+    if is_foreign(path):
+        model, said = load_published(path, NETWORKS)
+        remark(said)
+    else:
+        model = load(path)
     return model.eval(), fingerprint(model)
