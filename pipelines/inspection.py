@@ -162,6 +162,7 @@ def _inspect(
     facts = _surveyed(listing.refs, workers, reading)
     colour = _surveyed(others.refs, workers, reading) if others else None
     per_second = count / (time.perf_counter() - start)
+    say(f"comparing {len(facts)} images with each other")
     seen = compare(facts, others=colour, skipped=listing.skipped, gap=settings.gap)
     findings = findings_of(seen)
     known = {

@@ -90,6 +90,22 @@ def test_blocks_and_the_whole_matrix_agree(textures: Textures, monkeypatch: pyte
     assert len(whole.groups) == 9
 
 
+def test_a_camera_that_stands_still_gives_few_pairs_and_the_same_groups(
+    textures: Textures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    scenes = [textures(seed, 96, 128) for seed in range(3)]
+    own = facts(*(scenes[i % 3] + rng.integers(0, 3, (96, 128)) for i in range(45)))
+    whole = find_duplicates(own)
+    monkeypatch.setattr(duplicates, "MOST_EDGES", 10)
+    thinned = find_duplicates(own)
+    assert thinned.groups == whole.groups
+    assert [len(group) for group in whole.groups] == [15, 15, 15]
+    assert len(thinned.pairs) == 3 * 14 < len(whole.pairs)
+    correlations = {(pair.first, pair.second): pair.correlation for pair in whole.pairs}
+    assert all(correlations[pair.first, pair.second] == pair.correlation for pair in thinned.pairs)
+
+
 def test_beyond_the_limit_only_neighbours_in_order_are_compared(
     textures: Textures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,15 +1,16 @@
 """Images that show the same: equal pixels, near duplicates, bursts; whatever gain or polarity they have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy import sparse
 
 from dinonat.images.naming import COLOUR, THERMAL
 from dinonat.images.survey import MASK, Facts, view_of
-from dinonat.images.traces import Traces
-from dinonat.records import Float32
+from dinonat.images.traces import SIDE, Traces
+from dinonat.records import Bool, Float32, Int64
 
 # Two images are near duplicates where the correlation of their 32 x 32 looks, and of the detail in them,
 # is at least this. Correlation ignores gain and offset; the sign of both tells opposite polarity. Small
@@ -20,6 +21,7 @@ SMALL_SIDE, SMALL_LOOK, SMALL_DETAIL = 96, 0.99, 0.96
 MOST_PAIRED = 20_000  # images that are all compared with each other; beyond, each with the next WINDOW
 WINDOW = 200
 BLOCK = 1024
+MOST_EDGES = 20_000  # pairs of two blocks that are all kept
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs, and the groups that they connect, each in order."""
+    """Pairs (of large groups those that connect them), and the groups, each in order."""
 
     pairs: tuple[Pair, ...]
     groups: tuple[tuple[int, ...], ...]
@@ -75,39 +77,61 @@ def _equal(facts: Sequence[Facts]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _alike(facts: Sequence[Facts], usable: list[int]) -> list[tuple[int, int, float]]:
-    traces = [facts[i].traces for i in usable]
-    looks, details = (_stacked(traces, part) for part in ("look", "detail"))
-    small = np.array([min(facts[i].width, facts[i].height) < SMALL_SIDE for i in usable])
-    count = len(usable)
+def _alike(facts: Sequence[Facts], usable: list[int]) -> Iterator[tuple[int, int, float]]:
+    """Yield the pairs that are alike, block by block, so that memory stays bounded."""
+    places, count = np.array(usable), len(usable)
     reach = count if count <= MOST_PAIRED else WINDOW
-    found = []
     for start in range(0, count, BLOCK):
-        stop = min(start + BLOCK, count)
-        for other in range(start, min(stop + reach, count), BLOCK):
-            end = min(other + BLOCK, count)
-            look = looks[start:stop] @ looks[other:end].T
-            rows, columns = np.nonzero(np.abs(look) >= LOOK)
-            first, second, value = rows + start, columns + other, look[rows, columns]
-            kept = (second > first) & (second - first <= reach)
-            first, second, value = first[kept], second[kept], value[kept]
-            detail = np.einsum("nd,nd->n", details[first], details[second]) * np.sign(value)
-            strict = small[first] | small[second]
-            good = (detail >= np.where(strict, SMALL_DETAIL, DETAIL)) & (
-                np.abs(value) >= np.where(strict, SMALL_LOOK, LOOK)
-            )
-            found += [
-                (usable[a], usable[b], round(float(c), 4))
-                for a, b, c in zip(first[good], second[good], value[good], strict=True)
-            ]
-    return found
+        own = _block(facts, usable[start : start + BLOCK])
+        for other in range(start, min(start + BLOCK + reach, count), BLOCK):
+            to = own if other == start else _block(facts, usable[other : other + BLOCK])
+            rows, columns, values = _matches(own, to)
+            apart = columns + other - rows - start
+            kept = (apart > 0) & (apart <= reach)
+            edges = _thinned(rows[kept], columns[kept] + other - start, values[kept])
+            for row, column, value in zip(*edges, strict=True):
+                yield int(places[start + row]), int(places[start + column]), round(float(value), 4)
+
+
+Block = tuple[Float32, Float32, Bool]  # (N, D) looks and details, (N,) whether an image is small
+Edges = tuple[Int64, Int64, Float32]  # rows, columns, correlations
+
+
+def _block(facts: Sequence[Facts], places: Sequence[int]) -> Block:
+    own = [facts[place] for place in places]
+    looks, details = (_stacked([fact.traces for fact in own], part) for part in ("look", "detail"))
+    return looks, details, np.array([min(fact.width, fact.height) < SMALL_SIDE for fact in own])
 
 
 def _stacked(traces: Sequence[Traces | None], part: str) -> Float32:
     """Return (N, D) vectors; zeros, alike to nothing, where an image has none."""
     vectors = [getattr(each, part) for each in traces]
-    size = next((vector.size for vector in vectors if vector is not None), 1)
-    return np.stack([np.zeros(size, np.float32) if vector is None else vector for vector in vectors])
+    nothing = np.zeros(SIDE * SIDE, np.float32)
+    return np.stack([nothing if vector is None else vector for vector in vectors]).astype(np.float32)
+
+
+def _matches(own: Block, other: Block) -> Edges:
+    """Return the pairs of two blocks that agree in look and detail."""
+    look = own[0] @ other[0].T
+    strict = own[2][:, None] | other[2]
+    alike = np.abs(look) >= np.where(strict, SMALL_LOOK, LOOK)
+    if alike.any():
+        alike &= own[1] @ other[1].T * np.sign(look) >= np.where(strict, SMALL_DETAIL, DETAIL)
+    rows, columns = np.nonzero(alike)
+    return rows, columns, look[rows, columns]
+
+
+def _thinned(rows: Int64, columns: Int64, values: Float32) -> Edges:
+    """Return the edges; of very many (a camera that stands still) the best that connect the same images."""
+    if rows.size <= MOST_EDGES:
+        return rows, columns, values
+    size = int(columns.max()) + 1
+    # Lengths must not be 0, and the shortest tree prefers what is most alike.
+    graph = sparse.coo_array((2.0 - np.abs(values), (rows, columns)), shape=(size, size)).tocsr()
+    tree = sparse.csgraph.minimum_spanning_tree(graph).tocoo()
+    signs = sparse.coo_array((values, (rows, columns)), shape=(size, size)).tocsr()
+    kept_rows, kept_columns = (places.astype(np.int64) for places in tree.coords)
+    return kept_rows, kept_columns, np.asarray(signs[kept_rows, kept_columns], np.float32)
 
 
 def connected(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:

@@ -17,7 +17,7 @@ ALL_IN_ONE = 0.8  # share of the images in one recording that leaves too little 
 def of_duplicates(seen: Seen) -> Iterator[Finding]:
     """Yield the findings about equal pixels and near duplicates."""
     frozen = [group for group in seen.duplicates.equal_groups if _one_recording(seen, group)]
-    copies = [group for group in seen.duplicates.equal_groups if group not in frozen]
+    copies = [group for group in seen.duplicates.equal_groups if not _one_recording(seen, group)]
     if copies:
         number = sum(len(group) - 1 for group in copies)
         yield _repeated(
@@ -69,7 +69,8 @@ def _repeated(seen: Seen, groups: list[tuple[int, ...]], key: str, title: str, w
 
 def _near(seen: Seen) -> Iterator[Finding]:
     pairs = [pair for pair in seen.duplicates.pairs if not pair.equal]
-    groups = [g for g in seen.duplicates.groups if any(p.first in g and p.second in g for p in pairs)]
+    near = {pair.first for pair in pairs}
+    groups = [group for group in seen.duplicates.groups if not near.isdisjoint(group)]
     if not groups:
         return
     extra = sum(len(group) - 1 for group in groups)

@@ -91,7 +91,9 @@ def _alike_cameras(facts: Sequence[Facts], different: Iterable[int]) -> list[lis
 def _changes(facts: Sequence[Facts], places: Sequence[int]) -> bool:
     """Tell whether the scene changes from image to image: else all that stands still looks like a drawing."""
     looks = [traces.look for place in places[:200] if (traces := facts[place].traces) is not None]
-    stacked = np.stack([look for look in looks if look is not None] or [np.zeros(1, np.float32)])
+    stacked = np.stack([look for look in looks if look is not None] or [np.zeros(1, np.float16)]).astype(
+        np.float32
+    )
     if len(stacked) < 2:
         return False
     upper = np.triu_indices(len(stacked), 1)

@@ -176,7 +176,7 @@ def _correlations(facts: Sequence[Facts], pairs: Sequence[tuple[int, int]]) -> F
         for a, b in pairs
         if (one := facts[a].traces) is not None and (other := facts[b].traces) is not None
     ]
-    values = [abs(float(a @ b)) for a, b in looks if a is not None and b is not None]
+    values = [abs(float(a.astype(np.float32) @ b)) for a, b in looks if a is not None and b is not None]
     return np.array(values, np.float32)
 
 
@@ -211,7 +211,7 @@ def _words(rules: list[str], gap: int, share: float | None, same: bool, alone: i
     if same:
         said.append("Images that show the same, and twins, share their recording.")
     if not rules:
-        said.append("Nothing else tells which images were taken in one go, so each counts as its own.")
+        said.append("Nothing tells which images were taken in one go, so each counts as its own.")
     elif alone:
         said.append(f"{alone} of {count} images have neither time nor number and count as their own.")
     return " ".join(said)
