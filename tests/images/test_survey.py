@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
@@ -60,6 +61,22 @@ def test_missing_pixels_are_counted_and_left_out() -> None:
     levels = levels_of(stored(frame(data)), grey=False)
     assert (levels.least, levels.most, round(levels.missing, 9)) == (10, 199, 0.05)
     assert levels_of(stored(frame(np.full((4, 4), np.nan))), grey=False).missing == 1
+
+
+@given(
+    arrays.arrays(
+        np.float32,
+        arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40),
+        elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+    ),
+    st.sampled_from(["counts", "celsius"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_values_whatever_make_it_fail(data: np.ndarray, unit: str) -> None:
+    with np.errstate(all="ignore"):
+        fact = facts_of(ImageRef(Path("nowhere"), "a"), frame(data, unit))
+    assert bool(fact.reason) == (not np.isfinite(data).any())
+    assert 0 <= fact.levels.missing <= 1
 
 
 def test_facts_of_each_format(tmp_path: Path, textures: Textures) -> None:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from dinonat.records import Float32, ThermalFrame
 
@@ -61,7 +62,7 @@ def levels_of(values: Stored, *, grey: bool) -> Levels:
     """
     flat = values.ravel()
     if flat.dtype.kind == "u":
-        counts = np.bincount(flat, minlength=GREY_LEVELS if grey else 0)
+        counts = _counts(values)
         used = np.flatnonzero(counts)
         low, median, high = _counted(counts, flat.size)
         cuts = _cuts(counts if grey else counts[used[0] :])
@@ -75,6 +76,13 @@ def levels_of(values: Stored, *, grey: bool) -> Levels:
     cuts = _cuts_of_range(valid, least, most)
     missing, shown = 1.0 - valid.size / flat.size, _histogram(valid, low, high)
     return Levels(least, low, median, high, most, *cuts, missing, 0, shown)
+
+
+def _counts(values: Stored) -> Counts:
+    """Return how many pixels have each whole value; Pillow counts bytes several times faster."""
+    if values.dtype == np.uint8:
+        return np.array(Image.fromarray(values).histogram(), np.intp)
+    return np.bincount(values.ravel())
 
 
 def _histogram(
@@ -119,7 +127,7 @@ def _plateau(counts: Counts) -> float:
     """Return the share of the first level where it is a plateau, else 0.
 
     >>> _plateau(np.array([500, 10, 12, 9, 11, 10, 9, 8, 10, 900])), _plateau(np.array([3, 4, 5, 900]))
-    (0.338, 0.0)
+    (0.338066, 0.0)
     """
     share = float(counts[0] / max(counts.sum(), 1))
     beside = float(counts[1 : 1 + BESIDE].mean()) if counts.size > 1 else 0.0

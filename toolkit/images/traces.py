@@ -108,7 +108,8 @@ def _neighbours(values: Stored) -> tuple[Stored, Stored]:
 def _lone(values: Stored, around: tuple[Stored, Stored], levels: Levels, *, display: bool) -> Places:
     """Find pixels that stand far above or below all their neighbours: no lens draws so sharp a point."""
     steps = np.diff(values[::7, ::3].astype(np.float32), axis=1)
-    step = float(np.nanmedian(np.abs(steps))) if steps.size else 0.0
+    median = np.nanmedian if levels.missing else np.median
+    step = float(median(np.abs(steps))) if steps.size else 0.0
     far = max(LONE_SHARE * (levels.high - levels.low), LONE_TIMES * step, LONE_LEVELS if display else 0.0)
     middle = values[1:-1, 1:-1]
     found = []
