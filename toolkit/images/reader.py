@@ -79,8 +79,10 @@ def _guarded(path: Path, source_format: str, work: Callable[[], Result]) -> Resu
     """Do ``work``; whatever a damaged file makes a decoder raise becomes a sentence with its name."""
     try:
         return work()
-    except (ThermalReadError, MemoryError):
+    except ThermalReadError:
         raise
+    except MemoryError as error:  # of a large image, or of a damaged header that claims to be one
+        raise fault(path, "needs more memory than there is", advice="Make it smaller or cut it.") from error
     except Exception as error:
         # Pillow's own sentence for an unreadable header names an object, not a cause.
         unreadable = isinstance(error, UnidentifiedImageError)
