@@ -12,18 +12,18 @@ from pydantic import Field
 
 from dinonat.errors import ImageError, UsageError
 from dinonat.files import short_hash, write_bytes, write_json
-from dinonat.images.finding import compare
-from dinonat.images.findings import findings_of
-from dinonat.images.inspected import summary, write_tables
 from dinonat.images.listing import Listing, list_images
 from dinonat.images.reading import Reading, parse_reading
-from dinonat.images.recordings import GAP_NUMBERS
-from dinonat.images.survey import Facts, survey
 from dinonat.pages.inspection import PageFacts, gather, render
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.progress import say, track
 from dinonat.records import ImageRef
 from dinonat.settings import Settings
+from dinonat.survey.facts import Facts, survey
+from dinonat.survey.finding import compare
+from dinonat.survey.findings import findings_of
+from dinonat.survey.inspected import summary, write_tables
+from dinonat.survey.recordings import GAP_NUMBERS
 
 FINDINGS = "findings.json"  # written last: where it lies, all the others do
 FORMAT = 1  # rises when findings change, so that an old inspection is made again

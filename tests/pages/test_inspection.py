@@ -8,13 +8,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinonat.images.finding import Finding, Marked, compare
-from dinonat.images.findings import findings_of
-from dinonat.images.levels import levels_of
 from dinonat.images.listing import list_images
-from dinonat.images.survey import survey
 from dinonat.pages.charts import HEIGHT, WIDTH, histograms_of, spans_of, strip_of
 from dinonat.pages.inspection import PageFacts, gather, render
+from dinonat.survey.facts import survey
+from dinonat.survey.finding import Finding, Marked, compare
+from dinonat.survey.findings import findings_of
+from dinonat.survey.levels import levels_of
 
 Textures = Callable[..., np.ndarray]
 EVIL = "<script>alert(1)</script>\u202egnp"

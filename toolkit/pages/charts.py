@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dinonat.images.levels import SHOWN_BINS, Levels
+from dinonat.survey.levels import SHOWN_BINS, Levels
 
 WIDTH, HEIGHT = 640, 160  # of a chart's field
 MOST_BARS = 320  # images that are drawn one by one; of more, every second, third, ...

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jinja2
 
 from dinonat.images.batches import Shown, read_prepared
-from dinonat.images.finding import Finding, Marked, Seen
 from dinonat.images.reading import AS_STORED, Reading
 from dinonat.pages.charts import Histogram, Spans, Strip, histograms_of, spans_of, strip_of
 from dinonat.pages.pictures import data_uri, printable, thumbnail
+from dinonat.survey.finding import Finding, Marked, Seen
 
 SIDE = 480  # pixels of a picture's longer side
 TALLEST = 1.25  # height over width of the field of a picture, at most

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from dinonat.images.faults import printable
-from dinonat.images.survey import Facts
+from dinonat.survey.facts import Facts
 
 MOST_FOLDERS = 4  # that are named
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from dinonat.images.faults import COPY_AGAIN
-from dinonat.images.finding import Finding, Marked, Seen, alone, counted, many, verb
-from dinonat.images.groups import sizes_of
-from dinonat.images.survey import Facts
+from dinonat.survey.facts import Facts
+from dinonat.survey.finding import Finding, Marked, Seen, alone, counted, many, verb
+from dinonat.survey.groups import sizes_of
 
 WORDS = {"celsius": "degrees Celsius", "counts": "counts", "grey": "grey levels of display pictures"}
 NAMED = 5  # files or kinds that a sentence names

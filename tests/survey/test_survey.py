@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from dinonat.images.levels import levels_of, stored
-from dinonat.images.survey import FALSE_COLOUR, PHOTOGRAPH, Facts, facts_of, survey, view_of
-from dinonat.images.traces import shrunk, unit_vector
 from dinonat.records import ImageRef, ThermalFrame
+from dinonat.survey.facts import FALSE_COLOUR, PHOTOGRAPH, Facts, facts_of, survey, view_of
+from dinonat.survey.levels import levels_of, stored
+from dinonat.survey.traces import shrunk, unit_vector
 
 Textures = Callable[..., np.ndarray]
 
@@ -146,7 +146,7 @@ def test_a_file_that_kills_its_decoder_costs_itself(tmp_path: Path, monkeypatch:
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import os, dinonat.images.survey as survey\n"
+        "import os, dinonat.survey.facts as survey\n"
         "read = survey.read_thermal\n"
         "survey.read_thermal = lambda path, **k: os.abort() if path.stem == 'bomb' else read(path, **k)\n"
     )

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from dinonat.images.listing import list_images
-from dinonat.images.naming import named, seconds
-from dinonat.images.survey import PHOTOGRAPH, Facts, survey
-from dinonat.images.twins import Twin, find_twins
 from dinonat.records import ImageRef
+from dinonat.survey.facts import PHOTOGRAPH, Facts, survey
+from dinonat.survey.naming import named, seconds
+from dinonat.survey.twins import Twin, find_twins
 
 
 def fact(path: str, look: str = "grey", *, size: tuple[int, int] = (640, 512), taken: str = "") -> Facts:

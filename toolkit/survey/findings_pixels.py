@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from dinonat.images.faults import printable
-from dinonat.images.finding import Finding, Marked, Seen, alone, counted, evenly, many, verb
-from dinonat.images.findings_files import EIGHT_IN_MORE
 from dinonat.images.frames import COLOUR_NOTES
-from dinonat.images.survey import Facts
+from dinonat.survey.facts import Facts
+from dinonat.survey.finding import Finding, Marked, Seen, alone, counted, evenly, many, verb
+from dinonat.survey.findings_files import EIGHT_IN_MORE
 
 CUT = 0.01  # share of an image's pixels in a plateau at one end of the range
 CUT_MUCH = 0.05  # share of the images above which it is no longer a matter of a few

@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinonat.images import duplicates
-from dinonat.images.duplicates import connected, find_duplicates, one_of_each
 from dinonat.images.listing import list_images
-from dinonat.images.survey import Facts, facts_of, survey
 from dinonat.records import ImageRef, ThermalFrame
+from dinonat.survey import duplicates
+from dinonat.survey.duplicates import connected, find_duplicates, one_of_each
+from dinonat.survey.facts import Facts, facts_of, survey
 
 Textures = Callable[..., np.ndarray]
 

@@ -1,10 +1,10 @@
 """All findings about a surveyed folder, the most serious first."""
 
-from dinonat.images.finding import SEVERITIES, Finding, Seen
-from dinonat.images.findings_files import of_files, of_mixes
-from dinonat.images.findings_looks import of_looks
-from dinonat.images.findings_pixels import of_frames, of_values
-from dinonat.images.findings_sets import of_duplicates, of_recordings, of_twins
+from dinonat.survey.finding import SEVERITIES, Finding, Seen
+from dinonat.survey.findings_files import of_files, of_mixes
+from dinonat.survey.findings_looks import of_looks
+from dinonat.survey.findings_pixels import of_frames, of_values
+from dinonat.survey.findings_sets import of_duplicates, of_recordings, of_twins
 
 SOURCES = (of_files, of_mixes, of_looks, of_frames, of_duplicates, of_values, of_recordings, of_twins)
 

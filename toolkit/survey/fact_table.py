@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dinonat.images.finding import Finding, Seen
 from dinonat.records import as_table
+from dinonat.survey.finding import Finding, Seen
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second to load, which decoding processes need not pay

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from dinonat.images.duplicates import connected
-from dinonat.images.naming import Named, named, seconds
-from dinonat.images.survey import MASK, Facts
 from dinonat.records import Float32
+from dinonat.survey.duplicates import connected
+from dinonat.survey.facts import MASK, Facts
+from dinonat.survey.naming import Named, named, seconds
 
 GAP_NUMBERS = 60  # a larger jump of the running number begins a new recording: 2 s of video at 30 frames/s
 GAP_SECONDS = 60.0  # a longer pause does, or one of TIMES the usual pause

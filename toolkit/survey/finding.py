@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dinonat.images.duplicates import Duplicates, find_duplicates, one_of_each
-from dinonat.images.groups import Group, groups_of
-from dinonat.images.naming import THERMAL, named
-from dinonat.images.overlays import Box, Overlay, Stuck, find_overlays, find_stuck
-from dinonat.images.recordings import GAP_NUMBERS, Recordings, find_recordings
-from dinonat.images.survey import MASK, PHOTOGRAPH, Facts, view_of
-from dinonat.images.twins import Twin, find_twins
+from dinonat.survey.duplicates import Duplicates, find_duplicates, one_of_each
+from dinonat.survey.facts import MASK, PHOTOGRAPH, Facts, view_of
+from dinonat.survey.groups import Group, groups_of
+from dinonat.survey.naming import THERMAL, named
+from dinonat.survey.overlays import Box, Overlay, Stuck, find_overlays, find_stuck
+from dinonat.survey.recordings import GAP_NUMBERS, Recordings, find_recordings
+from dinonat.survey.twins import Twin, find_twins
 
 Severity = Literal["problem", "warn", "info"]
 SEVERITIES: tuple[Severity, ...] = ("problem", "warn", "info")

@@ -11,14 +11,14 @@ import numpy as np
 from dinonat.errors import ImageError
 from dinonat.images.batches import sentence
 from dinonat.images.faults import printable
-from dinonat.images.levels import EMPTY, Levels, Stored, levels_of, stored
-from dinonat.images.naming import COLOUR, THERMAL, named
 from dinonat.images.palettes import kind_of_colour
 from dinonat.images.reader import read_thermal
 from dinonat.images.reading import AS_STORED, Reading
-from dinonat.images.traces import Traces, shrunk, traces_of
 from dinonat.images.workers import run_in_workers
 from dinonat.records import Float32, ImageRef, ThermalFrame
+from dinonat.survey.levels import EMPTY, Levels, Stored, levels_of, stored
+from dinonat.survey.naming import COLOUR, THERMAL, named
+from dinonat.survey.traces import Traces, shrunk, traces_of
 
 # A frame shows nothing where its middle 98 percent span less than this, or where no part of it is
 # brighter than another beyond its noise (a shutter in front of the sensor, a lens cap, fog).

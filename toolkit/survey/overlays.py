@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dinonat.images.survey import Facts
 from dinonat.records import Bool
+from dinonat.survey.facts import Facts
 
 ENOUGH = 8  # images of one size and camera, no two of them alike
 DRAWN_SHARE = 0.75  # of them in which a pixel is white (or black) beside its opposite

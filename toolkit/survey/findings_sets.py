@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from dinonat.images.duplicates import MOST_PAIRED, WINDOW
-from dinonat.images.finding import Finding, Marked, Seen, counted, evenly, verb
-from dinonat.images.naming import COLOUR, named
-from dinonat.images.survey import view_of
-from dinonat.images.twins import SECONDS
+from dinonat.survey.duplicates import MOST_PAIRED, WINDOW
+from dinonat.survey.facts import view_of
+from dinonat.survey.finding import Finding, Marked, Seen, counted, evenly, verb
+from dinonat.survey.naming import COLOUR, named
+from dinonat.survey.twins import SECONDS
 
 BESIDE = 4  # pictures of a group that are shown beside each other
 MUCH = 0.05  # share of the images above which near duplicates are worth a warning

@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinonat.images.duplicates import find_duplicates, one_of_each
 from dinonat.images.listing import list_images
-from dinonat.images.overlays import Overlay, Stuck, boxes_of, find_overlays, find_stuck
-from dinonat.images.survey import Facts, facts_of, survey
 from dinonat.records import ImageRef, ThermalFrame
+from dinonat.survey.duplicates import find_duplicates, one_of_each
+from dinonat.survey.facts import Facts, facts_of, survey
+from dinonat.survey.overlays import Overlay, Stuck, boxes_of, find_overlays, find_stuck
 
 Textures = Callable[..., np.ndarray]
 HOT, DEAD = ((60, 50), (200, 120)), ((100, 30),)

@@ -8,13 +8,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinonat.images.finding import Finding, Seen, compare
-from dinonat.images.findings import findings_of
-from dinonat.images.inspected import summary, write_tables
-from dinonat.images.levels import Levels
 from dinonat.images.listing import list_images
-from dinonat.images.survey import FALSE_COLOUR, PHOTOGRAPH, Facts, survey
 from dinonat.records import ImageRef
+from dinonat.survey.facts import FALSE_COLOUR, PHOTOGRAPH, Facts, survey
+from dinonat.survey.finding import Finding, Seen, compare
+from dinonat.survey.findings import findings_of
+from dinonat.survey.inspected import summary, write_tables
+from dinonat.survey.levels import Levels
 
 Textures = Callable[..., np.ndarray]
 LEVELS = Levels(0.0, 10.0, 100.0, 200.0, 255.0, 0.0, 0.0, 0.0, 256, (1,) * 64)

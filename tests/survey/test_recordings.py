@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dinonat.images.listing import list_images
-from dinonat.images.recordings import find_recordings, rand_index
-from dinonat.images.survey import Facts, facts_of, survey
-from dinonat.images.twins import find_twins
 from dinonat.records import ImageRef, ThermalFrame
+from dinonat.survey.facts import Facts, facts_of, survey
+from dinonat.survey.recordings import find_recordings, rand_index
+from dinonat.survey.twins import find_twins
 
 Textures = Callable[..., np.ndarray]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from dinonat.images.finding import Finding, Marked, Seen, alone, counted, many
-from dinonat.images.findings_files import LISTS
-from dinonat.images.naming import named
-from dinonat.images.survey import FALSE_COLOUR, GREY, MASK, PAINTED, PHOTOGRAPH
+from dinonat.survey.facts import FALSE_COLOUR, GREY, MASK, PAINTED, PHOTOGRAPH
+from dinonat.survey.finding import Finding, Marked, Seen, alone, counted, many
+from dinonat.survey.findings_files import LISTS
+from dinonat.survey.naming import named
 
 MISTAKEN = 0.03  # share of photographs that may be taken for something else
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from dinonat.images.naming import COLOUR, THERMAL
-from dinonat.images.survey import MASK, Facts, view_of
-from dinonat.images.traces import SIDE, Traces
 from dinonat.records import Bool, Float32, Int64
+from dinonat.survey.facts import MASK, Facts, view_of
+from dinonat.survey.naming import COLOUR, THERMAL
+from dinonat.survey.traces import SIDE, Traces
 
 # Two images are near duplicates where the correlation of their 32 x 32 looks, and of the detail in them,
 # is at least this. Correlation ignores gain and offset; the sign of both tells opposite polarity. Small

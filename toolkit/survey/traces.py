@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinonat.images.levels import Levels, Stored
 from dinonat.records import Float32, ThermalFrame
+from dinonat.survey.levels import Levels, Stored
 
 SIDE = 32  # of the small picture by which frames are compared
 MOST_PIXELS = 2**22  # larger pictures are photographs; odd pixels are not looked for in them

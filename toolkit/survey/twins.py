@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dinonat.images.naming import COLOUR, COLOUR_RANK, THERMAL, Named, named, seconds
-from dinonat.images.survey import Facts, view_of
+from dinonat.survey.facts import Facts, view_of
+from dinonat.survey.naming import COLOUR, COLOUR_RANK, THERMAL, Named, named, seconds
 
 SECONDS = 1.0  # by which the clocks of twins may differ
 

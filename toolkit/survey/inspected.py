@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from dinonat.files import write_bytes, write_whole
-from dinonat.images.fact_table import fact_table
-from dinonat.images.finding import Finding, Seen
-from dinonat.images.groups import Group
+from dinonat.survey.fact_table import fact_table
+from dinonat.survey.finding import Finding, Seen
+from dinonat.survey.groups import Group
 
 NAMED = 20  # images that a summary names for each finding; files.parquet names all
 
