@@ -5,7 +5,7 @@ import torch
 from dinonat.errors import CheckpointError, UsageError
 from dinonat.models.catalog import NETWORKS, build, load_network
 from dinonat.models.checkpoint import fingerprint, load, save
-from dinonat.models.nat import NAT, Attention, NATSettings
+from dinonat.models.nat import NAT, Attention, NATSettings, _without_padding
 from dinonat.models.network import normalise
 from dinonat.models.reference import defined
 
@@ -90,6 +90,27 @@ def test_pad_and_clip_agree_from_the_window_up_and_differ_below():
     pad.load_state_dict(clip.state_dict())
     torch.testing.assert_close(clip(x), pad(x))
     assert not torch.allclose(clip(x[..., :96, :96]), pad(x[..., :96, :96]), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (64, 288), (288, 32)])
+def test_attention_under_pad_is_that_among_the_tokens_there_are(size):
+    """Both rules give one softmax over the real keys: under pad it only shares it with fake ones."""
+    clip, pad = tiny(position_bias=True), tiny(position_bias=True, small_map="pad")
+    for block in [block for stage in pad.levels for block in stage.blocks]:
+        torch.nn.init.normal_(block.attn.rpb)
+        torch.nn.init.normal_(block.attn.qkv.bias)
+    clip.load_state_dict(pad.state_dict())
+    x = torch.randn(2, 3, *size)
+    tokens, weights = pad.tokens_and_attention(x)
+    for stage, blocks in zip(tokens, weights, strict=True):
+        for block in blocks:
+            assert block.shape[2:4] == stage.shape[1:3]
+            torch.testing.assert_close(block.sum(-1), torch.ones(block.shape[:-1]))
+    first = clip.levels[3].blocks[0].attn
+    map_ = torch.randn(2, *tokens[3].shape[1:])
+    padded = pad.levels[3].blocks[0].attn.weights(map_)
+    real = _without_padding(padded, tuple(map_.shape[1:3]), 7)
+    torch.testing.assert_close(real, first.weights(map_))
 
 
 def test_layer_scale_and_drop_path_only_where_asked():

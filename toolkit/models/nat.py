@@ -203,13 +203,29 @@ class NAT(Network):
             for block in stage.blocks:
                 if weights is not None:
                     assert isinstance(block, Block)
-                    weights[number].append(block.attn.weights(block.norm1(x)))
+                    seen = block.attn.weights(block.norm1(x))
+                    shape = (x.shape[1], x.shape[2])
+                    weights[number].append(_without_padding(seen, shape, self.settings.kernel_size))
                 x = block(x)
             tokens.append(x)
             if stage.downsample is not None:
                 x = stage.downsample(x)
         tokens[-1] = self.norm(tokens[-1])
         return tokens
+
+
+def _without_padding(weights: Tensor, shape_hw: tuple[int, int], kernel_size: int) -> Tensor:
+    """Cut queries and keys of padding out of the weights (B, heads, Hp, Wp, kh * kw) of a padded map.
+
+    What is left is divided by its sum, so that it reads like the weights of a window clipped to the map
+    (H, W). A map that was not padded, at least as large as the window or clipped, stays as it is.
+    """
+    height, width = shape_hw
+    if weights.shape[2:4] == shape_hw:
+        return weights
+    keys = weights[:, :, :height, :width].reshape(*weights.shape[:2], height, width, kernel_size, kernel_size)
+    real: Tensor = keys[..., : min(kernel_size, height), : min(kernel_size, width)].flatten(-2)
+    return real / real.sum(-1, keepdim=True)
 
 
 def _initialise(module: nn.Module) -> None:
