@@ -16,12 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
-from dinonat.errors import CheckpointError, DinonatError
+from dinonat.errors import CheckpointError, DinonatError, UsageError
 from dinonat.files import write_whole
-from dinonat.models.catalog import build
+from dinonat.models.catalog import NETWORKS, build
 from dinonat.models.network import Network
+from dinonat.models.vit import ViTSettings
 from dinonat.pretraining import dino
 from dinonat.pretraining.schedule import cosine, linear
 from dinonat.pretraining.views import ViewPlan, make_views
@@ -64,6 +66,19 @@ class TrainSettings(Settings):
     drop_path: float = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _crops_fit(self) -> "TrainSettings":
+        """Refuse crops that a ViT cannot cut into patches; a NAT takes any."""
+        network = NETWORKS.get(self.network)
+        if isinstance(network, ViTSettings):
+            for name in ("global_sizes", "local_sizes"):
+                if any(size % network.patch for size in getattr(self, name)):
+                    raise UsageError(
+                        f"{self.network} takes crops whose sides are multiples of {network.patch}: "
+                        f"{name}={getattr(self, name)} are not. Give others with --set {name}=[SMALL,LARGE]."
+                    )
+        return self
 
 
 @dataclass(frozen=True)
