@@ -45,7 +45,7 @@ class ReadingRow:
     def line(self) -> str:
         """Text for people."""
         size = f"{self.width}x{self.height}"
-        peer = "" if self.peer is None else f"{self.peer:10.2f}{self.ratio:8.1f}x"
+        peer = "" if self.peer is None else f"{self.peer:13.2f}{self.ratio:8.1f}x"
         return (
             f"  {self.source_format:12}{self.unit:9}{size:>11}{self.images:8}"
             f"{self.decode:10.2f}{self.prepare:10.2f}{self.decode + self.prepare:10.2f}{peer}"
@@ -63,7 +63,7 @@ class BenchReadingReport:
 
     def lines(self) -> list[str]:
         """Text for people."""
-        heads = "".join(f"{head:>10}" for head in ("decode", "prepare", "both", self.peer))
+        heads = "".join(f"{head:>10}" for head in ("decode", "prepare", "both")) + f"{self.peer:>13}"
         return [
             *self.warnings,
             f"Milliseconds an image in one process, medians of {self.rounds} alternating rounds",
@@ -106,9 +106,12 @@ def run_reading(settings: BenchReadingSettings, workspace: Path) -> BenchReading
         timed[ref] = _Timed((frame.source_format, frame.unit, width, height), [], [], [])
     if not timed:
         raise ImageError(f"{settings.folder}: none of {len(refs)} images can be read ({warnings[0]})")
+    beyond: set[ImageRef] = set()  # what the other library cannot read; it may take long to say so
     for _ in track(range(settings.rounds), "rounds"):
         for ref, times in timed.items():
-            _time(ref, times, peer)
+            _time(ref, times)
+            if peer is not None and times.kind[0] == "flir-jpeg" and ref not in beyond:
+                _time_peer(ref, times, peer, beyond)
     kinds = sorted({times.kind for times in timed.values()})
     rows = tuple(_row(kind, [times for times in timed.values() if times.kind == kind]) for kind in kinds)
     name = f"{PEER} {metadata.version(PEER)}" if peer else ""
@@ -128,19 +131,22 @@ def _peer() -> Callable[[Path], object] | None:
     return lambda path: unpack(str(path)).celsius
 
 
-def _time(ref: ImageRef, times: _Timed, peer: Callable[[Path], object] | None) -> None:
+def _time(ref: ImageRef, times: _Timed) -> None:
     start = time.perf_counter()
     frame = read_thermal(ref.file, frame=ref.frame)
     decoded = time.perf_counter()
     prepare(frame)
     times.decode.append(decoded - start)
     times.prepare.append(time.perf_counter() - decoded)
-    if peer is not None and frame.source_format == "flir-jpeg":
-        start = time.perf_counter()
-        try:
-            peer(ref.file)
-        except Exception:  # it cannot read every file that we can
-            return
+
+
+def _time_peer(ref: ImageRef, times: _Timed, peer: Callable[[Path], object], beyond: set[ImageRef]) -> None:
+    start = time.perf_counter()
+    try:
+        peer(ref.file)
+    except Exception:  # whatever it raises for a file that only we can read
+        beyond.add(ref)
+    else:
         times.peer.append(time.perf_counter() - start)
 
 

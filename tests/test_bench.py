@@ -59,7 +59,7 @@ def test_medians_are_of_all_rounds_and_another_library_is_timed_where_it_can_rea
     ticks = iter(range(10**6))
     monkeypatch.setattr(bench.time, "perf_counter", lambda: float(next(ticks)))
     report = run_reading(BenchReadingSettings(folder=folder, rounds=2), tmp_path)
-    assert sorted(asked) == ["bare-le.jpg"] * 2 + ["png.jpg"] * 2  # only what is FLIR's, once a round
+    assert sorted(asked) == ["bare-le.jpg", "png.jpg", "png.jpg"]  # once a round, but for what it cannot read
     assert report.peer == "flyr 1.0"
     flir = next(row for row in report.rows if row.source_format == "flir-jpeg")
     assert (flir.decode, flir.prepare, flir.peer, flir.ratio) == (1000.0, 1000.0, 1000.0, 1.0)
