@@ -1,11 +1,12 @@
 """Decode PNG, JPEG, WebP and BMP to the numbers they hold, without losing depth."""
 
+import mmap
 import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import imagecodecs
 import numpy as np
@@ -61,8 +62,14 @@ def decode(path: Path, source_format: str, *, at_least: int | None = None) -> Ra
     """
     if source_format == "jpeg-ls":
         return _decode_jpeg_ls(path)
-    # Pillow warns of sizes and of EXIF; both are checked here.
-    with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+    # A mapped file gives what is left of it; a stream first makes room for all that is asked, and a
+    # damaged PNG asks for 4 GB. Pillow warns of sizes and of EXIF; both are checked here.
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        warnings.catch_warnings(action="ignore"),
+    ):
+        stream = cast(BinaryIO, mapped)
         picture = _open_bounded(stream, path, source_format)
         full_hw = (picture.height, picture.width)
         if source_format == "png" and _is_deep_png(stream):

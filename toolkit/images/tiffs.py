@@ -1,11 +1,13 @@
 """Decode TIFF: 8, 16 and 32 bits, float, either byte order, compressed, several pages."""
 
 import math
+import mmap
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image, ImageOps
@@ -32,6 +34,7 @@ NO_DATA_TAG = "GDAL_NODATA"
 # LZMA, Zstandard. A JPEG in a TIFF goes to Pillow, which compares its size with the page's.
 BOUNDED_CODECS = {1, 5, 8, 32946, 32773, 34925, 50000}
 JPEG_CODEC = 7
+LZW_CODEC = 5
 
 
 def frame_pages(path: Path) -> tuple[int, ...]:
@@ -84,7 +87,7 @@ def decode_tiff(path: Path, *, frame: int = 0) -> Raster:
         if not plain or page.compression == JPEG_CODEC:
             pixels = one_channel_if_grey(_by_pillow(path, pages[frame]))
             return Raster(pixels, "tiff", (pixels.shape[0], pixels.shape[1]), len(pages))
-        pixels, notes = _bands(page.asarray(), page)
+        pixels, notes = _bands(_samples(path, page, pages[frame]), page)
         pixels = upright(one_channel_if_grey(pixels), page.tags.valueof("Orientation", default=1))
         size_hw = (pixels.shape[0], pixels.shape[1])
         return Raster(pixels, "tiff", size_hw, len(pages), _no_data(page), page.photometric == 0, notes)
@@ -103,12 +106,32 @@ def _check_page(path: Path, page: tifffile.TiffPage) -> None:
         )
     if page.dtype is None or page.dtype.kind not in "uif" or page.imagedepth != 1:
         raise fault(path, f"a TIFF of type {page.dtype} and axes {page.axes} is not read", advice="")
+    size = path.stat().st_size
+    if any(
+        start + length > size for start, length in zip(page.dataoffsets, page.databytecounts, strict=False)
+    ):
+        raise fault(path, "its pixels would lie behind its end", offset=size)
     if page.compression not in BOUNDED_CODECS | {JPEG_CODEC}:
         raise fault(
             path,
             f"TIFF compression {page.compression} is not read",
             advice="Save it uncompressed, or with LZW or Deflate.",
         )
+
+
+def _samples(path: Path, page: tifffile.TiffPage, number: int) -> Pixels:
+    """Decode a page as it is stored.
+
+    LZW goes to libtiff: the decoder that tifffile uses for it follows damaged codes through memory
+    that was never written, and takes the process with it.
+    """
+    if page.compression != LZW_CODEC:
+        return page.asarray()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        pixels: Pixels = imagecodecs.tiff_decode(mapped, index=number)
+    if pixels.shape != page.shape or pixels.dtype != page.dtype:
+        raise fault(path, f"pixels {pixels.shape} of {pixels.dtype} where {page.shape} are declared")
+    return pixels
 
 
 def _bands(pixels: Pixels, page: tifffile.TiffPage) -> tuple[Pixels, tuple[str, ...]]:
