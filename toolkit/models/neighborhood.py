@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from dinonat.errors import UsageError
+from dinonat.models import kernel
 
-BACKENDS = ("auto", "tiled", "dense", "reference")
+BACKENDS = ("auto", "c", "tiled", "dense", "reference")
 TILE = 8  # queries a side of one tile; 4, 7 and 8 cost the same, 14 is slower
 DENSE_TOKENS = 256  # up to 16 x 16 one masked product beats gathering tiles
 
@@ -56,7 +57,7 @@ def neighborhood_attention(
     Raises
     ------
     UsageError
-        For shapes that do not agree, an even window or an unknown backend.
+        For shapes that do not agree, an even window, an unknown backend, or one that cannot serve here.
     """
     _check(q, k, v, kernel_size, bias, dilation, backend)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
@@ -66,6 +67,10 @@ def neighborhood_attention(
         from dinonat.models.reference import gathered  # the slow witness, wanted only by name
 
         return gathered(q, k, v, kernel_size, bias=bias, scale=scale)
+    if backend == "c":
+        if (reason := kernel.refusal(q, k, v, bias=bias)) is not None:
+            raise UsageError(f"The attention backend 'c' cannot serve here: {reason}. 'auto' takes another.")
+        return kernel.attend(q, k, v, kernel_size, bias, scale)
     height, width = q.shape[1:3]
     covered = kernel_size >= max(height, width)
     if backend == "dense" or (backend == "auto" and (covered or height * width <= DENSE_TOKENS)):
