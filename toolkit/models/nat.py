@@ -12,6 +12,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dinonat.models.kernel import unpack
 from dinonat.models.neighborhood import attention_weights, neighborhood_attention
 from dinonat.models.network import Network, dropped
 from dinonat.settings import Settings
@@ -101,8 +102,7 @@ class Attention(nn.Module):
             short = [max(0, self.kernel_size - n) for n in x.shape[1:3]]
             x = functional.pad(x, (0, 0, 0, short[1], 0, short[0]))
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (B, H, W, 3, heads, head_dim)
-        q, k, v = qkv.unbind(3)
-        return q, k, v
+        return unpack(qkv)
 
 
 class Mlp(nn.Module):

@@ -47,8 +47,8 @@ def neighborhood_attention(
     scale : float, optional
         Multiplies q k; ``head_dim ** -0.5`` where it is not given.
     backend : str
-        One of BACKENDS. "auto" takes "dense" up to 256 tokens or where the window covers the map,
-        else "tiled".
+        One of BACKENDS. "auto" takes "c", the compiled kernel, on CPUs in float32 and bfloat16 where
+        it is there; else "dense" up to 256 tokens or where the window covers the map, and "tiled".
 
     Returns
     -------
@@ -67,10 +67,12 @@ def neighborhood_attention(
         from dinonat.models.reference import gathered  # the slow witness, wanted only by name
 
         return gathered(q, k, v, kernel_size, bias=bias, scale=scale)
-    if backend == "c":
-        if (reason := kernel.refusal(q, k, v, bias=bias)) is not None:
+    if backend in ("auto", "c"):
+        reason = kernel.refusal(q, k, v, bias=bias)
+        if reason is None:
+            return kernel.attend(q, k, v, kernel_size, bias, scale)
+        if backend == "c":
             raise UsageError(f"The attention backend 'c' cannot serve here: {reason}. 'auto' takes another.")
-        return kernel.attend(q, k, v, kernel_size, bias, scale)
     height, width = q.shape[1:3]
     covered = kernel_size >= max(height, width)
     if backend == "dense" or (backend == "auto" and (covered or height * width <= DENSE_TOKENS)):
