@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import cast
 
@@ -48,7 +48,10 @@ def find_recordings(
 def inspected(images: Path, workspace: Path) -> Path | None:
     """Return the recordings that an inspection of this very folder wrote, if there was one."""
     root = str(images.resolve())
-    for name in places.names(workspace, "inspection"):
+    names = places.names(workspace, "inspection")
+    with suppress(WorkspaceError):
+        names.insert(0, places.newest(workspace, "inspection"))  # of several, the last word
+    for name in names:
         folder = places.inspections_folder(workspace, name)
         try:
             known = places.read_object(folder / FINDINGS).get("root")
@@ -71,7 +74,8 @@ def shown(
     """Return how images are read and prepared; limits that many share cost a pass over all of them."""
     if preparation.mode not in POOLED:
         return Shown(preparation, reading=reading)
-    say(f"{title}: reading {len(refs)} images for the limits of each {POOLED[preparation.mode]}")
+    whose = "each recording" if preparation.mode == "recording" else "the set"
+    say(f"{title}: reading {len(refs)} images for the limits of {whose}")
     limits = pooled_limits(
         refs,
         preparation,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic import Field
 
-from dinonat.errors import ImageError, UsageError
+from dinonat.errors import ImageError, UsageError, WorkspaceError
 from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.images.listing import Listing, list_images
 from dinonat.images.reading import Reading, parse_reading
@@ -81,15 +81,33 @@ class InspectReport:
             "",
             f"Inspection {self.name}: {self.images} images, {self.failed} cannot be read, "
             f"{self.recordings} recordings, {self.twins} twins. {rate}",
+            *([f"Lists: {Path(self.folder) / 'lists'}"] if len(self.kinds) > 1 else []),
             f"Page: {self.page}",
         ]
+
+
+def _named(settings: InspectSettings, folder: Path, workspace: Path) -> str:
+    """Return the name of the inspection: as asked for, or the folder's, never that of another folder.
+
+    Raises WorkspaceError where the name that was asked for belongs to another folder.
+    """
+    root, name = str(folder.resolve()), settings.name or folder.resolve().name
+    findings = places.inspections_folder(workspace, name) / FINDINGS
+    if not findings.is_file() or places.read_object(findings).get("root") == root or settings.again:
+        return name
+    if settings.name is None:  # many folders are called "images"
+        return f"{name}-{short_hash(root)[:6]}"
+    raise WorkspaceError(
+        f"--name {name}: an inspection of {places.read_object(findings).get('root')} has that name. Give "
+        "another, or --again to replace it."
+    )
 
 
 def _kind_line(kind: dict[str, Any]) -> str:
     camera = f", {kind['camera']}" if kind["camera"] else ""
     return (
-        f"{kind['count']:>7,}  {kind['format']}, {kind['look']}, {kind['unit']}, {kind['depth']}, "
-        f"{kind['sizes']}{camera}: {kind['where']}"
+        f"kind {kind['number']:<3}{kind['count']:>7,}  {kind['format']}, {kind['look']}, {kind['unit']}, "
+        f"{kind['depth']}, {kind['sizes']}{camera}: {kind['where']}"
     )
 
 
@@ -105,7 +123,7 @@ def run(settings: InspectSettings, workspace: Path) -> InspectReport:
     listing = list_images(settings.folder, list_file=settings.list_file)
     others = list_images(settings.rgb) if settings.rgb else None
     places.create(workspace)
-    name = settings.name or settings.folder.resolve().name
+    name = _named(settings, settings.folder, workspace)
     target = places.inspections_folder(workspace, name)
     key = _key(settings, listing, others)
     if not settings.again and (known := _known(target, key)) is not None:
@@ -126,15 +144,17 @@ def _key(settings: InspectSettings, listing: Listing, others: Listing | None) ->
     folders = {"root": settings.folder, "rgb": settings.rgb}
     resolved = {name: str(path.resolve()) if path else "" for name, path in folders.items()}
     refs = [listing.refs, others.refs if others else ()]
-    files = [[(ref.name, _size(ref)) for ref in own] for own in refs]
+    files = [[(ref.name, *_stamp(ref)) for ref in own] for own in refs]
     return short_hash("inspection", FORMAT, deciding, resolved, files, listing.skipped)
 
 
-def _size(ref: ImageRef) -> int:
+def _stamp(ref: ImageRef) -> tuple[int, int]:
+    """Return size and time of change: many formats keep their size when they are written anew."""
     try:
-        return ref.file.stat().st_size
+        facts = ref.file.stat()
     except OSError:
-        return -1
+        return -1, -1
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _known(target: Path, key: str) -> dict[str, Any] | None:

@@ -140,3 +140,11 @@ def test_a_window_that_shows_nothing_names_the_image_once(images: Path, tmp_path
     (line,) = [line for line in run(settings, tmp_path / "w").lines() if "window" in line and "hot" in line]
     assert line.count("hot.tif") == 1
     assert "60000 to 60000 (counts) all lie outside the window 7000:8000" in line
+
+
+def test_a_cold_scene_is_black_in_a_window_of_degrees_and_it_is_said(images: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(images / "cold.tif", np.full((64, 80), 6000, np.uint16))  # -33 degrees Celsius
+    settings = {**WHOLE, "images": images, "prepare": "window=15:40", "scale": "0.04K"}
+    report = run(EmbedSettings.checked(settings), tmp_path / "w")
+    assert report.failed == 0
+    assert any("cold.tif: one grey level only" in remark for remark in report.remarks)

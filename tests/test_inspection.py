@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dinonat.embeddings.given import recordings_of
-from dinonat.errors import ImageError, UsageError
+from dinonat.errors import ImageError, UsageError, WorkspaceError
 from dinonat.images.listing import list_images
 from dinonat.pipelines.cli import app
 from dinonat.pipelines.inspection import InspectSettings, run
@@ -164,3 +165,32 @@ def test_the_page_is_written_beside_the_real_images_findings(data: Path, tmp_pat
     assert {kind["camera"] for kind in report.kinds} >= {"FLIR E40", "DJI M3T", "FLIR AX8"}
     written = contents(tmp_path / "w")
     assert not any(b"GPSLatitude" in data for data in written.values())
+
+
+def test_a_file_written_anew_with_the_same_size_is_looked_at_again(
+    textures: Textures, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(3):
+        np.save(folder / f"{number}.npy", textures(number))
+    assert not inspect(folder, tmp_path / "w").already_done
+    assert inspect(folder, tmp_path / "w").already_done
+    size = (folder / "1.npy").stat().st_size
+    np.save(folder / "1.npy", np.zeros_like(textures(1)))
+    assert (folder / "1.npy").stat().st_size == size
+    os.utime(folder / "1.npy", ns=(1, 1))  # whatever the clock of this file system can tell apart
+    assert not inspect(folder, tmp_path / "w").already_done
+
+
+def test_two_folders_of_one_name_keep_their_inspections(textures: Textures, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        folder = tmp_path / place / "images"
+        folder.mkdir(parents=True)
+        Image.fromarray(textures(1)).save(folder / "1.png")
+    first, second = (inspect(tmp_path / place / "images", tmp_path / "w") for place in ("a", "b"))
+    assert first.name == "images"
+    assert second.name.startswith("images-")
+    assert inspect(tmp_path / "a" / "images", tmp_path / "w").already_done
+    with pytest.raises(WorkspaceError, match="has that name"):
+        inspect(tmp_path / "b" / "images", tmp_path / "w", name="images")

@@ -264,7 +264,10 @@ def test_frames_are_counted_and_listed_without_decoding(
         *(f"jpegls.csq#{i}" for i in range(3)),
         *(f"stack.npy#{i}" for i in range(4)),
         *(f"unequal.seq#{i}" for i in range(3)),
+        "vectors.npz",  # reading it says why it is no picture
     ]
+    with pytest.raises(ThermalReadError, match=r"vectors\.npz: texts\.npy holds <U1"):
+        read_thermal(tmp_path / "vectors.npz")
 
 
 def test_a_scale_turns_counts_into_degrees_and_nothing_else(
@@ -287,7 +290,8 @@ def test_a_scale_turns_counts_into_degrees_and_nothing_else(
     np.testing.assert_allclose(degrees.data, kelvin - 273.15, atol=1e-4)
     (tmp_path / "grey.png").write_bytes(encoded("png"))
     (tmp_path / "flir.jpg").write_bytes(flir_containers["png.jpg"])
-    for name, unit in (("grey.png", "grey"), ("flir.jpg", "celsius")):
+    (tmp_path / "uncalibrated.fff").write_bytes(flir_containers["no-camera.fff"])
+    for name, unit in (("grey.png", "grey"), ("flir.jpg", "celsius"), ("uncalibrated.fff", "counts")):
         asked = read_thermal(tmp_path / name, reading=parse_reading("0.04K"))
         assert asked.unit == unit
         np.testing.assert_array_equal(asked.data, read_thermal(tmp_path / name).data)

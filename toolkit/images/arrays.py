@@ -27,6 +27,7 @@ LARGE_ARCHIVE = b"PK\x06\x07"
 MAX_DIRECTORY = 2**20  # bytes: some ten thousand members
 MAX_MEMBERS = 256  # whose headers are read
 MAX_MEMBER_BYTES = 2**31  # unpacked; every frame costs unpacking all before it
+MAX_WORK = 2**35  # bytes unpacked to read every frame, about; a minute
 MAX_RATIO = 1100  # Deflate reaches 1032 (zlib's own figure): more is a lie about sizes
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # what NumPy writes
 ENCRYPTED = 0x1
@@ -241,6 +242,13 @@ def _member_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) 
         )
     with archive.open(info) as stream:
         header = _header(path, stream.read(HEADER_BYTES), name)
+    if not header.fortran and header.frames * unpacked > MAX_WORK:
+        raise fault(
+            path,
+            f"{name} holds {header.frames} frames, and each would cost unpacking all before it",
+            offset=info.header_offset,
+            advice="Save it as .npy.",
+        )
     needed = header.start + header.frames * header.frame_bytes
     if needed != unpacked:
         raise fault(path, f"{name} needs {needed} bytes, has {unpacked}", offset=info.header_offset)

@@ -71,7 +71,10 @@ def _load(asked: Asked, *, preparation: Preparation, reading: Reading) -> Loaded
         frame = read_thermal(ref.file, frame=ref.frame, reading=reading)
         prepared = prepare(frame, preparation, limits=limits)
         measured = frame.data if frame.rgb is None else None
-        return Loaded(ref, prepared, "", measured, sha256(ref.file), frame.warnings)
+        notes = frame.warnings
+        if preparation.mode == "window" and frame.rgb is None and np.ptp(prepared.pixels) == 0:
+            notes = (*notes, "one grey level only: none of its values lies inside the window")
+        return Loaded(ref, prepared, "", measured, sha256(ref.file), notes)
     except (ImageError, OSError, MemoryError) as error:
         return Loaded(ref, None, sentence(ref, error))
 

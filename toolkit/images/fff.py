@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from dinonat.errors import ThermalReadError
-from dinonat.images.faults import fault
+from dinonat.images.faults import COPY_AGAIN, fault
 
 MAGIC = b"FFF\0"
 HEADER = 64  # bytes
@@ -62,11 +62,11 @@ class Blob:
             raise self.fault(f"{what} cannot be read to its end", start)
         return data
 
-    def fault(self, what: str, start: int) -> ThermalReadError:
+    def fault(self, what: str, start: int, *, advice: str = COPY_AGAIN) -> ThermalReadError:
         """Return the error for something wrong at byte ``start`` of the frame, or where the data end."""
         place = self.start + min(start, self.size)
         piece = max((piece for piece in self.pieces if piece.start <= place), default=self.pieces[0])
-        return fault(self.path, what, offset=piece.in_file + place - piece.start)
+        return fault(self.path, what, offset=piece.in_file + place - piece.start, advice=advice)
 
 
 def directory(blob: Blob) -> tuple[Entry, ...]:

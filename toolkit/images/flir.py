@@ -158,7 +158,11 @@ def _records(blob: Blob) -> Raw:
     entries = directory(blob)
     pixels, camera = record(blob, entries, RAW_DATA), record(blob, entries, CAMERA_INFO)
     if pixels is None:
-        raise blob.fault("an FFF header without pixels (it names no raw data record)", 0)
+        raise blob.fault(
+            "an FFF header without pixels (it names no raw data record)",
+            0,
+            advice="Export it as a radiometric file.",
+        )
     length = 0 if camera is None else min(camera.length, MAX_CAMERA)
     about = None if camera is None else blob.read(camera.start, length, "the camera record")
     counts, coding, notes = decode_counts(blob, pixels)

@@ -15,7 +15,7 @@ COLOUR_NOTES = {
     "false colour": ("in false colours: brightness ranks temperatures at best; take the radiometric file",),
     "grey with colour": ("grey with a coloured scale, overlay, tint or window in it",),
 }
-NOT_LINEAR = {"dji-jpeg"}
+NOT_LINEAR = {"dji-jpeg", "flir-jpeg", "flir-fff", "flir-seq", "flir-csq"}  # counts follow Planck's law
 WITHOUT_A_UNIT = "without a unit"
 ABSOLUTE_ZERO = -273.15  # degrees Celsius
 
@@ -52,7 +52,8 @@ def to_frame(raster: Raster, *, frame: int = 0) -> ThermalFrame:
 def in_degrees(frame: ThermalFrame, reading: Reading) -> ThermalFrame:
     """Return a frame of counts in degrees Celsius by the scale that the user gave, else as it is.
 
-    Degrees have a scale already, grey levels never had one, and DJI's counts are not on a straight line.
+    Degrees have a scale already, grey levels never had one, and the counts of FLIR and DJI lie on no
+    straight line.
     """
     if reading.scale is None or frame.unit != "counts" or frame.source_format in NOT_LINEAR:
         return frame

@@ -13,8 +13,9 @@ from dinonat.images.sniffing import UNKNOWN, sniff
 from dinonat.records import ImageRef
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".fff", ".seq", ".csq", ".irg", ".jls")
-GRIDS = (".npy", ".npz", ".csv")  # may hold anything: only grids of numbers are images
-EXTENSIONS = frozenset({*PICTURES, *GRIDS})
+ARRAYS = (".npy", ".npz")
+TEXTS = (".csv",)  # labels and recordings lie beside images: only grids of numbers are images
+EXTENSIONS = frozenset({*PICTURES, *ARRAYS, *TEXTS})
 WORKSPACE_FILE = "dinotool-workspace.json"
 
 Skipped = tuple[str, str]  # relative POSIX path, reason
@@ -32,8 +33,8 @@ def list_images(folder: Path, *, list_file: Path | None = None) -> Listing:
     """List the images below ``folder``, sorted by relative POSIX path, then by frame.
 
     Files are candidates by their extension (EXTENSIONS, any case); whether they are images shows
-    when they are read. Arrays and texts that hold no grid of numbers are passed over, and so are
-    hidden files and folders and workspaces; links are followed, but no folder is listed twice. A file
+    when they are read. Texts that hold no grid of numbers are passed over, and so are hidden
+    files and folders and workspaces; links are followed, but no folder is listed twice. A file
     of several frames (SEQ, CSQ, a TIFF of equal pages, an array) gives one reference a frame.
     ``list_file`` names the images instead, one path or ``path#frame`` a line relative to ``folder``
     (entries end with NUL instead of line breaks where the file holds any NUL).
@@ -147,13 +148,13 @@ def _why_not_a_file(path: Path) -> str:
 
 
 def _may_be_an_image(path: Path) -> bool:
-    """Tell whether a candidate is one: labels and recordings lie beside images as CSV, vectors as arrays."""
-    if path.suffix.lower() not in GRIDS:
+    """Tell whether a candidate is one: tables are not; anything else that is damaged shall be named."""
+    if path.suffix.lower() not in TEXTS:
         return True
     try:
-        return sniff(path) != UNKNOWN and count_frames(path) > 0
+        return sniff(path) != UNKNOWN
     except ImageError:
-        return False
+        return True
 
 
 def _frames(folder: Path, path: str) -> list[ImageRef]:

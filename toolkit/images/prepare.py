@@ -91,8 +91,8 @@ def prepare(
     (ranges.py), or those that an earlier preparation of this image had found; the same pixels follow.
     Values outside are clipped, pixels without data become 0, a flat frame mid grey. Where hot is to
     be shown dark, ``lo`` of the result lies above ``hi``. Colour pictures pass as they are.
-    Raises ImageError where no pixel holds data, or where a window leaves nothing to see; ValueError
-    for a pooled mode without limits.
+    Raises ImageError where no pixel holds data, or where counts or grey levels all lie outside a
+    window; degrees that do are all black or all white. ValueError for a pooled mode without limits.
     """
     if frame.rgb is not None:
         return Prepared(frame.rgb, COLOUR, 0.0, 255.0, frame.unit)
@@ -110,7 +110,8 @@ def _limits(frame: ThermalFrame, preparation: Preparation) -> Limits:
     if preparation.mode != "window":
         return value_range(frame.data, preparation.lo, preparation.hi)
     least, most = value_range(frame.data, 0.0, 100.0)
-    if most < preparation.lo or least > preparation.hi:
+    outside = most < preparation.lo or least > preparation.hi
+    if outside and frame.unit != "celsius":  # values of another unit; a cold scene is no mistake
         raise ImageError(
             f"Its values {least:.6g} to {most:.6g} ({frame.unit}) all lie outside the window "
             f"{preparation.lo:g}:{preparation.hi:g}. Give a window in that unit, or --prepare percentile."

@@ -24,6 +24,7 @@ Pixels = NDArray[Any]
 # Pillow's own alarm, so that an accepted picture never triggers it.
 MAX_PIXELS = 2**26
 MAX_SIDE = 2**17
+CUT_IT = "Cut it into tiles or make it smaller."
 
 PILLOW_FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
 
@@ -105,7 +106,7 @@ def _open_bounded(stream: BinaryIO, path: Path, source_format: str) -> Image.Ima
     try:
         picture = Image.open(stream, formats=[PILLOW_FORMATS[source_format]])
     except Image.DecompressionBombError as error:
-        raise fault(path, str(error), advice="Cut it into tiles first.") from error
+        raise fault(path, f"more than the {MAX_PIXELS} pixels that are read", advice=CUT_IT) from error
     check_bounds(path, (picture.height, picture.width))
     return picture
 
@@ -119,7 +120,7 @@ def check_bounds(path: Path, size_hw: Sequence[int]) -> None:
         raise fault(
             path,
             f"{width} x {height} pixels, more than the {MAX_PIXELS} that are read",
-            advice="Cut it into tiles or make it smaller.",
+            advice=CUT_IT,
         )
 
 

@@ -20,6 +20,7 @@ from dinonat.images.tiffs import decode_tiff, frame_pages
 from dinonat.records import ThermalFrame
 
 Decoder = Callable[[Path, int, Reading], ThermalFrame]
+SHORTEST = 16  # bytes; fewer hold no image and tell no format
 Result = TypeVar("Result")
 
 
@@ -70,6 +71,8 @@ def read_raster(path: Path, *, frame: int = 0, at_least: int | None = None) -> R
 
 def _known_format(path: Path) -> str:
     source_format = sniff(path)
+    if source_format == UNKNOWN and path.stat().st_size < SHORTEST:
+        raise fault(path, f"not an image by its content: only {path.stat().st_size} bytes, perhaps cut")
     if source_format == UNKNOWN:
         raise fault(path, "not an image by its content, whatever its name", advice=f"{READ}.")
     return source_format

@@ -11,7 +11,7 @@ from dinonat.survey.groups import sizes_of
 WORDS = {"celsius": "degrees Celsius", "counts": "counts", "grey": "grey levels of display pictures"}
 NAMED = 5  # files or kinds that a sentence names
 EIGHT_IN_MORE = "need only 8"  # in a warning of the reader
-LISTS = "--list (a list of each kind lies in lists/ beside this page)"
+LISTS = "--list (lists/kind-N.txt beside the page names the images of kind N)"
 
 
 def of_files(seen: Seen) -> Iterator[Finding]:

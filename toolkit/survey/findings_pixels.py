@@ -11,6 +11,7 @@ from dinonat.survey.finding import Finding, Marked, Seen, alone, counted, evenly
 from dinonat.survey.findings_files import EIGHT_IN_MORE
 
 CUT = 0.01  # share of an image's pixels in a plateau at one end of the range
+FEWEST_CUT = 8  # pixels; in tiny images one is more than its share
 CUT_MUCH = 0.05  # share of the images above which it is no longer a matter of a few
 ENDS = (("cut_high", "Cut off at the top", "highest"), ("cut_low", "Cut off at the bottom", "lowest"))
 NAMED = 5  # values that a sentence names
@@ -19,10 +20,15 @@ BEYOND_NOTE = "outside the calibrated"  # in a warning of the reader
 BEYOND = 0.01  # share of an image's pixels beyond the calibrated range
 
 
+def _share(fact: Facts) -> float:
+    """Return the share of an image's pixels above which a plateau is one."""
+    return max(CUT, FEWEST_CUT / max(1, fact.width * fact.height))
+
+
 def of_values(seen: Seen) -> Iterator[Finding]:
     """Yield the findings about values that were cut off, never measured, or have no temperature."""
     for end, title, name in ENDS:
-        cut = [fact for fact in seen.thermal if getattr(fact.levels, end) > CUT]
+        cut = [fact for fact in seen.thermal if getattr(fact.levels, end) > _share(fact)]
         if cut:
             worst = max(cut, key=lambda fact: (getattr(fact.levels, end), fact.image))
             most = f"{getattr(worst.levels, end):.0%}, in {printable(worst.image)}"

@@ -67,6 +67,7 @@ def find_recordings(
     files = _links_of_files(facts)
     groups = connected([*links, *numbered, *files, *same])
     of = _names(groups, len(facts))
+    rules += ["files"] if files else []
     rule = " and ".join(rules) or ("looks" if same else "none")
     return Recordings(of, rule, _words(rules, gap, share, bool(same), len(alone), len(facts)))
 
@@ -210,8 +211,12 @@ def _words(rules: list[str], gap: int, share: float | None, same: bool, alone: i
         )
     if same:
         said.append("Images that show the same, and twins, share their recording.")
-    if not rules:
+    if "files" in rules:
+        said.append("The frames of one file are one recording.")
+    if not rules and not same:
         said.append("Nothing tells which images were taken in one go, so each counts as its own.")
+    elif not rules:
+        said.append("Nothing else tells which images were taken in one go.")
     elif alone:
         said.append(f"{alone} of {count} images have neither time nor number and count as their own.")
     return " ".join(said)
