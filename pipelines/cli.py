@@ -378,6 +378,28 @@ def bench_reading(
         show(run_reading(settings, workspace), json)
 
 
+@bench_app.command("attention")
+def bench_attention(
+    rounds: Annotated[int | None, typer.Option(help="How often each runs (default 7).")] = None,
+    threads: Threads = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time the backends of attention.
+
+    Milliseconds of forward and backward passes, and their ratio to the naive gather.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_attention import BenchAttentionSettings, run_attention
+
+        named = {"rounds": rounds, "threads": threads}
+        settings = BenchAttentionSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_attention(settings, workspace), json)
+
+
 app.add_typer(bench_app, name="bench")
 
 

@@ -26,6 +26,7 @@ SETTINGS = {
     "evaluate knn": ("evaluate", "EvaluateKnnSettings"),
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),
     "bench reading": ("bench", "BenchReadingSettings"),
+    "bench attention": ("bench_attention", "BenchAttentionSettings"),
     "run": ("run", "RunSettings"),
 }
 FIELD_OF = {"set_name": "set", "format_": "format", "object_": "object"}  # where Python needs another word
