@@ -107,9 +107,9 @@ def _neighbours(values: Stored) -> tuple[Stored, Stored]:
 
 def _lone(values: Stored, around: tuple[Stored, Stored], levels: Levels, *, display: bool) -> Places:
     """Find pixels that stand far above or below all their neighbours: no lens draws so sharp a point."""
-    steps = np.diff(values[::7, ::3].astype(np.float32), axis=1)
-    median = np.nanmedian if levels.missing else np.median
-    step = float(median(np.abs(steps))) if steps.size else 0.0
+    steps = np.abs(np.diff(values[::7, ::3].astype(np.float32), axis=1))
+    known = steps[np.isfinite(steps)] if levels.missing else steps
+    step = float(np.median(known)) if known.size else 0.0
     far = max(LONE_SHARE * (levels.high - levels.low), LONE_TIMES * step, LONE_LEVELS if display else 0.0)
     middle = values[1:-1, 1:-1]
     found = []
