@@ -20,7 +20,7 @@ from dinonat.errors import CheckpointError, ImageError, LabelError, UsageError, 
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.embed import EmbedReport, EmbedSettings, run
 
-ROUNDS = int(os.environ.get("DINOTOOL_TORTURE", "0")) or 3  # `make torture` asks for more
+ROUNDS = int(os.environ.get("DINOTOOL_TORTURE", "0")) or 2  # `make torture` asks for more
 SMALL: dict[str, Any] = {
     "weights": "untrained:0",
     "size": 64,

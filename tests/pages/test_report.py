@@ -95,7 +95,7 @@ def test_no_name_breaks_the_page(name: str) -> None:
     assert "\u202e" not in page
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(name=st.text(min_size=1, max_size=40))
 def test_any_text_is_only_text(name: str) -> None:
     plain, spoken = read(render(facts("a"))), read(render(facts(name)))
