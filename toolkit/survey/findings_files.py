@@ -19,30 +19,31 @@ def of_files(seen: Seen) -> Iterator[Finding]:
     lost = [fact for fact in seen.facts if fact.reason]
     if lost:
         yield Finding(
-            "unreadable",
-            "problem",
-            "Files that cannot be read",
-            len(lost),
-            len(seen.facts),
-            f"{counted(len(lost))} of {len(seen.facts):,} cannot be read: "
+            key="unreadable",
+            severity="problem",
+            title="Files that cannot be read",
+            count=len(lost),
+            of=len(seen.facts),
+            what=f"{counted(len(lost))} of {len(seen.facts):,} cannot be read: "
             + _first([fact.reason.removesuffix(f" {COPY_AGAIN}").rstrip(".") for fact in lost])
             + ".",
-            "They get no vector and no label; every other image is used.",
-            "Copy them again from their source, or leave them: every command passes over them and says so.",
-            tuple(fact.image for fact in lost),
+            means="They get no vector and no label; every other image is used.",
+            do="Copy them again from their source, or leave them: every command passes over them and says "
+            "so.",
+            images=tuple(fact.image for fact in lost),
         )
     if seen.skipped:
         said = _first([f"{path}: {reason}" for path, reason in seen.skipped])
         yield Finding(
-            "skipped",
-            "warn",
-            "Passed over",
-            len(seen.skipped),
-            len(seen.facts) + len(seen.skipped),
-            f"{counted(len(seen.skipped), 'name')} of the folder "
+            key="skipped",
+            severity="warn",
+            title="Passed over",
+            count=len(seen.skipped),
+            of=len(seen.facts) + len(seen.skipped),
+            what=f"{counted(len(seen.skipped), 'name')} of the folder "
             f"{verb(len(seen.skipped), 'was', 'were')} not looked at: {said}.",
-            "What is not looked at gets no label.",
-            "Mend the names or permissions if images are among them.",
+            means="What is not looked at gets no label.",
+            do="Mend the names or permissions if images are among them.",
         )
 
 
@@ -52,35 +53,35 @@ def of_mixes(seen: Seen) -> Iterator[Finding]:
     units = _split(thermal, lambda fact: WORDS[fact.unit])
     if len(units) > 1:
         yield Finding(
-            "mixed-units",
-            "problem",
-            "Several units",
-            len(thermal),
-            len(seen.facts),
-            f"The thermal images hold {_shares(units)}.",
-            "A number means something else in each of them: temperatures in results, "
+            key="mixed-units",
+            severity="problem",
+            title="Several units",
+            count=len(thermal),
+            of=len(seen.facts),
+            what=f"The thermal images hold {_shares(units)}.",
+            means="A number means something else in each of them: temperatures in results, "
             "--prepare window and --prepare dataset hold for one unit only.",
-            f"Embed each kind as a set of its own with {LISTS}; counts whose scale you know become "
+            do=f"Embed each kind as a set of its own with {LISTS}; counts whose scale you know become "
             "degrees with --scale, for example --scale 0.04K.",
-            tuple(fact.image for fact in thermal),
-            tuple((Marked(own[0].image, note=unit),) for unit, own in units.items()),
+            images=tuple(fact.image for fact in thermal),
+            examples=tuple((Marked(own[0].image, note=unit),) for unit, own in units.items()),
         )
     yield from _cameras(seen)
     yield from _depths(seen)
     sizes = _split(thermal, lambda fact: fact.size)
     if len(sizes) > 1:
         yield Finding(
-            "mixed-sizes",
-            "info",
-            "Several sizes",
-            len(thermal),
-            len(seen.facts),
-            "The thermal images have several sizes: "
+            key="mixed-sizes",
+            severity="info",
+            title="Several sizes",
+            count=len(thermal),
+            of=len(seen.facts),
+            what="The thermal images have several sizes: "
             + (_shares(sizes) if len(sizes) <= NAMED else sizes_of(thermal))
             + ".",
-            "The same thing covers another number of pixels in each, so boxes of one size cannot be "
+            means="The same thing covers another number of pixels in each, so boxes of one size cannot be "
             "expected; vectors are made at one size whatever the picture's.",
-            "Nothing, unless they come from several lenses or crops that you would rather keep apart.",
+            do="Nothing, unless they come from several lenses or crops that you would rather keep apart.",
         )
 
 
@@ -88,44 +89,46 @@ def _cameras(seen: Seen) -> Iterator[Finding]:
     cameras = _split(seen.thermal, lambda fact: fact.camera or "files that name no camera")
     if len(cameras) > 1:
         yield Finding(
-            "mixed-cameras",
-            "warn",
-            "Several cameras",
-            len(seen.thermal),
-            len(seen.facts),
-            f"The thermal images come from {_shares(cameras)}.",
-            "Cameras differ in noise, optics and gain, so images may group by camera rather than by "
+            key="mixed-cameras",
+            severity="warn",
+            title="Several cameras",
+            count=len(seen.thermal),
+            of=len(seen.facts),
+            what=f"The thermal images come from {_shares(cameras)}.",
+            means="Cameras differ in noise, optics and gain, so images may group by camera rather than by "
             "what they show.",
-            f"Look at them by camera (column camera in files.parquet), or embed each with {LISTS}.",
-            tuple(fact.image for fact in seen.thermal),
-            tuple((Marked(own[0].image, note=camera),) for camera, own in list(cameras.items())[:6]),
+            do=f"Look at them by camera (column camera in files.parquet), or embed each with {LISTS}.",
+            images=tuple(fact.image for fact in seen.thermal),
+            examples=tuple((Marked(own[0].image, note=camera),) for camera, own in list(cameras.items())[:6]),
         )
     counts = [fact for fact in seen.thermal if fact.unit == "counts"]
     sources = _split(counts, lambda fact: fact.camera or f"{fact.format} files that name no camera")
     if len(sources) > 1:
         yield Finding(
-            "counts-of-several-cameras",
-            "problem",
-            "Counts that cannot be compared",
-            len(counts),
-            len(seen.facts),
-            f"Raw counts come from {_shares(sources)}.",
-            "One count is a different step of temperature in each model, and even in each gain mode, "
+            key="counts-of-several-cameras",
+            severity="problem",
+            title="Counts that cannot be compared",
+            count=len(counts),
+            of=len(seen.facts),
+            what=f"Raw counts come from {_shares(sources)}.",
+            means="One count is a different step of temperature in each model, and even in each gain mode, "
             "so counts of one must never be compared with counts of another.",
-            f"Keep them apart with {LISTS}, and use --prepare percentile, which looks at each image alone.",
-            tuple(fact.image for fact in counts),
+            do=f"Keep them apart with {LISTS}, and use --prepare percentile, which looks at each image "
+            "alone.",
+            images=tuple(fact.image for fact in counts),
         )
     elif counts:
         yield Finding(
-            "counts",
-            "info",
-            "Counts without a scale",
-            len(counts),
-            len(seen.facts),
-            f"{many(counts, 'holds', 'hold')} raw counts, and nothing in them says what one count is.",
-            "Hotter is larger, which is enough for labels; temperatures in results are counts, not degrees.",
-            "Give --scale, for example --scale 0.04K, if you know the camera's; nothing is guessed.",
-            tuple(fact.image for fact in counts),
+            key="counts",
+            severity="info",
+            title="Counts without a scale",
+            count=len(counts),
+            of=len(seen.facts),
+            what=f"{many(counts, 'holds', 'hold')} raw counts, and nothing in them says what one count is.",
+            means="Hotter is larger, which is enough for labels; temperatures in results are counts, not "
+            "degrees.",
+            do="Give --scale, for example --scale 0.04K, if you know the camera's; nothing is guessed.",
+            images=tuple(fact.image for fact in counts),
         )
 
 
@@ -135,19 +138,20 @@ def _depths(seen: Seen) -> Iterator[Finding]:
     if shallow:
         mixed = f", among {counted(len(deep))} that really use more" if deep else ""
         yield Finding(
-            "eight-bits-in-sixteen",
-            "problem" if deep else "warn",
-            "8-bit pictures in 16-bit files",
-            len(shallow),
-            len(seen.facts),
-            f"{many(shallow, 'is', 'are')} stored with 16 bits but no value is above 255{mixed}.",
-            "They are display pictures after the camera's gain control: their values are no temperatures "
-            "and say nothing about other images.",
-            "Look for the real 16-bit files at the source; if there are none, keep these apart with --list."
+            key="eight-bits-in-sixteen",
+            severity="problem" if deep else "warn",
+            title="8-bit pictures in 16-bit files",
+            count=len(shallow),
+            of=len(seen.facts),
+            what=f"{many(shallow, 'is', 'are')} stored with 16 bits but no value is above 255{mixed}.",
+            means="They are display pictures after the camera's gain control: their values are no "
+            "temperatures and say nothing about other images.",
+            do="Look for the real 16-bit files at the source; if there are none, keep these apart with "
+            "--list."
             if deep
             else "Look for the real 16-bit files at the source; if there are none, these serve for labels.",
-            tuple(fact.image for fact in shallow),
-            alone([fact.image for fact in shallow]),
+            images=tuple(fact.image for fact in shallow),
+            examples=alone([fact.image for fact in shallow]),
         )
 
 

@@ -19,32 +19,32 @@ def of_looks(seen: Seen) -> Iterator[Finding]:
         grey = [fact for fact in seen.thermal if fact.look == GREY]
         beside = f", beside {counted(len(grey))} in grey" if grey else ""
         yield Finding(
-            "false-colour",
-            "warn",
-            "False colours",
-            len(painted),
-            len(seen.facts),
-            f"{many(painted, 'is', 'are')} painted in a colour palette{beside}.",
-            "Brightness follows temperature in some palettes only, so the same thing looks different in "
-            "each palette, and hot may be dark.",
-            "Export them again from the camera's software in grey, or best as radiometric files; else "
+            key="false-colour",
+            severity="warn",
+            title="False colours",
+            count=len(painted),
+            of=len(seen.facts),
+            what=f"{many(painted, 'is', 'are')} painted in a colour palette{beside}.",
+            means="Brightness follows temperature in some palettes only, so the same thing looks different "
+            "in each palette, and hot may be dark.",
+            do="Export them again from the camera's software in grey, or best as radiometric files; else "
             "keep palettes apart with --list.",
-            tuple(fact.image for fact in painted),
-            alone([fact.image for fact in painted]),
+            images=tuple(fact.image for fact in painted),
+            examples=alone([fact.image for fact in painted]),
         )
     drawn = [fact for fact in seen.thermal if fact.look == PAINTED]
     if len(drawn) > few:
         yield Finding(
-            "colour-on-grey",
-            "warn",
-            "Colour drawn on grey pictures",
-            len(drawn),
-            len(seen.facts),
-            f"{many(drawn, 'is', 'are')} grey with colour in places: a scale, isotherm, tint or inset.",
-            "Coloured places are the camera's drawing, not the scene; boxes and neighbours go to them.",
-            "Export without isotherms and overlays, or use the radiometric files.",
-            tuple(fact.image for fact in drawn),
-            alone([fact.image for fact in drawn]),
+            key="colour-on-grey",
+            severity="warn",
+            title="Colour drawn on grey pictures",
+            count=len(drawn),
+            of=len(seen.facts),
+            what=f"{many(drawn, 'is', 'are')} grey with colour in places: a scale, isotherm, tint or inset.",
+            means="Coloured places are the camera's drawing, not the scene; boxes and neighbours go to them.",
+            do="Export without isotherms and overlays, or use the radiometric files.",
+            images=tuple(fact.image for fact in drawn),
+            examples=alone([fact.image for fact in drawn]),
         )
     yield from _masks(seen)
     yield from _photographs(seen)
@@ -55,16 +55,17 @@ def _masks(seen: Seen) -> Iterator[Finding]:
     masks = [fact.image for fact in seen.readable if fact.look == MASK]
     if masks:
         yield Finding(
-            "masks",
-            "warn",
-            "Label masks among the images",
-            len(masks),
-            len(seen.facts),
-            f"{many(masks, 'looks like a label mask', 'look like label masks')}: few values, in even areas.",
-            "A mask that counts as an image becomes a vector and gets proposals of its own.",
-            "Give the folder of the images alone, or lists/keep.txt with --list.",
-            tuple(masks),
-            alone(masks),
+            key="masks",
+            severity="warn",
+            title="Label masks among the images",
+            count=len(masks),
+            of=len(seen.facts),
+            what=f"{many(masks, 'looks like a label mask', 'look like label masks')}: few values, in even "
+            "areas.",
+            means="A mask that counts as an image becomes a vector and gets proposals of its own.",
+            do="Give the folder of the images alone, or lists/keep.txt with --list.",
+            images=tuple(masks),
+            examples=alone(masks),
         )
 
 
@@ -75,30 +76,30 @@ def _photographs(seen: Seen) -> Iterator[Finding]:
     if photographs and not seen.thermal:
         tinted = len(photographs) - sum(fact.look == PHOTOGRAPH for fact in photographs)
         yield Finding(
-            "only-photographs",
-            "info",
-            "Colour photographs",
-            len(photographs),
-            len(seen.facts),
-            f"{many(photographs, 'is a photograph', 'are photographs')}"
+            key="only-photographs",
+            severity="info",
+            title="Colour photographs",
+            count=len(photographs),
+            of=len(seen.facts),
+            what=f"{many(photographs, 'is a photograph', 'are photographs')}"
             + (f" ({tinted:,} of them grey or tinted)" if tinted else "")
             + "; no thermal image was found.",
-            "They can teach the network and serve as twins, but nothing here carries heat.",
-            "Give them to `dinotool pretrain`, or as --rgb beside a folder of thermal images.",
+            means="They can teach the network and serve as twins, but nothing here carries heat.",
+            do="Give them to `dinotool pretrain`, or as --rgb beside a folder of thermal images.",
         )
     elif unnamed:
         yield Finding(
-            "photographs",
-            "warn",
-            "Photographs among thermal images",
-            len(unnamed),
-            len(seen.facts),
-            f"{many(unnamed, 'looks like a photograph', 'look like photographs')}, and neither a name nor a "
-            "thermal twin says that it is meant to be here.",
-            "A photograph among thermal images becomes a group of its own in every search and cluster.",
-            f"Take them out, or leave them out with {LISTS}.",
-            tuple(fact.image for fact in unnamed),
-            alone([fact.image for fact in unnamed]),
+            key="photographs",
+            severity="warn",
+            title="Photographs among thermal images",
+            count=len(unnamed),
+            of=len(seen.facts),
+            what=f"{many(unnamed, 'looks like a photograph', 'look like photographs')}, and neither a name "
+            "nor a thermal twin says that it is meant to be here.",
+            means="A photograph among thermal images becomes a group of its own in every search and cluster.",
+            do=f"Take them out, or leave them out with {LISTS}.",
+            images=tuple(fact.image for fact in unnamed),
+            examples=alone([fact.image for fact in unnamed]),
         )
 
 
@@ -109,28 +110,28 @@ def _polarity(seen: Seen) -> Iterator[Finding]:
     if opposite:
         pairs = [(seen.facts[pair.first].image, seen.facts[pair.second].image) for pair in opposite]
         yield Finding(
-            "opposite-polarity",
-            "warn",
-            "The same picture in both polarities",
-            len(pairs),
-            len(seen.facts),
-            f"{counted(len(pairs), 'pair')} of images show the same with hot bright in one and dark in the "
-            "other.",
-            "The set mixes white-hot and black-hot, so brightness does not tell hot from cold in it.",
-            "Keep one polarity; --set invert=yes shows a black-hot set the usual way round.",
-            tuple(sorted({image for pair in pairs for image in pair})),
-            tuple((Marked(first), Marked(second)) for first, second in pairs[:4]),
+            key="opposite-polarity",
+            severity="warn",
+            title="The same picture in both polarities",
+            count=len(pairs),
+            of=len(seen.facts),
+            what=f"{counted(len(pairs), 'pair')} of images show the same with hot bright in one and dark "
+            "in the other.",
+            means="The set mixes white-hot and black-hot, so brightness does not tell hot from cold in it.",
+            do="Keep one polarity; --set invert=yes shows a black-hot set the usual way round.",
+            images=tuple(sorted({image for pair in pairs for image in pair})),
+            examples=tuple((Marked(first), Marked(second)) for first, second in pairs[:4]),
         )
     if black and other:
         yield Finding(
-            "mixed-polarity",
-            "warn",
-            "Hot is dark in some images",
-            len(black),
-            len(seen.facts),
-            f"{many(black, 'says', 'say')} that hot is dark (black-hot); of {other:,} others none does.",
-            "The same thing is bright in one image and dark in another.",
-            "Nothing where the files say so: preparation turns them round. Check a few of the others.",
-            tuple(fact.image for fact in black),
-            alone([fact.image for fact in black]),
+            key="mixed-polarity",
+            severity="warn",
+            title="Hot is dark in some images",
+            count=len(black),
+            of=len(seen.facts),
+            what=f"{many(black, 'says', 'say')} that hot is dark (black-hot); of {other:,} others none does.",
+            means="The same thing is bright in one image and dark in another.",
+            do="Nothing where the files say so: preparation turns them round. Check a few of the others.",
+            images=tuple(fact.image for fact in black),
+            examples=alone([fact.image for fact in black]),
         )

@@ -33,19 +33,19 @@ def of_values(seen: Seen) -> Iterator[Finding]:
             worst = max(cut, key=lambda fact: (getattr(fact.levels, end), fact.image))
             most = f"{getattr(worst.levels, end):.0%}, in {printable(worst.image)}"
             yield Finding(
-                end.replace("_", "-"),
-                "warn" if len(cut) > CUT_MUCH * len(seen.thermal) else "info",
-                title,
-                len(cut),
-                len(seen.facts),
-                f"In {counted(len(cut))} more than {CUT:.0%} of the pixels repeat the {name} value "
+                key=end.replace("_", "-"),
+                severity="warn" if len(cut) > CUT_MUCH * len(seen.thermal) else "info",
+                title=title,
+                count=len(cut),
+                of=len(seen.facts),
+                what=f"In {counted(len(cut))} more than {CUT:.0%} of the pixels repeat the {name} value "
                 f"(at most {most}), so what lies beyond was cut off, or the area filled in.",
-                "Inside those areas nothing can be told apart, and temperatures there are limits, not "
+                means="Inside those areas nothing can be told apart, and temperatures there are limits, not "
                 "measurements.",
-                "Nothing for labels of whole things; for temperatures export with a wider range or use the "
-                "radiometric files.",
-                tuple(fact.image for fact in cut),
-                alone([worst.image, *(fact.image for fact in cut if fact is not worst)][:4]),
+                do="Nothing for labels of whole things; for temperatures export with a wider range or use "
+                "the radiometric files.",
+                images=tuple(fact.image for fact in cut),
+                examples=alone([worst.image, *(fact.image for fact in cut if fact is not worst)][:4]),
             )
     yield from _beyond(seen)
     yield from _units(seen)
@@ -59,17 +59,18 @@ def _beyond(seen: Seen) -> Iterator[Finding]:
         worst = max(beyond, key=lambda fact: (fact.out_of_range, fact.image))
         most = f"{worst.out_of_range:.0%}, in {printable(worst.image)}"
         yield Finding(
-            "beyond-calibration",
-            "info",
-            "Beyond the calibrated range",
-            len(beyond),
-            len(seen.facts),
-            f"In {counted(len(beyond))} more than {BEYOND:.0%} of the pixels lie beyond the range for which "
-            f"the camera is calibrated (at most {most}); a clear sky often does.",
-            "Their degrees are extrapolated: t_min or t_max of a region that touches them is no measurement.",
-            "Use t_median, or leave those regions out with export --where.",
-            tuple(fact.image for fact in beyond),
-            alone([fact.image for fact in beyond]),
+            key="beyond-calibration",
+            severity="info",
+            title="Beyond the calibrated range",
+            count=len(beyond),
+            of=len(seen.facts),
+            what=f"In {counted(len(beyond))} more than {BEYOND:.0%} of the pixels lie beyond the range for "
+            f"which the camera is calibrated (at most {most}); a clear sky often does.",
+            means="Their degrees are extrapolated: t_min or t_max of a region that touches them is no "
+            "measurement.",
+            do="Use t_median, or leave those regions out with export --where.",
+            images=tuple(fact.image for fact in beyond),
+            examples=alone([fact.image for fact in beyond]),
         )
 
 
@@ -77,18 +78,18 @@ def _units(seen: Seen) -> Iterator[Finding]:
     grey = [fact for fact in seen.thermal if fact.unit == "grey"]
     if grey:
         yield Finding(
-            "grey-levels",
-            "info",
-            "Display pictures, no temperatures",
-            len(grey),
-            len(seen.facts),
-            f"{many(grey, 'is a', 'are')} grey display "
+            key="grey-levels",
+            severity="info",
+            title="Display pictures, no temperatures",
+            count=len(grey),
+            of=len(seen.facts),
+            what=f"{many(grey, 'is a', 'are')} grey display "
             f"{verb(len(grey), 'picture', 'pictures')} of 8 bits, whose brightness the camera's gain "
             "control chose.",
-            "Vectors and labels work as well as ever; columns like t_max hold grey levels, which cannot be "
-            "compared between images.",
-            "Use radiometric files or 16-bit exports where you need degrees.",
-            tuple(fact.image for fact in grey),
+            means="Vectors and labels work as well as ever; columns like t_max hold grey levels, which "
+            "cannot be compared between images.",
+            do="Use radiometric files or 16-bit exports where you need degrees.",
+            images=tuple(fact.image for fact in grey),
         )
 
 
@@ -106,15 +107,17 @@ def _objects(seen: Seen) -> Iterator[Finding]:
             said.append(f"{key} {shares}{more}")
     if said:
         yield Finding(
-            "object-parameters",
-            "info",
-            "Different settings of the cameras",
-            len(degrees),
-            len(seen.facts),
-            f"Degrees were computed with the settings in each file, and these differ: {'; '.join(said)}.",
-            "Equal things may get unequal degrees; a distance or an emissivity that nobody set is a default.",
-            "Give one value for all with --object, for example --object emissivity=0.95,distance=10, if you "
-            "know what was looked at.",
+            key="object-parameters",
+            severity="info",
+            title="Different settings of the cameras",
+            count=len(degrees),
+            of=len(seen.facts),
+            what="Degrees were computed with the settings in each file, and these differ: "
+            f"{'; '.join(said)}.",
+            means="Equal things may get unequal degrees; a distance or an emissivity that nobody set is a "
+            "default.",
+            do="Give one value for all with --object, for example --object emissivity=0.95,distance=10, if "
+            "you know what was looked at.",
         )
 
 
@@ -129,15 +132,15 @@ def _notes(seen: Seen) -> Iterator[Finding]:
         first, note = own[0]
         more = f" and {len(own) - 1:,} more" if len(own) > 1 else ""
         yield Finding(
-            f"note-{number}",
-            "info",
-            "Noticed while reading",
-            len(own),
-            len(seen.facts),
-            f"Of {printable(first.image)}{more}: {note.rstrip('.')}.",
-            "It was read nevertheless, as the note says.",
-            "Check one of them if the note surprises you.",
-            tuple(fact.image for fact, _ in own),
+            key=f"note-{number}",
+            severity="info",
+            title="Noticed while reading",
+            count=len(own),
+            of=len(seen.facts),
+            what=f"Of {printable(first.image)}{more}: {note.rstrip('.')}.",
+            means="It was read nevertheless, as the note says.",
+            do="Check one of them if the note surprises you.",
+            images=tuple(fact.image for fact, _ in own),
         )
 
 
@@ -152,18 +155,17 @@ def of_frames(seen: Seen) -> Iterator[Finding]:
     flat = [fact for fact in seen.readable if fact.flat]
     if flat:
         yield Finding(
-            "flat",
-            "warn",
-            "Frames that show nothing",
-            len(flat),
-            len(seen.facts),
-            f"{many(flat, 'has', 'have')} hardly any contrast or only noise: the "
-            "shutter "
-            "during a correction, a lens cap, or fog.",
-            "Whatever is proposed in them is noise, and as neighbours they mislead others.",
-            "Leave them out: lists/keep.txt names all other images for --list.",
-            tuple(fact.image for fact in flat),
-            alone([fact.image for fact in flat]),
+            key="flat",
+            severity="warn",
+            title="Frames that show nothing",
+            count=len(flat),
+            of=len(seen.facts),
+            what=f"{many(flat, 'has', 'have')} hardly any contrast or only noise: the "
+            "shutter during a correction, a lens cap, or fog.",
+            means="Whatever is proposed in them is noise, and as neighbours they mislead others.",
+            do="Leave them out: lists/keep.txt names all other images for --list.",
+            images=tuple(fact.image for fact in flat),
+            examples=alone([fact.image for fact in flat]),
         )
     yield from _stuck(seen)
     yield from _overlays(seen)
@@ -176,19 +178,19 @@ def _stuck(seen: Seen) -> Iterator[Finding]:
         said = ", ".join(f"({x}, {y})" for x, y in pixels[:4]) + (", ..." if len(pixels) > 4 else "")
         kinds = f"{len(stuck.hot):,} bright and {len(stuck.dead):,} dark"
         yield Finding(
-            "stuck-pixels" if len(seen.stuck) == 1 else f"stuck-pixels-{number}",
-            "warn",
-            "Stuck pixels",
-            len(images),
-            len(seen.facts),
-            f"{counted(len(pixels), 'pixel')} ({kinds}) stand out alone at the same place in most of "
+            key="stuck-pixels" if len(seen.stuck) == 1 else f"stuck-pixels-{number}",
+            severity="warn",
+            title="Stuck pixels",
+            count=len(images),
+            of=len(seen.facts),
+            what=f"{counted(len(pixels), 'pixel')} ({kinds}) stand out alone at the same place in most of "
             f"{counted(len(images), 'different image')} of one camera, at x, y {said}.",
-            "A stuck pixel makes t_max or t_min of every region over it wrong, and stretching from min to "
-            "max useless.",
-            "Percentiles (the default of --prepare) ignore them; use t_p95 instead of t_max, and let the "
+            means="A stuck pixel makes t_max or t_min of every region over it wrong, and stretching from "
+            "min to max useless.",
+            do="Percentiles (the default of --prepare) ignore them; use t_p95 instead of t_max, and let the "
             "camera's service map them out.",
-            tuple(images),
-            tuple((Marked(image, circles=tuple(pixels[:40])),) for image in evenly(images, 3)),
+            images=tuple(images),
+            examples=tuple((Marked(image, circles=tuple(pixels[:40])),) for image in evenly(images, 3)),
         )
 
 
@@ -196,17 +198,17 @@ def _overlays(seen: Seen) -> Iterator[Finding]:
     for number, overlay in enumerate(seen.overlays, start=1):
         images = [seen.facts[place].image for place in overlay.places]
         yield Finding(
-            "overlays" if len(seen.overlays) == 1 else f"overlays-{number}",
-            "warn",
-            "Drawings burnt into the pictures",
-            len(images),
-            len(seen.facts),
-            f"{counted(len(overlay.boxes), 'area')} of a logo, text, crosshair or scale "
+            key="overlays" if len(seen.overlays) == 1 else f"overlays-{number}",
+            severity="warn",
+            title="Drawings burnt into the pictures",
+            count=len(images),
+            of=len(seen.facts),
+            what=f"{counted(len(overlay.boxes), 'area')} of a logo, text, crosshair or scale "
             f"{verb(len(overlay.boxes), 'stays', 'stay')} the same in {counted(len(images), 'picture')} of "
             f"one camera and size ({overlay.share:.1%} of each).",
-            "Drawings are the sharpest thing in a thermal picture, so boxes and neighbours go to them.",
-            "Export without overlay, or use the radiometric files, in which they are not; reject regions "
+            means="Drawings are the sharpest thing in a thermal picture, so boxes and neighbours go to them.",
+            do="Export without overlay, or use the radiometric files, in which they are not; reject regions "
             "that lie on them.",
-            tuple(images),
-            tuple((Marked(image, boxes=overlay.boxes),) for image in evenly(images, 3)),
+            images=tuple(images),
+            examples=tuple((Marked(image, boxes=overlay.boxes),) for image in evenly(images, 3)),
         )

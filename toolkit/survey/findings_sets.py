@@ -54,16 +54,16 @@ def _one_recording(seen: Seen, group: tuple[int, ...]) -> bool:
 def _repeated(seen: Seen, groups: list[tuple[int, ...]], key: str, title: str, what: str) -> Finding:
     later = [seen.facts[place].image for group in groups for place in group[1:]]
     return Finding(
-        key,
-        "warn",
-        title,
-        len(later),
-        len(seen.facts),
-        what,
-        "A label on one is a label on all, and a copy in the test set makes every measure too good.",
-        "Leave them out: lists/keep.txt names one of each for --list. They share their recording.",
-        tuple(later),
-        tuple(_side_by_side(seen, group) for group in groups[:3]),
+        key=key,
+        severity="warn",
+        title=title,
+        count=len(later),
+        of=len(seen.facts),
+        what=what,
+        means="A label on one is a label on all, and a copy in the test set makes every measure too good.",
+        do="Leave them out: lists/keep.txt names one of each for --list. They share their recording.",
+        images=tuple(later),
+        examples=tuple(_side_by_side(seen, group) for group in groups[:3]),
     )
 
 
@@ -82,19 +82,19 @@ def _near(seen: Seen) -> Iterator[Finding]:
         else (f" Of more than {MOST_PAIRED:,} images each was compared with the next {WINDOW} only.")
     )
     yield Finding(
-        "near-duplicates",
-        "warn" if extra > MUCH * len(seen.facts) else "info",
-        "Near duplicates and bursts" if bursts else "Near duplicates",
-        extra,
-        len(seen.facts),
-        f"{counted(extra)} {verb(extra, 'shows', 'show')} nearly the same as another, whatever gain or "
+        key="near-duplicates",
+        severity="warn" if extra > MUCH * len(seen.facts) else "info",
+        title="Near duplicates and bursts" if bursts else "Near duplicates",
+        count=extra,
+        of=len(seen.facts),
+        what=f"{counted(extra)} {verb(extra, 'shows', 'show')} nearly the same as another, whatever gain or "
         f"polarity ({counted(len(groups), 'group')}, the largest of {longest:,}).{window}",
-        "They are not independent: apart in training and test they flatter every measure. What stands still "
-        "needs one label; what moved between them needs its own.",
-        "Label one of each (lists/keep.txt for --list); they share their recording, so measures that leave "
-        "recordings out stay honest.",
-        tuple(seen.facts[place].image for group in groups for place in group[1:]),
-        tuple(_side_by_side(seen, group) for group in sorted(groups, key=len, reverse=True)[:4]),
+        means="They are not independent: apart in training and test they flatter every measure. What "
+        "stands still needs one label; what moved between them needs its own.",
+        do="Label one of each (lists/keep.txt for --list); they share their recording, so measures that "
+        "leave recordings out stay honest.",
+        images=tuple(seen.facts[place].image for group in groups for place in group[1:]),
+        examples=tuple(_side_by_side(seen, group) for group in sorted(groups, key=len, reverse=True)[:4]),
     )
 
 
@@ -117,13 +117,17 @@ def of_recordings(seen: Seen) -> Iterator[Finding]:
         else seen.recordings.words
     )
     yield Finding(
-        "recordings",
-        "warn" if poor else "info",
-        "Nearly all of one recording" if poor else "Recordings" if found else "No recordings to be seen",
-        len(own),
-        len(seen.facts),
-        what,
-        "Images of one recording look alike, so measures and splits leave whole recordings out; "
+        key="recordings",
+        severity="warn" if poor else "info",
+        title="Nearly all of one recording"
+        if poor
+        else "Recordings"
+        if found
+        else "No recordings to be seen",
+        count=len(own),
+        of=len(seen.facts),
+        what=what,
+        means="Images of one recording look alike, so measures and splits leave whole recordings out; "
         + (
             "with nearly all in one there is little to measure on. Frames that were numbered anew hide where "
             "one recording ends."
@@ -132,8 +136,8 @@ def of_recordings(seen: Seen) -> Iterator[Finding]:
             if found
             else "if neighbours in time are among them, measures will be too good."
         ),
-        "Check recordings.csv, mend it if you know better, and give it with --recordings; commands take it "
-        "from this workspace otherwise.",
+        do="Check recordings.csv, mend it if you know better, and give it with --recordings; commands take "
+        "it from this workspace otherwise.",
     )
 
 
@@ -149,18 +153,18 @@ def of_twins(seen: Seen) -> Iterator[Finding]:
     unequal = sum((a.width, a.height) != (b.width, b.height) for a, b in pairs)
     other = seen.others is not None
     yield Finding(
-        "twins",
-        "info",
-        "Thermal and colour twins",
-        len(pairs),
-        len(seen.facts),
-        f"{counted(len(pairs), 'pair')} of a thermal and a colour image of one moment were found by "
+        key="twins",
+        severity="info",
+        title="Thermal and colour twins",
+        count=len(pairs),
+        of=len(seen.facts),
+        what=f"{counted(len(pairs), 'pair')} of a thermal and a colour image of one moment were found by "
         f"name{by_time}; " + (f"{unequal:,} of them differ in size." if unequal else "each of one size."),
-        "What is easy to name in colour can be labelled there; boxes may be carried over only where the two "
-        "are aligned pixel by pixel, which equal size alone does not show.",
-        "twins.csv beside this page names the pairs; look at the examples for the same edges in both.",
-        tuple(a.image for a, _ in pairs),
-        tuple(
+        means="What is easy to name in colour can be labelled there; boxes may be carried over only where "
+        "the two are aligned pixel by pixel, which equal size alone does not show.",
+        do="twins.csv beside this page names the pairs; look at the examples for the same edges in both.",
+        images=tuple(a.image for a, _ in pairs),
+        examples=tuple(
             (Marked(pairs[i][0].image, note="thermal"), Marked(pairs[i][1].image, other=other, note="colour"))
             for i in map(int, evenly([str(i) for i in range(len(pairs))], 3))
         ),
@@ -180,29 +184,29 @@ def _unpaired(seen: Seen) -> Iterator[Finding]:
     left = [fact.image for i, fact in enumerate(seen.facts) if i not in thermal and fact.image in names]
     if left or lonely:
         yield Finding(
-            "without-a-twin",
-            "info",
-            "Without a twin",
-            len(left) + len(lonely),
-            len(seen.facts),
-            f"{counted(len(left), 'thermal image')} and {counted(len(lonely), 'colour image')} have no "
+            key="without-a-twin",
+            severity="info",
+            title="Without a twin",
+            count=len(left) + len(lonely),
+            of=len(seen.facts),
+            what=f"{counted(len(left), 'thermal image')} and {counted(len(lonely), 'colour image')} have no "
             "partner.",
-            "They are labelled from themselves alone.",
-            "Nothing, unless a folder is missing: --rgb FOLDER names colour images that lie elsewhere.",
-            (*left, *lonely),
+            means="They are labelled from themselves alone.",
+            do="Nothing, unless a folder is missing: --rgb FOLDER names colour images that lie elsewhere.",
+            images=(*left, *lonely),
         )
 
 
 def _no_twins(seen: Seen) -> Finding:
     assert seen.others is not None
     return Finding(
-        "no-twins",
-        "warn",
-        "No twins",
-        0,
-        len(seen.facts),
-        f"None of {counted(len(seen.others), 'colour image')} belongs to a thermal one by name or time.",
-        "Nothing can be carried over from colour.",
-        "Name the two files of a moment alike (0001_T.jpg and 0001_V.jpg), or check the folder given with "
+        key="no-twins",
+        severity="warn",
+        title="No twins",
+        count=0,
+        of=len(seen.facts),
+        what=f"None of {counted(len(seen.others), 'colour image')} belongs to a thermal one by name or time.",
+        means="Nothing can be carried over from colour.",
+        do="Name the two files of a moment alike (0001_T.jpg and 0001_V.jpg), or check the folder given with "
         "--rgb.",
     )
