@@ -14,9 +14,9 @@ from PIL import Image
 from dinonat.errors import ImageError
 from dinonat.files import short_hash, write_json, write_whole
 from dinonat.images.faults import printable
-from dinonat.images.frames import to_eight_bits
+from dinonat.images.frames import to_eight_bits, to_frame
 from dinonat.images.prepare import DEFAULT, Limits, Preparation, prepare
-from dinonat.images.reader import is_picture, read_raster, read_thermal
+from dinonat.images.reader import read_raster, read_thermal
 from dinonat.images.reading import AS_STORED, Reading
 from dinonat.images.workers import run_in_workers
 from dinonat.records import Float32, ImageRef, Loaded, UInt8
@@ -216,23 +216,22 @@ Squashed = tuple[UInt8 | None, float, str]  # pixels (side, side, 3), aspect, re
 
 def _squash(ref: ImageRef, *, side: int) -> Squashed:
     try:
-        pixels, (height, width) = _colour(ref, at_least=2 * side) or _thermal(ref)
+        pixels, (height, width) = _decoded(ref, at_least=2 * side)
         return _resized(pixels, side), width / height, ""
     except (ImageError, OSError, MemoryError) as error:
         return None, 0.0, sentence(ref, error)
 
 
-def _colour(ref: ImageRef, *, at_least: int) -> tuple[UInt8, tuple[int, int]] | None:
-    """Return the pixels of a colour picture, perhaps smaller, and its (height, width); None for others."""
-    if not is_picture(ref.file):
-        return None
+def _decoded(ref: ImageRef, *, at_least: int) -> tuple[UInt8, tuple[int, int]]:
+    """Return colour, perhaps smaller, or prepared grey levels, and the image's whole (height, width)."""
     raster = read_raster(ref.file, frame=ref.frame, at_least=at_least)
-    return (to_eight_bits(raster.pixels), raster.full_hw) if raster.pixels.ndim == 3 else None
-
-
-def _thermal(ref: ImageRef) -> tuple[UInt8, tuple[int, int]]:
-    """Return the grey levels of any other image, prepared from all its pixels, and its (height, width)."""
-    grey = prepare(read_thermal(ref.file, frame=ref.frame)).pixels[..., 0]
+    if raster is not None and raster.pixels.ndim == 3:
+        return to_eight_bits(raster.pixels), raster.full_hw
+    if raster is not None and raster.pixels.shape == raster.full_hw:
+        frame = to_frame(raster)
+    else:
+        frame = read_thermal(ref.file, frame=ref.frame)  # percentiles need all its pixels
+    grey = prepare(frame).pixels[..., 0]
     return grey, (grey.shape[0], grey.shape[1])
 
 

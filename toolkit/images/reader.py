@@ -1,6 +1,7 @@
 """The one door through which every image comes: its content decides how it is read, its name never does."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,17 +57,15 @@ def count_frames(path: Path) -> int:
     return _guarded(path, source_format, lambda: COUNTERS[source_format](path))
 
 
-def is_picture(path: Path) -> bool:
-    """Tell whether a file is a plain picture, which ``read_raster`` decodes. Raises ThermalReadError."""
-    return sniff(path) in {*PICTURES, "tiff"}
+def read_raster(path: Path, *, frame: int = 0, at_least: int | None = None) -> Raster | None:
+    """Decode a plain picture, ``at_least`` as in ``rasters.decode``; None for files of other formats.
 
-
-def read_raster(path: Path, *, frame: int = 0, at_least: int | None = None) -> Raster:
-    """Decode a plain picture; ``at_least`` as in ``rasters.decode``. Raises ThermalReadError only."""
+    Raises ThermalReadError only.
+    """
     source_format = _known_format(path)
-    if source_format == "tiff":
-        return _guarded(path, source_format, lambda: decode_tiff(path, frame=frame))
-    return _guarded(path, source_format, lambda: decode(path, source_format, at_least=at_least))
+    if source_format not in RASTERS:
+        return None
+    return _guarded(path, source_format, lambda: _raster(source_format, path, frame, at_least))
 
 
 def _known_format(path: Path) -> str:
@@ -95,16 +94,23 @@ def _guarded(path: Path, source_format: str, work: Callable[[], Result]) -> Resu
         ) from error
 
 
-def _picture(path: Path, frame: int, reading: Reading) -> ThermalFrame:
-    return to_frame(read_raster(path, frame=frame), frame=frame)
+def _raster(source_format: str, path: Path, frame: int, at_least: int | None = None) -> Raster:
+    if source_format == "tiff":
+        return decode_tiff(path, frame=frame)
+    return decode(path, source_format, at_least=at_least)
+
+
+def _picture(source_format: str, path: Path, frame: int, reading: Reading) -> ThermalFrame:
+    return to_frame(_raster(source_format, path, frame), frame=frame)
 
 
 def _flir(path: Path, frame: int, reading: Reading) -> ThermalFrame:
     return decode_flir(path, frame=frame, reading=reading)
 
 
+RASTERS = (*PICTURES, "tiff")
 DECODERS: dict[str, Decoder] = {
-    **dict.fromkeys((*PICTURES, "tiff"), _picture),
+    **{name: partial(_picture, name) for name in RASTERS},
     **dict.fromkeys(("flir-jpeg", "flir-fff"), _flir),
     "dji-jpeg": lambda path, frame, reading: decode_dji(path),
     "irg": lambda path, frame, reading: decode_irg(path),

@@ -19,6 +19,7 @@ from PIL import Image
 from dinonat.errors import ImageError
 from dinonat.files import write_bytes
 from dinonat.images.batches import BY_DEFAULT, Shown, read_prepared
+from dinonat.images.exif import facts_of
 from dinonat.pages.gather import reference
 from dinonat.records import ImageRef, Loaded, Prepared, UInt8
 
@@ -27,7 +28,6 @@ COLUMNS = (
 )  # fmt: skip
 READERS = 1  # processes that decode, so that a decoder that dies takes no export with it
 FAST = 1  # of 9: half the time of the default, and files an eighth larger
-ORIENTATION = 0x0112  # EXIF tag; 1 = as stored
 # Signs that some file system refuses, that cut an address short, or that cannot be seen.
 AWKWARD = re.compile(r'[<>:"\\|?*#%&\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]')
 
@@ -138,7 +138,7 @@ def _orientation(path: Path) -> int:
     """Return EXIF's orientation from the head of a file; 1 where there is none or it cannot be read."""
     try:
         with Image.open(path) as picture:
-            return int(picture.getexif().get(ORIENTATION, 1))
+            return facts_of(picture).orientation
     except Exception:  # a damaged head is no turn, and whoever reads the pixels will say what is wrong
         return 1
 
