@@ -49,11 +49,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, kernel_size: int, bias: Tensor | Non
     return out
 
 
-def refusal(*tensors: Tensor, bias: Tensor | None = None) -> str | None:
-    """Say why the kernel cannot serve these tensors, or None where it can."""
+def refusal(q: Tensor, k: Tensor, v: Tensor, kernel_size: int = 1, bias: Tensor | None = None) -> str | None:
+    """Say why the kernel cannot serve these tensors, or None where it can; it takes every window."""
     library, reason = load()
     if library is None:
         return reason
+    tensors = (q, k, v)
     for tensor in tensors if bias is None else (*tensors, bias):
         if tensor.device.type != "cpu":
             return f"it works on CPUs, and a tensor is on {tensor.device.type}"
@@ -148,7 +149,7 @@ class _Unpack(torch.autograd.Function):
 
 def unpack(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Split (B, H, W, 3, heads, head_dim) into q, k and v, without copies in either direction if possible."""
-    if not qkv.requires_grad or refusal(qkv) is not None:
+    if not qkv.requires_grad or refusal(qkv, qkv, qkv) is not None:
         q, k, v = qkv.unbind(3)
     else:
         q, k, v = _Unpack.apply(qkv)  # type: ignore[no-untyped-call]

@@ -6,6 +6,9 @@ section 3), with one addition: on a map smaller than the window the window is cl
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,9 +17,11 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from dinonat.errors import UsageError
-from dinonat.models import kernel
+from dinonat.models import fused, kernel
 
-BACKENDS = ("auto", "c", "tiled", "dense", "reference")
+BACKENDS = ("auto", "c", "natten", "tiled", "dense", "reference")
+COMPILED = {"c": kernel, "natten": fused}  # backends that may refuse, in the order in which "auto" asks
+_CHOSEN: ContextVar[str] = ContextVar("attention_backend", default="auto")
 TILE = 8  # queries a side of one tile; 4, 7 and 8 cost the same, 14 is slower
 DENSE_TOKENS = 256  # up to 16 x 16 one masked product beats gathering tiles
 
@@ -47,8 +52,9 @@ def neighborhood_attention(
     scale : float, optional
         Multiplies q k; ``head_dim ** -0.5`` where it is not given.
     backend : str
-        One of BACKENDS. "auto" takes "c", the compiled kernel, on CPUs in float32 and bfloat16 where
-        it is there; else "dense" up to 256 tokens or where the window covers the map, and "tiled".
+        One of BACKENDS. "auto" takes, for each call, "c", the compiled kernel, on CPUs in float32 and
+        bfloat16 where it is there; "natten", NATTEN's fused kernel, on CUDA without bias and from the
+        window up; else "dense" up to 256 tokens or where the window covers the map, and "tiled".
 
     Returns
     -------
@@ -59,6 +65,7 @@ def neighborhood_attention(
     UsageError
         For shapes that do not agree, an even window, an unknown backend, or one that cannot serve here.
     """
+    backend = _CHOSEN.get() if backend == "auto" else backend
     _check(q, k, v, kernel_size, bias, dilation, backend)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if dilation > 1:
@@ -67,12 +74,14 @@ def neighborhood_attention(
         from dinonat.models.reference import gathered  # the slow witness, wanted only by name
 
         return gathered(q, k, v, kernel_size, bias=bias, scale=scale)
-    if backend in ("auto", "c"):
-        reason = kernel.refusal(q, k, v, bias=bias)
+    for name, compiled in COMPILED.items():
+        if backend not in ("auto", name):
+            continue
+        reason = compiled.refusal(q, k, v, kernel_size, bias)
         if reason is None:
-            return kernel.attend(q, k, v, kernel_size, bias, scale)
-        if backend == "c":
-            raise UsageError(f"The attention backend 'c' cannot serve here: {reason}. 'auto' takes another.")
+            return compiled.attend(q, k, v, kernel_size, bias, scale)
+        if backend == name:
+            raise UsageError(f"Attention backend '{name}' cannot serve here: {reason}. 'auto' takes another.")
     height, width = q.shape[1:3]
     covered = kernel_size >= max(height, width)
     if backend == "dense" or (backend == "auto" and (covered or height * width <= DENSE_TOKENS)):
@@ -80,6 +89,20 @@ def neighborhood_attention(
     else:
         tile = (min(TILE, height), min(TILE, width))
     return _tiled(q, k, v, kernel_size, bias, scale, tile)
+
+
+@contextmanager
+def default_backend(name: str) -> Iterator[None]:
+    """Let "auto" mean ``name`` inside a ``with`` block, so that whole networks can be compared.
+
+    Raises UsageError for a name that is not in BACKENDS.
+    """
+    _check_backend(name)
+    token = _CHOSEN.set(name)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
 
 
 def window_starts(length: int, kernel_size: int) -> Tensor:
@@ -228,8 +251,7 @@ def _dilated(
 def _check(
     q: Tensor, k: Tensor, v: Tensor, kernel_size: int, bias: Tensor | None, dilation: int, backend: str
 ) -> None:
-    if backend not in BACKENDS:
-        raise UsageError(f"Attention backend '{backend}' is not known. Choose one of {', '.join(BACKENDS)}.")
+    _check_backend(backend)
     if q.ndim != 5 or q.shape != k.shape or q.shape != v.shape:
         raise UsageError(
             "Neighborhood attention needs q, k and v of one shape (B, H, W, heads, head_dim); "
@@ -245,3 +267,8 @@ def _check(
             f"The position bias must have shape {(q.shape[3], side, side)} for {q.shape[3]} heads and "
             f"window {kernel_size}; got {tuple(bias.shape)}."
         )
+
+
+def _check_backend(name: str) -> None:
+    if name not in BACKENDS:
+        raise UsageError(f"Attention backend '{name}' is not known. Choose one of {', '.join(BACKENDS)}.")
