@@ -2,12 +2,20 @@
 #   make demo    install and run the whole chain: on scenes it draws itself, or on your folders with
 #                make demo IMAGES=thermal/ RGB=rgb/ LABELS=labels.csv [MINUTES=30]
 #   make test    install and run every check and every test
+# and, for comparisons with the networks of timm, an environment of its own (5.6 GB on Linux):
+#   make peers   install it and run the tests that need timm
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+# timm needs a torchvision, and that a torch of its own release; on Linux PyPI has them for CUDA only.
+PEERS := .venv-peers
+PEERS_TORCH ?= 2.14.1
+PEERS_TORCHVISION ?= 0.29.1
+PEERS_TIMM ?= 1.0.31
 
 # Tests on real images skip, and say so, where there are none.
 ifndef DINOTOOL_DATA
@@ -16,7 +24,7 @@ ifndef DINOTOOL_DATA
   endif
 endif
 
-.PHONY: demo test check torture fuzz setup linked
+.PHONY: demo test check torture fuzz peers setup linked
 .DEFAULT_GOAL := demo
 
 demo: linked
@@ -36,6 +44,20 @@ torture: linked  ## the tests that kill and resume, many more times
 
 fuzz: linked  ## damaged files of every container, 20 000 of each (ROUNDS); those that fail are kept
 	@DINOTOOL_FUZZ=$(or $(ROUNDS),20000) $(BIN)/python -m pytest -q -rP --basetemp=.venv/fuzz tests/images/test_fuzz.py
+
+peers: $(PEERS)/.installed  ## ours beside timm's, on one torch
+	@$(PEERS)/bin/python -m pytest -q -p no:cacheprovider tests -m timm
+	@echo "Ours beside timm's networks in speed: $(PEERS)/bin/dinotool bench model"
+
+# The whole in one go, so that pip cannot put another torch in the place of this one. Linked to the checkout as
+# a whole, not file by file as in .venv: it needs no installing again, and leaves the links of .venv alone.
+$(PEERS)/.installed: pyproject.toml constraints.txt
+	@echo "Installing torch $(PEERS_TORCH), torchvision $(PEERS_TORCHVISION), timm $(PEERS_TIMM) and dinonat into $(PEERS): up to 6 GB on Linux"
+	@test -x $(PEERS)/bin/pip || $(PYTHON) -m venv $(PEERS)
+	@sed '/^torch==/d' constraints.txt > $(PEERS)/constraints.txt
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c $(PEERS)/constraints.txt \
+	  "torch==$(PEERS_TORCH)" "torchvision==$(PEERS_TORCHVISION)" "timm==$(PEERS_TIMM)" -e ".[dev]"
+	@touch $@
 
 setup: $(STAMP)
 
