@@ -1,37 +1,41 @@
 """`dinotool bench attention`: the backends of neighborhood attention beside each other, in one process."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from dinonat.errors import UsageError
 from dinonat.models.kernel import unpack
 from dinonat.models.neighborhood import neighborhood_attention
 from dinonat.pipelines.progress import track
+from dinonat.pipelines.timing import device_named, machine, peak_memory, ratio, seconds_in_turn, threads
 from dinonat.settings import Settings
 
 NAIVE = "reference"  # gathers the keys and values of every query: what the others are compared with
-DENSE_SIDE = 28  # a dense product of a larger map takes seconds
+SASA = "sasa"  # not neighborhood attention: the window is cut at the border instead of shifted
+ON_CPU = (NAIVE, SASA, "tiled", "dense", "c")
+ON_GPU = (NAIVE, SASA, "tiled", "dense", "natten")
+DENSE_SIDE = 28  # on a CPU a dense product of a larger map takes seconds
 HEAD_DIM, WINDOW = 32, 7
 MAPS = ((56, 2), (28, 4), (14, 8), (7, 16))  # side and heads of the four stages of NAT-mini at 224 pixels
-HEADS = (("forward", 10), ("ratio", 8), ("both", 10), ("ratio", 8))  # columns and their widths
+HEADS = (("forward", 10), ("ratio", 8), ("both", 10), ("ratio", 8), ("MB", 9))  # columns and their widths
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class BenchAttentionSettings(Settings):
     """What `dinotool bench attention` can be told."""
 
-    backends: tuple[str, ...] = (NAIVE, "tiled", "dense", "c")
+    backends: tuple[str, ...] | None = None  # None: all that can serve on the device
     rounds: int = Field(7, ge=1)
     batch: int = Field(8, ge=1)
     threads: int | None = Field(None, ge=1)
+    device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -47,12 +51,14 @@ class AttentionRow:
     both: float  # forward and backward
     forward_ratio: float | None  # naive gather / this one
     both_ratio: float | None
+    memory: float | None  # MB an image held at the worst moment of both, beyond inputs
 
 
 @dataclass(frozen=True)
 class BenchAttentionReport:
     """The table of `bench attention`."""
 
+    machine: str
     threads: int
     batch: int
     dtype: str
@@ -65,107 +71,149 @@ class BenchAttentionReport:
         heads = "".join(f"{head:>{width}}" for head, width in HEADS)
         return [
             *self.warnings,
-            f"Milliseconds an image, medians of {self.rounds} alternating rounds; batch {self.batch}, "
-            f"{self.dtype}, {self.threads} threads, window {WINDOW}, heads of {HEAD_DIM}",
+            f"Milliseconds and MB an image, medians of {self.rounds} alternating rounds; batch {self.batch}, "
+            f"{self.dtype}, window {WINDOW}, heads of {HEAD_DIM}; {self.machine}",
             f"  {'map':>7}{'heads':>6}{'bias':>6}  {'backend':10}{heads}",
             *(_line(row) for row in self.rows),
         ]
 
 
 def _line(row: AttentionRow) -> str:
-    ratios = [f"{ratio:7.1f}x" if ratio else " " * 8 for ratio in (row.forward_ratio, row.both_ratio)]
+    ratios = [" " * 8 if each is None else f"{each:7.1f}x" for each in (row.forward_ratio, row.both_ratio)]
     size = f"{row.side}x{row.side}"
+    memory = "" if row.memory is None else f"{row.memory:9.1f}"
     return (
         f"  {size:>7}{row.heads:6}{'yes' if row.bias else 'no':>6}  {row.backend:10}"
-        f"{row.forward:10.2f}{ratios[0]}{row.both:10.2f}{ratios[1]}"
+        f"{row.forward:10.3f}{ratios[0]}{row.both:10.3f}{ratios[1]}{memory}"
     )
 
 
 def run_attention(settings: BenchAttentionSettings, workspace: Path) -> BenchAttentionReport:
     """Time forward, and forward with backward, of each backend on random maps, round after round.
 
-    A backend that cannot serve here is a warning. Raises UsageError where none can.
+    A backend that cannot serve is a warning. Raises UsageError where none can.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or before)
-    try:
-        usable, warnings = _usable(settings.backends)
-        cases = [(side, heads, bias) for side, heads in MAPS for bias in (False, True)]
-        rows = [
-            row for case in track(cases, "maps") for row in _rows(*case, backends=usable, settings=settings)
-        ]
-        threads = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
+    device = device_named(settings.device)
+    backends = settings.backends or (ON_CPU if device.type == "cpu" else ON_GPU)
+    cases = [(side, heads, bias) for side, heads in MAPS for bias in (False, True)]
+    rows, warnings = list[AttentionRow](), dict[str, None]()  # a dict: each sentence once, in order
+    with threads(settings.threads):
+        for case in track(cases, "maps"):
+            works, refused = _works(*case, backends=backends, settings=settings, device=device)
+            warnings |= dict.fromkeys(refused)
+            rows += _rows(*case, works=works, settings=settings, device=device)
+        on, count = machine(device), torch.get_num_threads()
+    if not rows:
+        raise UsageError(next(iter(warnings), "bench attention: no backend was named."))
     return BenchAttentionReport(
-        threads, settings.batch, settings.dtype, settings.rounds, tuple(rows), tuple(warnings)
+        on, count, settings.batch, settings.dtype, settings.rounds, tuple(rows), tuple(warnings)
     )
 
 
-def _usable(backends: Sequence[str]) -> tuple[list[str], list[str]]:
-    usable, warnings = [], []
-    x = torch.zeros(1, 2, 2, 1, 8)
-    for backend in backends:
-        try:
-            neighborhood_attention(x, x, x, 3, backend=backend)
-            usable.append(backend)
-        except UsageError as error:
-            warnings.append(str(error))
-    if not usable:
-        raise UsageError(warnings[0] if warnings else "bench attention: no backend was named.")
-    return usable, warnings
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """One backend on one map."""
+
+    forward: Callable[[], Tensor]
+    inputs: tuple[Tensor, ...]  # whose gradients are wanted
+    upstream: Tensor
+
+    def infer(self) -> None:
+        with torch.no_grad():
+            self.forward()
+
+    def learn(self) -> None:
+        torch.autograd.grad(self.forward(), self.inputs, self.upstream)
 
 
-def _rows(
-    side: int, heads: int, bias: bool, *, backends: Sequence[str], settings: BenchAttentionSettings
-) -> list[AttentionRow]:
+def _works(
+    side: int,
+    heads: int,
+    bias: bool,
+    *,
+    backends: Sequence[str],
+    settings: BenchAttentionSettings,
+    device: torch.device,
+) -> tuple[dict[str, _Work], list[str]]:
+    """Return what can be timed on one map, and why the rest cannot."""
     generator = torch.Generator().manual_seed(0)
-    dtype = TYPES[settings.dtype]
 
     def noise(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator).to(dtype)
+        return torch.randn(*shape, generator=generator).to(device, TYPES[settings.dtype])
 
     qkv = noise(settings.batch, side, side, 3, heads, HEAD_DIM).requires_grad_()
     table = noise(heads, 2 * WINDOW - 1, 2 * WINDOW - 1).float().requires_grad_() if bias else None
     upstream = noise(settings.batch, side, side, heads, HEAD_DIM)
-    served = [name for name in backends if name != "dense" or side <= DENSE_SIDE]
-    seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in served}
-    for number in range(settings.rounds + 1):
-        for name in served:
-            times = _time(lambda name=name: _attend(qkv, table, name), [qkv, table], upstream)  # type: ignore[misc]
-            if number:  # the first round makes plans and warms the caches
-                seconds[name][0].append(times[0])
-                seconds[name][1].append(times[1])
-    medians = {
-        name: [1000 * median(each) / settings.batch for each in both] for name, both in seconds.items()
-    }
-    naive: list[Any] = medians.get(NAIVE, [None, None])
-    return [
-        AttentionRow(
-            side,
-            heads,
-            bias,
-            name,
-            *(round(value, 3) for value in own),
-            *(round(slow / value, 1) if slow else None for slow, value in zip(naive, own, strict=True)),
-        )
-        for name, own in medians.items()
-    ]
+    inputs = (qkv,) if table is None else (qkv, table)
+    works, refused = dict[str, _Work](), list[str]()
+    for name in backends:
+        if (name == "dense" and side > DENSE_SIDE and device.type == "cpu") or (name == SASA and bias):
+            continue
+        work = _Work(lambda name=name: _attend(qkv, table, name), inputs, upstream)  # type: ignore[misc]
+        try:
+            work.learn()
+            works[name] = work
+        except UsageError as error:
+            refused.append(str(error))
+        except torch.OutOfMemoryError:
+            refused.append(f"Attention backend '{name}': not enough memory for {side}x{side} maps.")
+    return works, refused
 
 
 def _attend(qkv: Tensor, table: Tensor | None, backend: str) -> Tensor:
     q, k, v = unpack(qkv)
+    if backend == SASA:
+        return window_cut_at_border(q, k, v, WINDOW)
     return neighborhood_attention(q, k, v, WINDOW, bias=table, backend=backend)
 
 
-def _time(
-    work: Callable[[], Tensor], inputs: Sequence[Tensor | None], upstream: Tensor
-) -> tuple[float, float]:
-    """Return the seconds of one forward pass, and of one with its gradients."""
-    with torch.no_grad():
-        start = time.perf_counter()
-        work()
-        forward = time.perf_counter() - start
-    start = time.perf_counter()
-    torch.autograd.grad(work(), [one for one in inputs if one is not None], upstream)
-    return forward, time.perf_counter() - start
+def window_cut_at_border(q: Tensor, k: Tensor, v: Tensor, kernel_size: int) -> Tensor:
+    """Stand-alone self-attention (Ramachandran et al. 2019): maps padded with zeros, padding masked.
+
+    Shapes as in ``neighborhood_attention``. Every query looks at the window around it in views of the
+    padded map, as convolutions do; at the border it sees fewer keys, a quarter of them in a corner.
+    """
+    half = kernel_size // 2
+    k, v = (_windows(functional.pad(x, (0, 0, 0, 0, half, half, half, half)), kernel_size) for x in (k, v))
+    inside = functional.pad(q.new_ones(1, *q.shape[1:3], 1, 1), (0, 0, 0, 0, half, half, half, half))
+    scores = torch.einsum("byxhd,byxhdij->byxhij", q * q.shape[-1] ** -0.5, k)
+    scores = scores.masked_fill(_windows(inside, kernel_size)[..., 0, :, :] == 0, float("-inf"))
+    weights = scores.flatten(4).softmax(-1).view_as(scores)
+    return torch.einsum("byxhij,byxhdij->byxhd", weights, v)
+
+
+def _windows(x: Tensor, kernel_size: int) -> Tensor:
+    """View (B, H + K - 1, W + K - 1, heads, D) as (B, H, W, heads, D, K, K)."""
+    return x.unfold(1, kernel_size, 1).unfold(2, kernel_size, 1)
+
+
+def _rows(
+    side: int,
+    heads: int,
+    bias: bool,
+    *,
+    works: dict[str, _Work],
+    settings: BenchAttentionSettings,
+    device: torch.device,
+) -> list[AttentionRow]:
+    parts = {(name, part): getattr(work, part) for name, work in works.items() for part in ("infer", "learn")}
+    medians = seconds_in_turn(parts, rounds=settings.rounds, device=device)
+    images = {key: round(1000 * seconds / settings.batch, 4) for key, seconds in medians.items()}
+    rows = []
+    for name, work in works.items():
+        memory = peak_memory(work.learn, device)
+        forward, both = images[name, "infer"], images[name, "learn"]
+        rows.append(
+            AttentionRow(
+                side,
+                heads,
+                bias,
+                name,
+                forward,
+                both,
+                ratio(images.get((NAIVE, "infer")), forward),
+                ratio(images.get((NAIVE, "learn")), both),
+                None if memory is None else round(memory / settings.batch, 2),
+            )
+        )
+    return rows
