@@ -23,6 +23,7 @@ from dinonat.images.prepare import Preparation, parse_preparation
 from dinonat.images.reading import Reading, parse_reading
 from dinonat.models.catalog import load_network
 from dinonat.models.network import Network
+from dinonat.models.timm_built import PREFIX
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.embed_report import EmbedReport
 from dinonat.pipelines.inputs import find_recordings, remarked, shown, shown_as
@@ -38,7 +39,9 @@ class EmbedSettings(Recipe):
     regions: Path | None = None  # labelled boxes (COCO, CSV) that take the place of saliency
     recordings: Path | None = None  # CSV image,recording; None = recordings.csv in or beside the folder
     name: str | None = None  # of the set; None = name of the folder
-    weights: str | None = None  # run, file or untrained:SEED; None = newest run of the workspace
+    weights: str | None = (
+        None  # run, file, timm:NAME=FILE or untrained:SEED; None = newest run of the workspace
+    )
     prepare: str = "percentile"  # or recording, dataset, window=LO:HI, clahe
     invert: str = "auto"  # auto: pictures known to show hot as dark are turned around; or yes, no
     scale: str = ""  # what one count is, where files do not say: 0.04K or 0.1C
@@ -124,6 +127,11 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
     remarks = [f"{path}: {reason}" for path, reason in listing.skipped]
     weights, file = _weights(settings.weights, workspace)
     network, fingerprint = load_network(file, remark=remarks.append)
+    if settings.saliency == "attention" and not network.attends:
+        raise UsageError(
+            f"--saliency attention: {weights} has no attention to tell of. Take the default, ncut+attention, "
+            "which then goes by cuts and contrast, or --saliency ncut."
+        )
     warn = remarks.append
     recordings, recordings_file = find_recordings(
         settings.recordings, images, listing.refs, workspace=workspace, warn=warn
@@ -142,9 +150,10 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
 
 
 def _weights(asked: str | None, workspace: Path) -> tuple[str, str]:
-    """Return how to name the weights again, and what ``load_network`` takes: a file or untrained:SEED."""
-    if asked is not None and asked.startswith("untrained:"):
-        return asked, asked
+    """Return how to name the weights again, and what ``load_network`` takes: a file, or as asked."""
+    if asked is not None and asked.startswith(("untrained:", PREFIX)):
+        named, equals, file = asked.partition("=")
+        return f"{named}={Path(file).resolve()}" if equals else asked, asked
     if asked is not None and ("/" in asked or Path(asked).is_file()):
         return str(Path(asked).resolve()), asked
     name = places.chosen(workspace, "weights", asked)

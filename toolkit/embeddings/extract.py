@@ -195,7 +195,7 @@ def _proposed(
     if recipe.saliency == "none":
         return []
     valid = valid_tokens(picture.shape, network.strides)
-    looked_at = None if attention is None else attended(network, attention, valid)
+    looked_at = attended(network, attention, valid) if attention else None  # [] where there is none
     height, width = valid[-2]
     luminance = under_tokens(picture.prepared.pixels, picture.shape, network.strides)
     regions = propose_regions(

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 
 from dinonat.errors import UsageError
+from dinonat.models.backbones import load_backbone
 from dinonat.models.checkpoint import constructed, fingerprint, load
 from dinonat.models.foreign import is_foreign
 from dinonat.models.nat import NATSettings
 from dinonat.models.network import Network
 from dinonat.models.published import load_published
+from dinonat.models.timm_built import PREFIX, TimmSettings, build_settings
 from dinonat.models.vit import ViTSettings
 
 # Positions for 518 px, the size of the last steps of its training.
@@ -46,14 +49,19 @@ NETWORKS: dict[str, NATSettings | ViTSettings] = {
 }
 
 
-def build(name: str = "nat_nano", *, seed: int, drop_path: float | None = None) -> Network:
+def build(
+    name: str = "nat_nano",
+    *,
+    seed: int,
+    drop_path: float | None = None,
+    options: dict[str, JsonValue] | None = None,
+) -> Network:
     """Build an untrained network; the same seed gives the same weights.
 
-    Raises UsageError for a name that is not in NETWORKS.
+    ``name`` is one of NETWORKS or ``timm:NAME``, to which ``options`` are keywords for timm. Raises
+    UsageError for a name that is not known, and for options where there are none.
     """
-    if name not in NETWORKS:
-        raise UsageError(f"Network '{name}' is not known. Choose one of {', '.join(NETWORKS)}.")
-    settings = NETWORKS[name]
+    settings = _described(name, options or {})
     if drop_path is not None:
         settings = settings.model_copy(update={"drop_path": drop_path})
     with torch.random.fork_rng(devices=[]):
@@ -61,15 +69,26 @@ def build(name: str = "nat_nano", *, seed: int, drop_path: float | None = None) 
         return constructed(settings)
 
 
+def _described(name: str, options: dict[str, JsonValue]) -> NATSettings | ViTSettings | TimmSettings:
+    if name.startswith(PREFIX):
+        return build_settings(name, options)
+    if name not in NETWORKS:
+        raise UsageError(f"Network '{name}' is not known. Choose one of {', '.join(NETWORKS)}, or timm:NAME.")
+    if options:
+        raise UsageError(f"{name} takes no options of timm; those are for a network timm:NAME.")
+    return NETWORKS[name]
+
+
 def load_network(weights: str, *, remark: Callable[[str], object] = lambda said: None) -> tuple[Network, str]:
     """Return the network, in evaluation mode, and the fingerprint that names its weights.
 
-    ``weights`` is a checkpoint of this toolkit, a file of published weights (NAT, DINO, DINOv2), of which
-    ``remark`` gets a sentence, or ``untrained:SEED`` or ``untrained:SEED:NAME`` for control rows; the
-    fingerprint of the latter begins with "untrained". Raises CheckpointError for a bad file.
+    ``weights`` is a checkpoint of this toolkit, a file of published weights (NAT, DINO, DINOv2) or
+    ``timm:NAME=FILE``, of which ``remark`` gets a sentence, or ``untrained:SEED`` or
+    ``untrained:SEED:NAME`` for control rows; the fingerprint of the latter begins with "untrained".
+    Raises CheckpointError for a bad file.
     """
     if weights.startswith("untrained:"):
-        _, seed, *name = weights.split(":")
+        _, seed, *name = weights.split(":", 2)
         if not seed.isdigit():
             raise UsageError(
                 f"--weights {weights}: expected untrained:SEED with a whole number, as untrained:0."
@@ -77,7 +96,10 @@ def load_network(weights: str, *, remark: Callable[[str], object] = lambda said:
         model = build(*name[:1], seed=int(seed))
         return model.eval(), f"untrained-{seed}-{fingerprint(model)}"
     path = Path(weights)
-    if is_foreign(path):
+    if weights.startswith(PREFIX):
+        model, said = load_backbone(weights)
+        remark(said)
+    elif is_foreign(path):
         model, said = load_published(path, NETWORKS)
         remark(said)
     else:

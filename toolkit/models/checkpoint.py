@@ -10,18 +10,22 @@ from torch import Tensor, nn
 
 from dinonat.errors import CheckpointError
 from dinonat.files import write_bytes
+from dinonat.models.backbones import Backbone
 from dinonat.models.nat import NAT, NATSettings
 from dinonat.models.network import Network
+from dinonat.models.timm_built import TimmSettings
 from dinonat.models.vit import ViT, ViTSettings
 from dinonat.settings import Settings
 
-KINDS: dict[str, type[Settings]] = {"nat-1": NATSettings, "vit-1": ViTSettings}
+KINDS: dict[str, type[Settings]] = {"nat-1": NATSettings, "vit-1": ViTSettings, "timm-1": TimmSettings}
 
 
 def constructed(settings: Settings) -> Network:
     """Build the network that ``settings`` describe, with weights by chance."""
     if isinstance(settings, NATSettings):
         return NAT(settings)
+    if isinstance(settings, TimmSettings):
+        return Backbone(settings)
     assert isinstance(settings, ViTSettings)
     return ViT(settings)
 

@@ -19,6 +19,7 @@ ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how files of torch.save begin, new and o
 WRAPPERS = ("teacher", "student", "model", "state_dict")  # under which training scripts store a network
 PREFIXES = ("module.", "backbone.")  # of DistributedDataParallel and of DINO's wrapper, in that order
 MODULES = r"[A-Za-z_][\w.]*"
+NAMED = 3  # keys that a message names
 
 
 def is_foreign(path: Path) -> bool:
@@ -52,7 +53,7 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
     if not isinstance(entries, Mapping) or not entries:
         raise CheckpointError(f"{path}: holds no state dict; expected names with a tensor each.")
     for key, value in entries.items():
-        if not isinstance(key, str) or not _is_plain(value):
+        if not isinstance(key, str) or not (_is_plain(value) or _is_count(key, value)):
             raise CheckpointError(
                 f"{path}: entry {str(key)[:80]!r} is no tensor of floating-point numbers; "
                 "expected a state dict (torch.save(model.state_dict(), FILE))."
@@ -68,6 +69,17 @@ def _is_plain(value: object) -> bool:
         and value.layout == torch.strided
         and value.device.type == "cpu"
         and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    )
+
+
+def _is_count(key: str, value: object) -> bool:
+    """Whether a value is the count of batches that a BatchNorm keeps: networks hold no other whole number."""
+    return (
+        key.endswith(".num_batches_tracked")
+        and isinstance(value, Tensor)
+        and value.dtype == torch.int64
+        and value.layout == torch.strided
+        and value.ndim == 0
     )
 
 
@@ -101,3 +113,32 @@ def _unpickled(path: Path) -> Any:
         ) from error
     except Exception as error:  # a hostile or torn pickle can raise anything
         raise CheckpointError(f"{path}: not a file of torch.save or a damaged one.") from error
+
+
+def compare(
+    path: Path, what: str, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]
+) -> None:
+    """Raise CheckpointError with the first few keys that are missing, left over or of another shape.
+
+    ``wanted`` are the shapes that ``what`` has.
+    """
+    missing = [key for key in wanted if key not in found]
+    extra = [key for key in found if key not in wanted]
+    other = [
+        f"{key}: expected {wanted[key]}, got {tuple(found[key].shape)}"
+        for key in wanted
+        if key in found and tuple(found[key].shape) != wanted[key]
+    ]
+    parts = [
+        f"{len(keys)} {what} ({some(keys)})"
+        for what, keys in (("missing", missing), ("not of it", extra), ("of another shape", other))
+        if keys
+    ]
+    if parts:
+        raise CheckpointError(f"{path}: not {what}: {', '.join(parts)}.")
+
+
+def some(keys: list[str]) -> str:
+    """Name the first few keys, shortened: they come from a file that nobody has vouched for."""
+    more = [f"and {len(keys) - NAMED} more"] if len(keys) > NAMED else []
+    return ", ".join([*(repr(key[:80])[1:-1] for key in keys[:NAMED]), *more])

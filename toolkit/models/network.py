@@ -30,12 +30,15 @@ class Network(nn.Module, ABC):
         Pixels a side that a cell of each map covers; infinite for a map of one cell.
     dims : sequence of int
         Channels of each map.
+    attends : bool
+        Whether it has attention to tell of; where not, ``tokens_and_attention`` gives [] with the maps.
     """
 
     settings: Settings
     stride: int
     strides: Sequence[float]
     dims: Sequence[int]
+    attends: bool = True
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from dinonat.errors import CheckpointError
 from dinonat.models.checkpoint import constructed
-from dinonat.models.foreign import read_foreign
+from dinonat.models.foreign import compare, read_foreign, some
 from dinonat.models.nat import NATSettings
 from dinonat.models.network import Network
 from dinonat.models.vit import ViTSettings
 from dinonat.settings import Settings
 
 HEADS = ("head.", "classifier.", "dino_head.", "ibot_head.")  # what stands on the backbone and is left out
-NAMED = 3  # keys that a message names
 
 # Networks that are alike enough to be offered and are not built here: what their keys contain.
 NOT_HERE = {
@@ -47,14 +46,19 @@ def load_published(path: Path, known: Mapping[str, Settings]) -> tuple[Network, 
     name, settings = _recognised(path, found, known)
     with torch.device("meta"):  # nothing is drawn that the file replaces
         model = constructed(settings)
-    _compare(path, name, {key: tuple(value.shape) for key, value in model.state_dict().items()}, found)
+    compare(
+        path,
+        f"the published {name}",
+        {key: tuple(value.shape) for key, value in model.state_dict().items()},
+        found,
+    )
     whole = {key: value.float().contiguous() for key, value in found.items()}
     model.load_state_dict(whole, strict=True, assign=True)
     said = [f"{path.name}: the published {name}{f', its {word}' if word else ''}, {len(found)} tensors"]
     if translated:
         said.append("names of Hugging Face translated, query, key and value joined to qkv")
     if left_out:
-        said.append(f"its head is left out ({_some(left_out)})")
+        said.append(f"its head is left out ({some(left_out)})")
     return model, "; ".join(said) + "."
 
 
@@ -85,7 +89,7 @@ def _recognised(
             and (settings.dim, settings.depths[2]) == (len(tokenizer), depth)
         ):
             return name, settings
-    raise CheckpointError(f"{path}: of no network known here; its first keys are {_some(sorted(found))}.")
+    raise CheckpointError(f"{path}: of no network known here; its first keys are {some(sorted(found))}.")
 
 
 def _recognised_vit(
@@ -119,32 +123,6 @@ def _side(path: Path, positions: Tensor) -> int:
 
 def _shape(found: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
     return tuple(found[key].shape) if key in found else ()
-
-
-def _compare(
-    path: Path, name: str, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]
-) -> None:
-    """Raise CheckpointError with the first few keys that are missing, left over or of another shape."""
-    missing = [key for key in wanted if key not in found]
-    extra = [key for key in found if key not in wanted]
-    other = [
-        f"{key}: expected {wanted[key]}, got {tuple(found[key].shape)}"
-        for key in wanted
-        if key in found and tuple(found[key].shape) != wanted[key]
-    ]
-    parts = [
-        f"{len(keys)} {what} ({_some(keys)})"
-        for what, keys in (("missing", missing), ("not of it", extra), ("of another shape", other))
-        if keys
-    ]
-    if parts:
-        raise CheckpointError(f"{path}: not the published {name}: {', '.join(parts)}.")
-
-
-def _some(keys: list[str]) -> str:
-    """Name the first few keys, shortened: they come from a file that nobody has vouched for."""
-    more = [f"and {len(keys) - NAMED} more"] if len(keys) > NAMED else []
-    return ", ".join([*(repr(key[:80])[1:-1] for key in keys[:NAMED]), *more])
 
 
 # Names of transformers' NatModel, and those of the authors. Order matters: ends before their beginnings.
