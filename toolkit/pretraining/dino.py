@@ -106,8 +106,10 @@ def entropy(probabilities: Tensor) -> Tensor:
 
 @torch.no_grad()
 def move_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Set teacher = momentum * teacher + (1 - momentum) * student, parameters only."""
+    """Set teacher = momentum * teacher + (1 - momentum) * student; what is counted (BatchNorm) is copied."""
     torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+    for its, own in zip(teacher.buffers(), student.buffers(), strict=True):
+        its.copy_(own)
 
 
 @torch.no_grad()

@@ -16,13 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import model_validator
+from pydantic import Field, JsonValue, model_validator
 from torch import Tensor
 
 from dinonat.errors import CheckpointError, DinonatError, UsageError
 from dinonat.files import write_whole
+from dinonat.models.backbones import check_crops
 from dinonat.models.catalog import NETWORKS, build
 from dinonat.models.network import Network
+from dinonat.models.timm_built import PREFIX
 from dinonat.models.vit import ViTSettings
 from dinonat.pretraining import dino
 from dinonat.pretraining.schedule import cosine, linear
@@ -37,7 +39,8 @@ SAVE_SECONDS = 120.0  # how much work a kill may cost
 class TrainSettings(Settings):
     """The recipe. Defaults are measured for up to 20,000 images and an hour on two CPU cores."""
 
-    network: str = "nat_nano"
+    network: str = "nat_nano"  # one of NETWORKS, or timm:NAME
+    timm: dict[str, JsonValue] = Field(default_factory=dict)  # keywords for timm, to build NAME otherwise
     batch: int = 48
     # Crops: small ones first, larger ones after `switch_at` of the steps: most of what is learned in
     # the first half hour is learned as well, and twice as fast, at 64 px.
@@ -69,7 +72,13 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _crops_fit(self) -> "TrainSettings":
-        """Refuse crops that a ViT cannot cut into patches; a NAT takes any."""
+        """Refuse crops that a ViT cannot cut into patches; a NAT takes any, and timm's are asked."""
+        if self.network.startswith(PREFIX):
+            check_crops(self.network, self.timm, (*self.global_sizes, *self.local_sizes))
+        elif self.timm:
+            raise UsageError(
+                f"timm={self.timm}: {self.network} is not of timm; only a timm:NAME takes keywords."
+            )
         network = NETWORKS.get(self.network)
         if isinstance(network, ViTSettings):
             for name in ("global_sizes", "local_sizes"):
@@ -108,7 +117,7 @@ class State:
 
 def new_state(settings: TrainSettings, device: torch.device) -> State:
     """Build an untrained student and a teacher that is a copy of it."""
-    student = build(settings.network, seed=settings.seed, drop_path=settings.drop_path)
+    student = build(settings.network, seed=settings.seed, drop_path=settings.drop_path, options=settings.timm)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
         head = dino.Head(
