@@ -5,7 +5,7 @@ import torch
 from dinonat.errors import CheckpointError, UsageError
 from dinonat.models.catalog import NETWORKS, build, load_network
 from dinonat.models.checkpoint import fingerprint, load, save
-from dinonat.models.nat import NAT, Attention, NATSettings, _without_padding
+from dinonat.models.nat import NAT, Attention, Downsampler, NATSettings, _without_padding
 from dinonat.models.network import normalise
 from dinonat.models.reference import defined
 
@@ -183,3 +183,21 @@ def test_untrained_weights_say_so():
         load_network("untrained:x")
     with pytest.raises(UsageError, match="nat_nano"):
         load_network("untrained:0:nat_giant")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 3), (2, 2)])
+def test_the_downsamplers_gradient_in_bfloat16_is_that_of_float32_on_the_smallest_maps(size):
+    downsampler, x = Downsampler(32), torch.randn(8, *size, 32)
+    weight = downsampler.reduction.weight
+    exact = torch.autograd.grad(downsampler(x).sigmoid().sum(), weight)[0]
+    for _ in range(3):  # what was wrong was what happened to be in memory
+        with torch.autocast("cpu", torch.bfloat16):
+            out = downsampler(x)
+        found = torch.autograd.grad(out.float().sigmoid().sum(), weight)[0]
+        assert ((found - exact).norm() / exact.norm()).item() < 0.05
+
+
+def test_the_downsampler_is_its_convolution_on_a_map_of_one_column():
+    downsampler, x = Downsampler(4), torch.randn(2, 5, 1, 4)
+    plain = downsampler.norm(downsampler.reduction(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+    torch.testing.assert_close(downsampler(x), plain)
