@@ -81,6 +81,24 @@ def test_sinkhorn_survives_the_coldest_temperature():
     assert torch.isfinite(q).all()
 
 
+def test_region_loss_is_the_definition_written_out_token_by_token():
+    generator = torch.Generator().manual_seed(3)
+    tokens = [torch.randn(2, n, 6, generator=generator) for n in (4, 4, 3)]  # two global views, a local one
+    logits = [torch.rand(2, n, 5, generator=generator) for n in (4, 4, 3)]
+    teacher = [torch.rand(2, 4, 5, generator=generator).softmax(-1) for _ in range(2)]
+    total, pairs = 0.0, 0
+    for i, v in ((0, 1), (0, 2), (1, 0), (1, 2)):
+        for b in range(2):
+            for t in range(len(tokens[v][b])):
+                cosines = [functional.cosine_similarity(tokens[v][b, t], key, dim=0) for key in tokens[i][b]]
+                target = teacher[i][b, int(torch.stack(cosines).argmax())].double()
+                e = (logits[v][b, t].double() / 0.1).exp()
+                total += float(-(target * (e / e.sum()).log()).sum()) / (2 * len(tokens[v][b]))
+        pairs += 1
+    found = dino.region_loss(logits, teacher, tokens, tokens[:2])
+    assert found.item() == pytest.approx(total / pairs, rel=1e-5)
+
+
 def test_head_gives_cosines_and_ignores_the_length_of_its_prototypes():
     head = dino.Head(8, hidden=16, bottleneck=4, out_dim=10)
     x = torch.randn(5, 8)

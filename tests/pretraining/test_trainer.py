@@ -45,7 +45,10 @@ def test_same_seed_twice_gives_the_same_teacher_and_another_seed_another(tmp_pat
     assert trained(tmp_path / "c", 4, recipe(seed=1)) != first
 
 
-@pytest.mark.parametrize("changes", [{}, {"drop_path": 0.3, "targets": "centre"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"drop_path": 0.3, "targets": "centre"}, {"dense": 1.0, "profile": "thermal", "thermal_from": 0.4}],
+)
 def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch, changes):
     settings = recipe(**changes)
     whole = trained(tmp_path / "whole", 6, settings)
@@ -93,6 +96,30 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer.dino, "dino_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(DinonatError, match="no longer finite"):
         trained(tmp_path, 2, recipe())
+
+
+def test_the_teacher_never_sees_thermal_views_and_the_student_only_at_the_end():
+    settings = recipe(profile="thermal", thermal_from=0.5, thermal_tone=1.0)
+    state = trainer.new_state(settings, CPU)
+    early, late = (trainer._views(state, PICTURES[:4], ASPECTS[:4], settings, share) for share in (0.4, 0.6))
+    for (plain, seen), changed in ((early, False), (late, True)):
+        assert [v.shape[-1] for v in plain] == [32, 32]
+        assert [v.shape[-1] for v in seen] == [32, 32, 16, 16]
+        assert torch.equal(torch.cat(plain), torch.cat(seen[:2])) != changed
+    torch.testing.assert_close(torch.cat(early[0]), torch.cat(late[0]))  # the same crops for the teacher
+
+
+@pytest.mark.parametrize("network", ["tiny", "vit_tiny"])
+def test_the_loss_between_regions_reaches_the_network_and_its_own_head(network):
+    settings = recipe(network=network, dense=1.0, koleo=0.0)
+    state = trainer.new_state(settings, CPU)
+    before = {name: p.clone() for name, p in state.student_regions.named_parameters()}
+    for _ in range(2):
+        figures = trainer._step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+    assert figures["region_loss"] > 0
+    assert any(not torch.equal(p, before[name]) for name, p in state.student_regions.named_parameters())
+    followed = zip(state.teacher_regions.parameters(), state.student_regions.parameters(), strict=True)
+    assert all(not torch.equal(teacher, student) for teacher, student in followed if student.ndim > 1)
 
 
 def test_every_picture_comes_once_in_an_epoch():

@@ -3,7 +3,16 @@ import pytest
 import torch
 
 from dinonat.models.network import IMAGENET_MEAN, IMAGENET_STD
-from dinonat.pretraining.views import ViewPlan, _hue_matrix, blur, crop_boxes, cut, jitter, make_views
+from dinonat.pretraining.views import (
+    ViewPlan,
+    _hue_matrix,
+    blur,
+    crop_boxes,
+    cut,
+    jitter,
+    make_views,
+    normalised,
+)
 
 PLAIN = ViewPlan(32, (1.0, 1.0), blur=0, solarise=0, jitter=0, grey=0)
 
@@ -53,7 +62,7 @@ def test_crops_have_the_area_that_was_asked_and_the_shape_of_the_original(aspect
 
 def test_a_view_without_distortions_is_normalised_and_nothing_else():
     colour = torch.tensor([200, 100, 50], dtype=torch.uint8)
-    view = make_views(colour.expand(2, 32, 32, 3), torch.ones(2), PLAIN, seeded())
+    view = normalised(make_views(colour.expand(2, 32, 32, 3), torch.ones(2), PLAIN, seeded()))
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     expected = ((colour / 255 - mean) / std)[:, None, None].expand(2, 3, 32, 32)
     torch.testing.assert_close(view, expected, atol=1e-4, rtol=0)

@@ -79,7 +79,8 @@ def neighborhood_attention(
             continue
         reason = compiled.refusal(q, k, v, kernel_size, bias)
         if reason is None:
-            return compiled.attend(q, k, v, kernel_size, bias, scale)
+            out: Tensor = compiled.attend(q, k, v, kernel_size, bias, scale)
+            return out
         if backend == name:
             raise UsageError(f"Attention backend '{name}' cannot serve here: {reason}. 'auto' takes another.")
     height, width = q.shape[1:3]

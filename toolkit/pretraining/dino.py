@@ -85,6 +85,42 @@ def dino_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], temperature:
     return torch.stack(terms).mean()
 
 
+def region_loss(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    student_tokens: Sequence[Tensor],
+    teacher_tokens: Sequence[Tensor],
+    temperature: float = 0.1,
+) -> Tensor:
+    """Compare each student token with the teacher token that is most like it.
+
+    The region-level task of EsViT (Li et al. 2022, arXiv 2106.09785).
+
+    Parameters
+    ----------
+    student : sequence of (B, T, K) logits of tokens, one for each view, the global views first
+    teacher : sequence of (B, S, K) probabilities of tokens, one for each global view
+    student_tokens, teacher_tokens : sequence of (B, T, C), (B, S, C)
+        The tokens themselves; the pairing is by their cosine, and passes no gradient.
+    temperature : float
+        Of the student.
+
+    Returns the mean over tokens and over all pairs of a teacher view and another student view.
+    """
+    terms = []
+    units = [functional.normalize(x.detach().float(), dim=-1) for x in student_tokens]
+    keys = [functional.normalize(x.detach().float(), dim=-1) for x in teacher_tokens]
+    log_student = [(logits.float() / temperature).log_softmax(-1) for logits in student]
+    for i, targets in enumerate(teacher):
+        for v, log_p in enumerate(log_student):
+            if i == v:
+                continue
+            nearest = (units[v] @ keys[i].transpose(1, 2)).argmax(2)  # (B, T)
+            matched = targets.gather(1, nearest[..., None].expand(-1, -1, targets.shape[2]))
+            terms.append(-(matched * log_p).sum(-1).mean())
+    return torch.stack(terms).mean()
+
+
 def koleo(features: Tensor, *, epsilon: float = 1e-8) -> Tensor:
     """Push each feature away from its nearest neighbour in the batch: -mean log distance, (N, d) -> ().
 

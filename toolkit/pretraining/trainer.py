@@ -28,12 +28,17 @@ from dinonat.models.timm_built import PREFIX
 from dinonat.models.vit import ViTSettings
 from dinonat.pretraining import dino
 from dinonat.pretraining.schedule import cosine, linear
-from dinonat.pretraining.views import ViewPlan, make_views
+from dinonat.pretraining.thermal_look import ThermalLook, thermal_like
+from dinonat.pretraining.views import ViewPlan, make_views, normalised
 from dinonat.records import Float32, UInt8
 from dinonat.settings import Settings
 
 LOG_EVERY = 20  # steps between two lines of metrics.jsonl
 SAVE_SECONDS = 120.0  # how much work a kill may cost
+PARTS = (  # of a state, as they are saved
+    *("student", "student_head", "student_regions"),
+    *("teacher", "teacher_head", "teacher_regions", "optimizer"),
+)
 
 
 class TrainSettings(Settings):
@@ -62,6 +67,12 @@ class TrainSettings(Settings):
     temperature_warmup_share: float = 0.3
     student_temperature: float = 0.1
     koleo: float = 0.1
+    dense: float = Field(0.0, ge=0)  # weight of the loss between regions
+    # The student's views may look thermal towards the end; the teacher's never do.
+    profile: Literal["plain", "thermal"] = "plain"
+    thermal_from: float = 0.6  # share of the steps after which they do
+    thermal_tone: float = Field(0.7, ge=0, le=1)
+    thermal_low_resolution: float = Field(0.3, ge=0, le=1)
     out_dim: int = 1024
     hidden: int = 1024
     bottleneck: int = 64
@@ -76,9 +87,7 @@ class TrainSettings(Settings):
         if self.network.startswith(PREFIX):
             check_crops(self.network, self.timm, (*self.global_sizes, *self.local_sizes))
         elif self.timm:
-            raise UsageError(
-                f"timm={self.timm}: {self.network} is not of timm; only a timm:NAME takes keywords."
-            )
+            raise UsageError(f"timm={self.timm}: {self.network} is not of timm; only a timm:NAME takes keywords.")
         network = NETWORKS.get(self.network)
         if isinstance(network, ViTSettings):
             for name in ("global_sizes", "local_sizes"):
@@ -112,25 +121,37 @@ class State:
     teacher_head: dino.Head
     optimizer: torch.optim.AdamW
     centre: Tensor  # (out_dim,)
+    student_regions: dino.Head | None = None  # heads of the loss between regions
+    teacher_regions: dino.Head | None = None
     step: int = 0  # optimizer steps done
 
 
 def new_state(settings: TrainSettings, device: torch.device) -> State:
     """Build an untrained student and a teacher that is a copy of it."""
-    student = build(settings.network, seed=settings.seed, drop_path=settings.drop_path, options=settings.timm)
+    student = build(
+        settings.network, seed=settings.seed, drop_path=settings.drop_path, options=settings.timm
+    )
+    dims = [student.dims[-1], *([student.dims[_region_map(student)]] if settings.dense else [])]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
-        head = dino.Head(
-            student.dims[-1], hidden=settings.hidden, bottleneck=settings.bottleneck, out_dim=settings.out_dim
-        )
-    student, head = student.to(device), head.to(device)
-    teacher, teacher_head = copy.deepcopy(student), copy.deepcopy(head)
-    for parameter in [*teacher.parameters(), *teacher_head.parameters()]:
+        heads = [
+            dino.Head(dim, hidden=settings.hidden, bottleneck=settings.bottleneck, out_dim=settings.out_dim)
+            for dim in dims
+        ]
+    learning = torch.nn.ModuleList([student, *heads]).to(device)
+    following = copy.deepcopy(learning)
+    for parameter in following.parameters():
         parameter.requires_grad_(False)
-    groups = dino.decay_groups(torch.nn.ModuleList([student, head]))
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.999))
+    optimizer = torch.optim.AdamW(dino.decay_groups(learning), lr=settings.learning_rate, betas=(0.9, 0.999))
     centre = torch.zeros(settings.out_dim, device=device)
-    return State(student, head, teacher.eval(), teacher_head, optimizer, centre)
+    own: list[Any] = list(learning)
+    its: list[Any] = list(following)
+    return State(own[0], own[1], its[0].eval(), its[1], optimizer, centre, *own[2:], *its[2:])
+
+
+def _region_map(network: Network) -> int:
+    """Which of the network's maps has the regions: the last one that is more than one cell."""
+    return max(number for number, stride in enumerate(network.strides) if math.isfinite(stride))
 
 
 def measure_speed(pictures: UInt8, aspects: Float32, settings: TrainSettings, device: torch.device) -> Speed:
@@ -166,6 +187,7 @@ def train(
     """
     state = new_state(settings, device)
     _restore(state, settings, folder / "state.pt")
+    pictures = _held(pictures, device)
     _cut_metrics(folder / "metrics.jsonl", state.step)
     saved = time.monotonic()
     while state.step < steps:
@@ -192,6 +214,13 @@ def load_teacher(folder: Path, settings: TrainSettings) -> Network:
     return state.teacher
 
 
+def _held(pictures: UInt8, device: torch.device) -> Any:
+    """Keep the pictures on a GPU that has room for them, so that none is copied at each step."""
+    if device.type != "cuda" or pictures.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+        return pictures
+    return torch.from_numpy(np.array(pictures)).to(device)
+
+
 def batch_indices(count: int, batch: int, step: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Pictures of one step: every epoch is a permutation of all, drawn from (seed, epoch).
 
@@ -205,7 +234,7 @@ def batch_indices(count: int, batch: int, step: int, seed: int) -> np.ndarray[An
 
 def _step(
     state: State,
-    pictures: UInt8,
+    pictures: UInt8 | Tensor,
     aspects: Float32,
     settings: TrainSettings,
     *,
@@ -215,43 +244,101 @@ def _step(
 ) -> dict[str, float]:
     """Make one optimizer step, in the order of the official loop; return its figures."""
     share = state.step / steps if share is None else share
-    device = state.centre.device
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
     if settings.drop_path:
         torch.manual_seed(settings.seed * 1_000_003 + state.step)
-    images, shape = (
-        torch.from_numpy(np.ascontiguousarray(pictures)).to(device),
-        torch.from_numpy(aspects.copy()),
-    )
-    views = [make_views(images, shape, plan, generator) for plan in _view_plans(settings, share)]
+    views, seen = _views(state, pictures, aspects, settings, share)
     rates = _set_rates(state, settings, steps)
-    with torch.autocast(device.type, torch.bfloat16, enabled=_half(settings, device)):
+    with torch.autocast(
+        state.centre.device.type, torch.bfloat16, enabled=_half(settings, state.centre.device)
+    ):
         with torch.no_grad():
-            logits = state.teacher_head(state.teacher(torch.cat(views[:2])))
-        features = [state.student(torch.cat(views[:2]))]
-        if settings.n_local:
-            features.append(state.student(torch.cat(views[2:])))
-    student = state.student_head(torch.cat(features)).split(len(pictures))
+            targets_of = _answers(
+                state.teacher, state.teacher_head, state.teacher_regions, [torch.cat(views)]
+            )
+        groups = [torch.cat(seen[:2]), *([torch.cat(seen[2:])] if settings.n_local else [])]
+        student = _answers(state.student, state.student_head, state.student_regions, groups)
     temperature = linear(
         state.step,
         int(steps * settings.temperature_warmup_share),
         settings.teacher_temperature[0],
         settings.teacher_temperature[1],
     )
-    if settings.targets == "sinkhorn":
-        targets = dino.sinkhorn_targets(logits, temperature)
-    else:
-        targets = dino.centred_targets(logits, state.centre, temperature)
-    loss = dino.dino_loss(student, targets.chunk(2), settings.student_temperature)
+    logits = targets_of.logits[0]
+    targets = _targets(logits, state.centre, settings, temperature)
+    parts = [part for group in student.logits for part in torch.split(group, len(pictures))]
+    loss = dino.dino_loss(parts, targets.chunk(2), settings.student_temperature)
     figures = {"loss": loss.item(), "teacher_entropy": dino.entropy(targets).item(), **rates}
     figures["spread_entropy"] = dino.entropy(targets.mean(0, keepdim=True)).item()
     if settings.koleo:
-        loss = loss + settings.koleo * sum(dino.koleo(f) for f in features[0].chunk(2))
+        loss = loss + settings.koleo * sum(dino.koleo(f) for f in student.features[0].chunk(2))
+    if settings.dense:
+        between = _between_regions(student, targets_of, settings, temperature, len(pictures))
+        figures["region_loss"] = between.item()
+        loss = loss + settings.dense * between
     _descend(state, loss, settings)
     state.centre = dino.next_centre(state.centre, logits)
     state.step += 1
     _follow(state, settings, rates["momentum"], len(pictures), epoch)
     return {"step": state.step, **figures}
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a network and its heads say of groups of views of one size each."""
+
+    features: list[Tensor]  # (N, C)
+    logits: list[Tensor]  # (N, K)
+    tokens: list[Tensor]  # (N, T, C'), none without a loss between regions
+    token_logits: list[Tensor]  # (N, T, K)
+
+
+def _answers(network: Network, head: dino.Head, regions: dino.Head | None, groups: list[Tensor]) -> _Answers:
+    if regions is None:
+        features, tokens = [network(group) for group in groups], list[Tensor]()
+    else:
+        maps = [network.tokens(group) for group in groups]
+        features = [each[-1].mean(dim=(1, 2)) for each in maps]
+        tokens = [each[_region_map(network)].flatten(1, 2) for each in maps]
+    token_logits = [] if regions is None else [regions(each) for each in tokens]
+    logits = torch.split(head(torch.cat(features)), [len(each) for each in features])
+    return _Answers(features, list(logits), tokens, token_logits)
+
+
+def _between_regions(
+    student: _Answers, teacher: _Answers, settings: TrainSettings, temperature: float, count: int
+) -> Tensor:
+    """Loss between the regions of ``count`` pictures; targets by Sinkhorn-Knopp over all their tokens."""
+    logits = teacher.token_logits[0]
+    targets = dino.sinkhorn_targets(logits.flatten(0, 1), temperature).view_as(logits)
+    return dino.region_loss(
+        [part for group in student.token_logits for part in torch.split(group, count)],
+        targets.chunk(2),
+        [part for group in student.tokens for part in torch.split(group, count)],
+        teacher.tokens[0].chunk(2),
+        settings.student_temperature,
+    )
+
+
+def _targets(logits: Tensor, centre: Tensor, settings: TrainSettings, temperature: float) -> Tensor:
+    if settings.targets == "sinkhorn":
+        return dino.sinkhorn_targets(logits, temperature)
+    return dino.centred_targets(logits, centre, temperature)
+
+
+def _views(
+    state: State, pictures: UInt8 | Tensor, aspects: Float32, settings: TrainSettings, share: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Make the global views that the teacher sees, and all views as the student sees them."""
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
+    if not isinstance(pictures, Tensor):
+        pictures = torch.from_numpy(np.ascontiguousarray(pictures))
+    images, shape = pictures.to(state.centre.device), torch.from_numpy(aspects.copy())
+    views = [make_views(images, shape, plan, generator) for plan in _view_plans(settings, share)]
+    seen = views
+    if settings.profile == "thermal" and share >= settings.thermal_from:
+        look = ThermalLook(settings.thermal_tone, settings.thermal_low_resolution)
+        seen = [thermal_like(view, look, generator) for view in views]
+    return [normalised(view) for view in views[:2]], [normalised(view) for view in seen]
 
 
 def _view_plans(settings: TrainSettings, share: float) -> list[ViewPlan]:
@@ -279,9 +366,11 @@ def _set_rates(state: State, settings: TrainSettings, steps: int) -> dict[str, f
 
 def _descend(state: State, loss: Tensor, settings: TrainSettings) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
-    dino.clip_each([*state.student.parameters(), *state.student_head.parameters()], settings.clip)
+    heads = [head for head in (state.student_head, state.student_regions) if head is not None]
+    dino.clip_each([p for module in (state.student, *heads) for p in module.parameters()], settings.clip)
     if state.step < settings.freeze_prototypes:
-        state.student_head.prototypes.weight.grad = None
+        for head in heads:
+            head.prototypes.weight.grad = None
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
 
@@ -294,6 +383,8 @@ def _follow(state: State, settings: TrainSettings, momentum: float, batch: int, 
             return
     dino.move_teacher(state.teacher, state.student, momentum)
     dino.move_teacher(state.teacher_head, state.student_head, momentum)
+    if state.teacher_regions is not None and state.student_regions is not None:
+        dino.move_teacher(state.teacher_regions, state.student_regions, momentum)
 
 
 def _half(settings: TrainSettings, device: torch.device) -> bool:
@@ -312,14 +403,8 @@ def _save(state: State, settings: TrainSettings, path: Path) -> None:
 
 
 def _modules(state: State) -> dict[str, Any]:
-    return {
-        "student": state.student.state_dict(),
-        "student_head": state.student_head.state_dict(),
-        "teacher": state.teacher.state_dict(),
-        "teacher_head": state.teacher_head.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "centre": state.centre,
-    }
+    names = [name for name in PARTS if getattr(state, name) is not None]
+    return {**{name: getattr(state, name).state_dict() for name in names}, "centre": state.centre}
 
 
 def _restore(state: State, settings: TrainSettings, path: Path) -> None:
@@ -329,8 +414,9 @@ def _restore(state: State, settings: TrainSettings, path: Path) -> None:
         saved = torch.load(path, map_location=state.centre.device, weights_only=True)
         if saved["settings"] != settings.model_dump_json():
             raise CheckpointError(f"{path}: this state belongs to other settings. Start again with --again.")
-        for name in ("student", "student_head", "teacher", "teacher_head", "optimizer"):
-            getattr(state, name).load_state_dict(saved[name])
+        for name in PARTS:
+            if getattr(state, name) is not None:
+                getattr(state, name).load_state_dict(saved[name])
         state.centre, state.step = saved["centre"], saved["step"]
     except (RuntimeError, KeyError, ValueError, OSError) as error:
         raise CheckpointError(

@@ -33,7 +33,7 @@ class ViewPlan:
 
 
 def make_views(pictures: Tensor, aspects: Tensor, plan: ViewPlan, generator: torch.Generator) -> Tensor:
-    """Return one view of every picture, normalised as the network expects it.
+    """Return one view of every picture; ``normalised`` makes network input of it.
 
     Parameters
     ----------
@@ -47,15 +47,19 @@ def make_views(pictures: Tensor, aspects: Tensor, plan: ViewPlan, generator: tor
 
     Returns
     -------
-    Tensor (B, 3, size, size) float32
+    Tensor (B, 3, size, size) float32 in [0, 1]
     """
     boxes = crop_boxes(aspects.cpu(), plan.scale, generator)
     flips = torch.rand(len(boxes), generator=generator) < 0.5
-    view = cut(pictures, boxes.to(pictures.device), flips.to(pictures.device), plan.size)
+    view = cut(pictures, boxes, flips, plan.size)
     view = jitter(view, plan, generator)
     view = blur(view, plan, generator)
     solarised = _chance(len(view), plan.solarise, generator).to(view.device)
-    view = torch.where(solarised[:, None, None, None] & (view >= 0.5), 1 - view, view)
+    return torch.where(solarised[:, None, None, None] & (view >= 0.5), 1 - view, view)
+
+
+def normalised(view: Tensor) -> Tensor:
+    """Turn a view (B, 3, H, W) in [0, 1] into network input, ImageNet mean and standard deviation."""
     mean, std = (torch.tensor(x, device=view.device)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
     return (view - mean) / std
 
@@ -78,8 +82,9 @@ def crop_boxes(aspects: Tensor, scale: tuple[float, float], generator: torch.Gen
 def cut(pictures: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     """Resample crops (B, 4) of pictures (B, S, S, 3) uint8 to (B, 3, size, size) in [0, 1], bilinear.
 
-    Where a crop of typical size would be reduced more than twofold, 2x2 means of the picture are
-    sampled instead, so that fine texture does not alias.
+    Boxes and flips are on the CPU, so that nothing waits for the device of the pictures. Where a crop of
+    typical size would be reduced more than twofold, 2x2 means of the picture are sampled instead, so that
+    fine texture does not alias.
     """
     levels = pictures.permute(0, 3, 1, 2).float() / 255
     typical = boxes[:, 2:].mean().item() * pictures.shape[1] / size
@@ -91,7 +96,7 @@ def cut(pictures: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     theta[:, 0, 2] = 2 * x + width - 1
     theta[:, 1, 1] = height
     theta[:, 1, 2] = 2 * y + height - 1
-    grid = functional.affine_grid(theta, [len(boxes), 3, size, size], align_corners=False)
+    grid = functional.affine_grid(theta.to(levels.device), [len(boxes), 3, size, size], align_corners=False)
     return functional.grid_sample(levels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
