@@ -28,6 +28,7 @@ Labels = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A few labels: CSV, COCO or a folder per class.")
 ]
 Neighbours = Annotated[int | None, typer.Option(help="How many labelled neighbours vote (default 20).")]
+Device = Annotated[str | None, typer.Option(help="cpu (default), cuda or auto.")]
 SetName = Annotated[str | None, typer.Argument(metavar="[SET]", help="Set of embeddings (default: newest).")]
 Object = Annotated[
     str | None, typer.Option("--object", help="Replaces the camera's: emissivity=0.95,distance=10.")
@@ -381,6 +382,7 @@ def bench_reading(
 @bench_app.command("attention")
 def bench_attention(
     rounds: Annotated[int | None, typer.Option(help="How often each runs (default 7).")] = None,
+    device: Device = None,
     threads: Threads = None,
     config: Config = None,
     set_: Overrides = None,
@@ -395,9 +397,42 @@ def bench_attention(
     with sentences(debug):
         from dinonat.pipelines.bench_attention import BenchAttentionSettings, run_attention
 
-        named = {"rounds": rounds, "threads": threads}
+        named = {"rounds": rounds, "device": device, "threads": threads}
         settings = BenchAttentionSettings.resolve(config=config, overrides=set_ or (), named=named)
         show(run_attention(settings, workspace), json)
+
+
+@bench_app.command("train")
+def bench_train(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of images (default: noise).")] = None,
+    network: Annotated[str | None, typer.Option(help="Which network (default nat_nano).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a step (default 48).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How many steps of each (default 5).")] = None,
+    device: Device = None,
+    threads: Threads = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time steps of pretraining.
+
+    Images a second with one attention path and another, and how much of it goes into views.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_train import BenchTrainSettings, run_train
+
+        named = {
+            "folder": folder,
+            "network": network,
+            "batch": batch,
+            "rounds": rounds,
+            "device": device,
+            "threads": threads,
+        }
+        settings = BenchTrainSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_train(settings, workspace), json)
 
 
 app.add_typer(bench_app, name="bench")

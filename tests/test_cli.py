@@ -27,6 +27,7 @@ SETTINGS = {
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),
     "bench reading": ("bench", "BenchReadingSettings"),
     "bench attention": ("bench_attention", "BenchAttentionSettings"),
+    "bench train": ("bench_train", "BenchTrainSettings"),
     "run": ("run", "RunSettings"),
 }
 FIELD_OF = {"set_name": "set", "format_": "format", "object_": "object"}  # where Python needs another word

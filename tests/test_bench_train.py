@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinonat.errors import UsageError
+from dinonat.pipelines.bench_train import BenchTrainSettings, run_train
+
+TINY = {
+    "batch": 2,
+    "threads": 1,
+    "rounds": 1,
+    "global_sizes": (32, 48),
+    "local_sizes": (16, 24),
+    "n_local": 1,
+    "picture_side": 64,
+    "out_dim": 16,
+    "hidden": 16,
+}
+
+
+def tiny(**changes: object) -> BenchTrainSettings:
+    return BenchTrainSettings.checked(TINY | changes)
+
+
+def test_every_path_is_a_row_for_small_and_large_crops_and_figures_agree(tmp_path: Path) -> None:
+    report = run_train(tiny(backends=("dense", "tiled")), tmp_path)
+    rows = [(row.backend, row.global_size, row.local_size) for row in report.rows]
+    assert rows == [(name, *sizes) for name in ("dense", "tiled") for sizes in ((32, 16), (48, 24))]
+    last = {row.global_size: row for row in report.rows if row.backend == "tiled"}
+    for row in report.rows:
+        assert row.images_per_second == pytest.approx(2000 / row.step, rel=0.01)
+        assert row.ratio == pytest.approx(last[row.global_size].step / row.step, abs=0.006)
+        assert row.views == last[row.global_size].views  # the same work whatever the attention
+    assert "noise (seed 0)" in report.pictures
+    assert any("tiled" in line and "%" in line for line in report.lines())
+
+
+def test_pictures_may_come_from_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "colour"
+    folder.mkdir()
+    for i in range(5):
+        Image.fromarray(np.full((20, 30, 3), 40 * i, np.uint8)).save(folder / f"{i}.png")
+    report = run_train(tiny(backends=("tiled",), folder=folder, images=3), tmp_path)
+    assert report.pictures == "3 pictures of colour"
+
+
+def test_a_path_that_cannot_serve_is_named_and_an_unknown_network_is_a_sentence(tmp_path: Path) -> None:
+    report = run_train(tiny(backends=("magic", "tiled")), tmp_path)
+    assert {row.backend for row in report.rows} == {"tiled"}
+    assert ["magic" in warning for warning in report.warnings] == [True]
+    with pytest.raises(UsageError, match="magic"):
+        run_train(tiny(backends=("magic",)), tmp_path)
+    with pytest.raises(UsageError, match="Network 'nat_nona' is not known"):
+        run_train(tiny(network="nat_nona"), tmp_path)
