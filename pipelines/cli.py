@@ -402,6 +402,39 @@ def bench_attention(
         show(run_attention(settings, workspace), json)
 
 
+@bench_app.command("model")
+def bench_model(
+    network: Annotated[str | None, typer.Option(help="Which network (default nat_mini).")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels a side (default 224).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images at once (default 8).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How often each runs (default 5).")] = None,
+    device: Device = None,
+    threads: Threads = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time whole networks.
+
+    Beside Swin-T and ViT-S/16 where timm is installed: forward and backward, float32 and bfloat16.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_model import BenchModelSettings, run_model
+
+        named = {
+            "network": network,
+            "size": size,
+            "batch": batch,
+            "rounds": rounds,
+            "device": device,
+            "threads": threads,
+        }
+        settings = BenchModelSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_model(settings, workspace), json)
+
+
 @bench_app.command("train")
 def bench_train(
     folder: Annotated[Path | None, typer.Argument(help="Folder of images (default: noise).")] = None,

@@ -27,6 +27,7 @@ SETTINGS = {
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),
     "bench reading": ("bench", "BenchReadingSettings"),
     "bench attention": ("bench_attention", "BenchAttentionSettings"),
+    "bench model": ("bench_model", "BenchModelSettings"),
     "bench train": ("bench_train", "BenchTrainSettings"),
     "run": ("run", "RunSettings"),
 }
