@@ -39,9 +39,7 @@ class EmbedSettings(Recipe):
     regions: Path | None = None  # labelled boxes (COCO, CSV) that take the place of saliency
     recordings: Path | None = None  # CSV image,recording; None = recordings.csv in or beside the folder
     name: str | None = None  # of the set; None = name of the folder
-    weights: str | None = (
-        None  # run, file, timm:NAME=FILE or untrained:SEED; None = newest run of the workspace
-    )
+    weights: str | None = None  # run, file, timm:NAME=FILE or untrained:SEED; None = newest run
     prepare: str = "percentile"  # or recording, dataset, window=LO:HI, clahe
     invert: str = "auto"  # auto: pictures known to show hot as dark are turned around; or yes, no
     scale: str = ""  # what one count is, where files do not say: 0.04K or 0.1C

@@ -157,7 +157,14 @@ def _check_crops(settings: str, sizes: tuple[int, ...]) -> None:
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         network = Backbone(TimmSettings.checked(json.loads(settings))).eval()
         for size in sizes:
-            if network(torch.zeros(1, 3, size, size)).shape != (1, network.dims[-1]):
+            try:
+                vector = network(torch.zeros(1, 3, size, size))
+            except UsageError as error:
+                raise UsageError(
+                    f"Crops of {size} px: {error} Give other crops with --set global_sizes=[SMALL,LARGE] and "
+                    "--set local_sizes=[SMALL,LARGE]."
+                ) from error
+            if vector.shape != (1, network.dims[-1]):
                 raise UsageError(f"timm's {network.settings.name} gives no vector for a picture. {OTHERS}")
 
 
