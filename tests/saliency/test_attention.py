@@ -105,3 +105,22 @@ def test_a_token_that_everybody_attends_to_stands_out_even_in_a_corner():
     assert np.unravel_index(out.argmax(), out.shape) == (0, 0)
     assert out[0, 0] > 3
     assert out[10, 10] == pytest.approx(1, abs=1e-5)
+
+
+def test_pooling_says_where_the_mass_starts():
+    """The map is linear in it: one token at a time, averaged, is all tokens alike."""
+    rng = np.random.default_rng(4)
+    shapes = halves((20, 12), 2)
+    weights = [[random(s, rng, 5) for _ in range(2)] for s in shapes]
+    total, count = np.zeros(shapes[0]), 10 * 6
+    for token in range(count):
+        pooling = np.zeros(count, np.float32)
+        pooling[token] = 1
+        one = pulled_back(weights, kernel_size=5, valid_hw=shapes, pooling=pooling.reshape(10, 6))
+        assert one.sum() == pytest.approx(1)
+        assert one[0, 0] > 0 or token  # what is asked of the first corner reaches it
+        total += one / count
+    np.testing.assert_allclose(total, pulled_back(weights, kernel_size=5, valid_hw=shapes), atol=1e-12)
+    alike = np.full((10, 6), 1 / count)
+    out = received_map(weights, kernel_size=5, valid_hw=shapes, pooling=alike)
+    np.testing.assert_allclose(out, received_map(weights, kernel_size=5, valid_hw=shapes), atol=1e-6)

@@ -74,13 +74,23 @@ def crop_vectors(network: Network, crops: Iterable[UInt8], *, batch: int) -> Vec
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in PARTS}
 
 
-def attended(network: Network, attention: Sequence[Sequence[Tensor]], valid: Sequence[Shape]) -> Float32:
+def attended(
+    network: Network, attention: Sequence[Sequence[Tensor]], valid: Sequence[Shape], last: Tensor
+) -> Float32:
     """Return where the network looks in one picture, (h, w): 1 is what even attention would give.
 
-    ``attention`` is what ``tokens_and_attention`` gave for it, without the batch axis. Local attention is
-    traced back through all blocks; the CLS token of a ViT says itself which patches it is made from.
+    ``attention`` is what ``tokens_and_attention`` gave for it, and ``last`` its last map (h, w, c), both
+    without the batch axis. Local attention is traced back through all blocks, from what pools them; the
+    CLS token of a ViT says itself which patches it is made from.
     """
     weights = [[block.cpu().numpy() for block in stage] for stage in attention]
     if isinstance(network, NAT):
-        return received_map(weights, kernel_size=network.settings.kernel_size, valid_hw=valid)
+        height, width = valid[-1]
+        pooling = network.pooling_map(last[None, :height, :width])
+        return received_map(
+            weights,
+            kernel_size=network.settings.kernel_size,
+            valid_hw=valid,
+            pooling=None if pooling is None else pooling[0].cpu().numpy(),
+        )
     return cls_map(weights[-1][-1], valid_hw=valid[-2])

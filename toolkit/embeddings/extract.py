@@ -177,8 +177,8 @@ def _seen(
         attention = [[[block[i] for block in stage] for stage in weights] for i in range(len(batch))]
     else:
         tokens = network.tokens(x)
-    fine = [tokens[-2][i] for i in range(len(batch))]
-    return tokens, [_proposed(network, *one, recipe) for one in zip(batch, fine, attention, strict=True)]
+    maps = [[each[i] for each in tokens[-2:]] for i in range(len(batch))]
+    return tokens, [_proposed(network, *one, recipe) for one in zip(batch, maps, attention, strict=True)]
 
 
 def _whole(network: Network, picture: _Picture, tokens: Sequence[Tensor]) -> Vectors:
@@ -189,17 +189,21 @@ def _whole(network: Network, picture: _Picture, tokens: Sequence[Tensor]) -> Vec
 
 
 def _proposed(
-    network: Network, picture: _Picture, fine: Tensor, attention: list[list[Tensor]] | None, recipe: Recipe
+    network: Network,
+    picture: _Picture,
+    maps: Sequence[Tensor],
+    attention: list[list[Tensor]] | None,
+    recipe: Recipe,
 ) -> list[Region]:
-    """Return the regions that saliency finds in one picture, in pixels of the original."""
+    """Return the regions that saliency finds in one picture from its last two maps, in original pixels."""
     if recipe.saliency == "none":
         return []
     valid = valid_tokens(picture.shape, network.strides)
-    looked_at = attended(network, attention, valid) if attention else None  # [] where there is none
+    looked_at = attended(network, attention, valid, maps[-1]) if attention else None  # [] where there is none
     height, width = valid[-2]
     luminance = under_tokens(picture.prepared.pixels, picture.shape, network.strides)
     regions = propose_regions(
-        fine[:height, :width].cpu().numpy(),
+        maps[-2][:height, :width].cpu().numpy(),
         looked_at,
         luminance,
         method=recipe.saliency,

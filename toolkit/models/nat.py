@@ -5,6 +5,7 @@ published checkpoints. Maps are channels-last (B, H, W, C) throughout. Strides o
 4, 8, 16 and 32; any image size works, each stride-2 convolution giving ceil(n / 2) positions.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional
 from dinonat.models.kernel import unpack
 from dinonat.models.neighborhood import attention_weights, neighborhood_attention
 from dinonat.models.network import Network, dropped
+from dinonat.models.pooling import SimPool
 from dinonat.settings import Settings
 
 
@@ -30,6 +32,7 @@ class NATSettings(Settings):
     layer_scale: float | None = None  # initial value of the per-channel gains, None = no gains
     drop_path: float = 0.0  # rate of the last block; rises linearly from 0 over the blocks
     small_map: Literal["clip", "pad"] = "clip"  # what happens where a map is smaller than the window
+    pooling: Literal["mean", "simpool"] = "mean"  # how the last tokens become one vector
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "NATSettings":
@@ -185,11 +188,24 @@ class NAT(Network):
                 )
             )
         self.norm = nn.LayerNorm(self.dims[3])
+        self.pool = SimPool(self.dims[3]) if settings.pooling == "simpool" else None
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the mean of the last tokens (B, 8 dim)."""
-        return self.tokens(x)[-1].mean(dim=(1, 2))
+        """Images (B, 3, H, W) to the pooled last tokens (B, 8 dim)."""
+        return self.pooled(self.tokens(x))
+
+    def pooled(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Make one vector (B, 8 dim) of the maps of ``tokens``: the mean of the last, or SimPool's of it."""
+        last = tokens[-1].flatten(1, 2)
+        pooled: Tensor = last.mean(dim=1) if self.pool is None else self.pool(last)
+        return pooled
+
+    def pooling_map(self, last: Tensor) -> Tensor | None:
+        """Say how much each of the last tokens (B, h, w, c) counts, (B, h, w) of sum 1; None = all alike."""
+        if self.pool is None:
+            return None
+        return self.pool.weights(last.flatten(1, 2)).reshape(last.shape[:3])
 
     def tokens(self, x: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to the tokens of the four stages (B, h, w, c), the last ones normed."""
@@ -236,6 +252,7 @@ def _initialise(module: nn.Module) -> None:
     """Draw linear weights and position biases as published; convolutions keep torch's start."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     if isinstance(module, Attention) and module.rpb is not None:
         nn.init.trunc_normal_(module.rpb, std=0.02, a=-2.0, b=2.0)

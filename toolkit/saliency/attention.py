@@ -1,11 +1,11 @@
 """Where a network looks. Local attention: mass pulled back from the pooled output, bias removed.
 
-Average pooling is a uniform query on the last tokens. Its mass is pulled back block by block through
-the attention weights (rollout, Abnar & Zuidema 2020, with half of the mass on the residual path) and
-through the transposed downsamplers. Clamped windows alone already make such a map uneven (6.2x between
-its extremes after one layer of *uniform* attention), so it is divided by the map that uniform attention
-gives on the same shapes: 1 means "no more than the window rule explains". A network with a CLS token
-answers for itself: the attention of that token in the last block.
+Average pooling is a uniform query on the last tokens; attention pooling is an uneven one. Its mass is
+pulled back block by block through the attention weights (rollout, Abnar & Zuidema 2020, with half of the
+mass on the residual path) and through the transposed downsamplers. Clamped windows alone already make such
+a map uneven (6.2x between its extremes after one layer of *uniform* attention), so it is divided by the
+map that uniform attention gives on the same shapes: 1 means "no more than the window rule explains". A
+network with a CLS token answers for itself: the attention of that token in the last block.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,22 @@ Shape = tuple[int, int]
 
 
 def received_map(
-    weights: Sequence[Sequence[Float32]], *, kernel_size: int, valid_hw: Sequence[Shape]
+    weights: Sequence[Sequence[Float32]],
+    *,
+    kernel_size: int,
+    valid_hw: Sequence[Shape],
+    pooling: Float32 | None = None,
 ) -> Float32:
     """Return how much attention every stage-1 token receives, 1 being what uniform attention gives.
 
     ``weights[stage][block]`` (heads, h, w, kh * kw) are softmaxed; keys are row-major in the window whose
     start per axis is clamp(i - K // 2, 0, n - K'), K' = min(K, n). Heads are averaged. ``valid_hw`` is the
     part of each stage's map that the picture fills: only those tokens are queried at the end, and the
-    result (H, W) float32 is cropped to the first of them. Values are positive, about 1 on average.
+    result (H, W) float32 is cropped to the first of them. ``pooling`` (h, w) of the last of them, of sum 1,
+    is how much each token counts in the pooled output; None means all alike. Values are positive, about 1
+    on average.
     """
-    real = pulled_back(weights, kernel_size=kernel_size, valid_hw=valid_hw)
+    real = pulled_back(weights, kernel_size=kernel_size, valid_hw=valid_hw, pooling=pooling)
     shapes = tuple(tuple(block.shape[1:3] for block in stage) for stage in weights)
     null = _null_map(shapes, kernel_size, tuple(tuple(shape) for shape in valid_hw))
     height, width = valid_hw[0]
@@ -54,11 +60,16 @@ def cls_map(weights: Float32, *, valid_hw: Shape) -> Float32:
 
 
 def pulled_back(
-    weights: Sequence[Sequence[Float32]], *, kernel_size: int, valid_hw: Sequence[Shape]
+    weights: Sequence[Sequence[Float32]],
+    *,
+    kernel_size: int,
+    valid_hw: Sequence[Shape],
+    pooling: Float32 | None = None,
 ) -> Float64:
     """Return the uncorrected map (h, w) over stage 1, padding included; its sum is 1."""
     mass = np.zeros(_map_shape(weights[-1], valid_hw[-1]))
-    mass[: valid_hw[-1][0], : valid_hw[-1][1]] = 1 / np.prod(valid_hw[-1])
+    asked = 1 / np.prod(valid_hw[-1]) if pooling is None else pooling
+    mass[: valid_hw[-1][0], : valid_hw[-1][1]] = asked
     for stage in range(len(weights) - 1, -1, -1):
         for block in reversed(weights[stage]):
             mass = (mass + _attended(mass, block.mean(axis=0), kernel_size)) / 2
