@@ -7,6 +7,20 @@ import pytest
 from PIL import Image
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU, with a reason, where there is none; torch loads only if such a test is asked."""
+    needing = [item for item in items if item.get_closest_marker("cuda")]
+    if not needing:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in needing:
+            item.add_marker(
+                pytest.mark.skip(reason="no CUDA device: run `make gpu-check` where there is one")
+            )
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Folder of real images; tests that need it skip where DINOTOOL_DATA is not set."""
