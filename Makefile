@@ -2,7 +2,7 @@
 #   make demo    install and run the whole chain: on scenes it draws itself, or on your folders with
 #                make demo IMAGES=thermal/ RGB=rgb/ LABELS=labels.csv [MINUTES=30]
 #   make test    install and run every check and every test
-# and, for comparisons with the networks of timm, an environment of its own (5.6 GB on Linux):
+# and, for comparisons with the networks of timm, an environment of its own (6.5 GB on Linux):
 #   make peers   install it and run the tests that need timm
 PYTHON ?= python3
 BIN := .venv/bin
@@ -52,7 +52,7 @@ peers: $(PEERS)/.installed  ## ours beside timm's, on one torch
 # The whole in one go, so that pip cannot put another torch in the place of this one. Linked to the checkout as
 # a whole, not file by file as in .venv: it needs no installing again, and leaves the links of .venv alone.
 $(PEERS)/.installed: pyproject.toml constraints.txt
-	@echo "Installing torch $(PEERS_TORCH), torchvision $(PEERS_TORCHVISION), timm $(PEERS_TIMM) and dinonat into $(PEERS): up to 6 GB on Linux"
+	@echo "Installing torch $(PEERS_TORCH), torchvision $(PEERS_TORCHVISION), timm $(PEERS_TIMM) and dinonat into $(PEERS): 6.5 GB on Linux"
 	@test -x $(PEERS)/bin/pip || $(PYTHON) -m venv $(PEERS)
 	@sed '/^torch==/d' constraints.txt > $(PEERS)/constraints.txt
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c $(PEERS)/constraints.txt \
