@@ -468,6 +468,30 @@ def bench_train(
         show(run_train(settings, workspace), json)
 
 
+@bench_app.command("views")
+def bench_views(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of images (default: made ones).")] = None,
+    images: Annotated[int | None, typer.Option(help="How many, one batch (default 48).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How often each is made (default 5).")] = None,
+    threads: Threads = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time the views of pretraining.
+
+    CPU milliseconds a picture for ours, in batches, and for the official ones with Pillow.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_views import BenchViewsSettings, run_views
+
+        named = {"folder": folder, "images": images, "rounds": rounds, "threads": threads}
+        settings = BenchViewsSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_views(settings, workspace), json)
+
+
 app.add_typer(bench_app, name="bench")
 
 

@@ -55,30 +55,32 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def seconds_in_turn(
-    works: Mapping[Name, Work], *, rounds: int, device: torch.device, said: str = ""
+    works: Mapping[Name, Work], *, rounds: int, device: torch.device, said: str = "", cpu: bool = False
 ) -> dict[Name, float]:
     """Return the median seconds of each work: all run one after another, ``rounds`` times.
 
     A round before those makes plans, fills caches and wakes the device; it is not counted. What the
-    machine does meanwhile falls on all alike, so ratios hold where single figures would not.
+    machine does meanwhile falls on all alike, so ratios hold where single figures would not. ``cpu``
+    counts the seconds of this process on all its cores instead of those of the clock.
     """
     taken: dict[Name, list[float]] = {name: [] for name in works}
     numbers = range(rounds + 1)
     for number in track(numbers, said) if said else numbers:
         for name, work in works.items():
-            seconds = seconds_of(work, device)
+            seconds = seconds_of(work, device, cpu=cpu)
             if number:
                 taken[name].append(seconds)
     return {name: median(times) for name, times in taken.items()}
 
 
-def seconds_of(work: Work, device: torch.device) -> float:
-    """Run ``work`` and return the seconds until the device has done it."""
+def seconds_of(work: Work, device: torch.device, *, cpu: bool = False) -> float:
+    """Run ``work`` and return the seconds until the device has done it, or those that the CPU took."""
+    clock = time.process_time if cpu else time.perf_counter
     _wait(device)
-    start = time.perf_counter()
+    start = clock()
     work()
     _wait(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def ratio(other: float | None, own: float) -> float | None:

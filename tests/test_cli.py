@@ -29,6 +29,7 @@ SETTINGS = {
     "bench attention": ("bench_attention", "BenchAttentionSettings"),
     "bench model": ("bench_model", "BenchModelSettings"),
     "bench train": ("bench_train", "BenchTrainSettings"),
+    "bench views": ("bench_views", "BenchViewsSettings"),
     "run": ("run", "RunSettings"),
 }
 FIELD_OF = {"set_name": "set", "format_": "format", "object_": "object"}  # where Python needs another word

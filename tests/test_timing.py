@@ -1,10 +1,20 @@
+import time
+
 import pytest
 import torch
 from torch import Tensor
 
 from dinonat.errors import UsageError
 from dinonat.pipelines import timing
-from dinonat.pipelines.timing import device_named, machine, peak_memory, ratio, seconds_in_turn, threads
+from dinonat.pipelines.timing import (
+    device_named,
+    machine,
+    peak_memory,
+    ratio,
+    seconds_in_turn,
+    seconds_of,
+    threads,
+)
 
 CPU = torch.device("cpu")
 
@@ -21,6 +31,11 @@ def test_candidates_run_in_turn_and_the_first_round_is_not_counted(monkeypatch: 
     works = {"a": lambda: spend("a"), "b": lambda: spend("b")}
     assert seconds_in_turn(works, rounds=3, device=CPU) == {"a": 2.0, "b": 6.0}
     assert "".join(order) == "ab" * 4
+
+
+def test_seconds_of_the_cpu_do_not_count_waiting() -> None:
+    assert seconds_of(lambda: time.sleep(0.05), CPU) >= 0.05
+    assert seconds_of(lambda: time.sleep(0.05), CPU, cpu=True) < 0.05
 
 
 def test_memory_is_that_of_the_worst_moment_beyond_what_was_held() -> None:
