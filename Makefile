@@ -4,6 +4,8 @@
 #   make test    install and run every check and every test
 # and, for comparisons with the networks of timm, an environment of its own (6.5 GB on Linux):
 #   make peers   install it and run the tests that need timm
+# On a machine with a GPU, with a Python that has dinonat and a torch for CUDA (GPU_PYTHON=python3):
+#   make gpu-check   what only a GPU can show, in under 10 minutes; the report is gpu-check.txt
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -24,7 +26,7 @@ ifndef DINOTOOL_DATA
   endif
 endif
 
-.PHONY: demo test check torture fuzz peers setup linked
+.PHONY: demo test check torture fuzz peers gpu-check setup linked
 .DEFAULT_GOAL := demo
 
 demo: linked
@@ -58,6 +60,19 @@ $(PEERS)/.installed: pyproject.toml constraints.txt
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c $(PEERS)/constraints.txt \
 	  "torch==$(PEERS_TORCH)" "torchvision==$(PEERS_TORCHVISION)" "timm==$(PEERS_TIMM)" -e ".[dev]"
 	@touch $@
+
+# Not in .venv, whose torch is for CPUs.
+GPU_PYTHON ?= python3
+GPU := $(GPU_PYTHON) -m dinonat.pipelines
+gpu-check:  ## tests of attention, networks, training and embedding on a GPU, then the speeds
+	@$(GPU_PYTHON) -c 'import sys, torch, pytest, dinonat; sys.exit(not torch.cuda.is_available())' || { \
+	  echo "make: $(GPU_PYTHON) lacks dinonat, pytest or a torch that sees a GPU. Name one that has them: make gpu-check GPU_PYTHON=..." >&2; exit 1; }
+	@{ $(GPU) doctor; \
+	  $(GPU_PYTHON) -m pytest -q -rs -p no:cacheprovider -m cuda tests; echo "pytest left with $$?"; \
+	  for dtype in float32 bfloat16; do $(GPU) bench attention --device cuda --set dtype=$$dtype --set batch=64; done; \
+	  $(GPU) bench model --device cuda --batch 64; \
+	  $(GPU) bench train --device cuda --set precision=bfloat16 --batch 512; } 2>&1 | tee gpu-check.txt
+	@grep -qx "pytest left with 0" gpu-check.txt
 
 setup: $(STAMP)
 
