@@ -14,7 +14,7 @@ from dinonat.errors import UsageError
 from dinonat.models.kernel import unpack
 from dinonat.models.neighborhood import neighborhood_attention
 from dinonat.pipelines.progress import track
-from dinonat.pipelines.timing import device_named, machine, peak_memory, ratio, seconds_in_turn, threads
+from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, threads
 from dinonat.settings import Settings
 
 NAIVE = "reference"  # gathers the keys and values of every query: what the others are compared with
@@ -197,8 +197,8 @@ def _rows(
     device: torch.device,
 ) -> list[AttentionRow]:
     parts = {(name, part): getattr(work, part) for name, work in works.items() for part in ("infer", "learn")}
-    medians = seconds_in_turn(parts, rounds=settings.rounds, device=device)
-    images = {key: round(1000 * seconds / settings.batch, 4) for key, seconds in medians.items()}
+    medians = in_turn(parts, rounds=settings.rounds, device=device)
+    images = {key: round(1000 * spent.wall / settings.batch, 4) for key, spent in medians.items()}
     rows = []
     for name, work in works.items():
         memory = peak_memory(work.learn, device)

@@ -17,7 +17,7 @@ from dinonat.models.catalog import build
 from dinonat.models.nat import NAT
 from dinonat.models.neighborhood import default_backend
 from dinonat.models.timm_built import published_facts, timm_of
-from dinonat.pipelines.timing import device_named, machine, peak_memory, seconds_in_turn, threads
+from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, threads
 from dinonat.settings import Settings
 
 Precision = Literal["float32", "bfloat16"]
@@ -209,8 +209,8 @@ def _rows(
     parts: dict[tuple[Key, str], Callable[[], object]] = {}
     for key, work in works.items():
         parts |= {(key, "forward"): work.infer, (key, "both"): work.learn}
-    seconds = seconds_in_turn(parts, rounds=rounds, device=images.device, said="rounds")
-    spent = {key: round(1000 * each / len(images), 3) for key, each in seconds.items()}
+    taken = in_turn(parts, rounds=rounds, device=images.device, said="rounds")
+    spent = {key: round(1000 * each.wall / len(images), 3) for key, each in taken.items()}
     counts = {name: multiply_adds(network, images[:1]) for name, network in networks.items()}
     rows = []
     for key, work in works.items():

@@ -15,7 +15,7 @@ from dinonat.errors import UsageError
 from dinonat.images.batches import pack_pictures
 from dinonat.images.listing import list_images
 from dinonat.models.neighborhood import default_backend
-from dinonat.pipelines.timing import device_named, machine, peak_memory, ratio, seconds_in_turn, threads
+from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, threads
 from dinonat.pretraining import trainer
 from dinonat.pretraining.trainer import TrainSettings, train
 from dinonat.pretraining.views import make_views, normalised
@@ -114,7 +114,8 @@ def run_train(settings: BenchTrainSettings, workspace: Path) -> BenchTrainReport
         if not steps:
             raise UsageError(next(iter(warnings), "bench train: no backend was named."))
         views = {("", late): _views(_only(recipe, late), pixels, aspects, device) for late in (False, True)}
-        seconds = seconds_in_turn(steps | views, rounds=settings.rounds, device=device, said="rounds")
+        spent = in_turn(steps | views, rounds=settings.rounds, device=device, said="rounds")
+        seconds = {key: each.wall for key, each in spent.items()}
         rows = [
             _row(*key, seconds=seconds, last=backends[-1], recipe=recipe, memory=peak_memory(work, device))
             for key, work in steps.items()

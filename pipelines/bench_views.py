@@ -14,7 +14,7 @@ from pydantic import Field
 from dinonat.errors import ImageError
 from dinonat.images.listing import list_images
 from dinonat.pipelines.pillow_views import pillow_view
-from dinonat.pipelines.timing import device_named, machine, seconds_in_turn, threads
+from dinonat.pipelines.timing import device_named, in_turn, machine, threads
 from dinonat.pretraining import trainer
 from dinonat.pretraining.trainer import TrainSettings
 from dinonat.pretraining.views import ViewPlan, make_views, normalised
@@ -101,11 +101,12 @@ def run_views(settings: BenchViewsSettings, workspace: Path) -> BenchViewsReport
         works[number, "ours"] = _ours(pictures, side, plans, device, settings.seed)
         works[number, "official"] = _official(pictures, plans, settings.seed)
     with threads(settings.threads):
-        seconds = seconds_in_turn(
-            works, rounds=settings.rounds, device=device, said="rounds", cpu=device.type == "cpu"
-        )
+        taken = in_turn(works, rounds=settings.rounds, device=device, said="rounds")
         on = machine(device)
-    spent = {key: round(1000 * each / len(pictures), 4) for key, each in seconds.items()}
+    spent = {
+        key: round(1000 * (each.cpu if device.type == "cpu" else each.wall) / len(pictures), 4)
+        for key, each in taken.items()
+    }
     decode = spent[0, "decode"]
     rows = tuple(
         _row(*crops, side, spent[number, "ours"], spent[number, "official"], decode)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -54,33 +54,38 @@ def threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def seconds_in_turn(
-    works: Mapping[Name, Work], *, rounds: int, device: torch.device, said: str = "", cpu: bool = False
-) -> dict[Name, float]:
-    """Return the median seconds of each work: all run one after another, ``rounds`` times.
+class Spent(NamedTuple):
+    """Seconds that a work took."""
+
+    wall: float  # by the clock
+    cpu: float  # of this process on all its cores
+
+
+def in_turn(
+    works: Mapping[Name, Work], *, rounds: int, device: torch.device, said: str = ""
+) -> dict[Name, Spent]:
+    """Return the medians of what each work takes: all run one after another, ``rounds`` times.
 
     A round before those makes plans, fills caches and wakes the device; it is not counted. What the
-    machine does meanwhile falls on all alike, so ratios hold where single figures would not. ``cpu``
-    counts the seconds of this process on all its cores instead of those of the clock.
+    machine does meanwhile falls on all alike, so ratios hold where single figures would not.
     """
-    taken: dict[Name, list[float]] = {name: [] for name in works}
+    taken: dict[Name, list[Spent]] = {name: [] for name in works}
     numbers = range(rounds + 1)
     for number in track(numbers, said) if said else numbers:
         for name, work in works.items():
-            seconds = seconds_of(work, device, cpu=cpu)
+            spent = spent_on(work, device)
             if number:
-                taken[name].append(seconds)
-    return {name: median(times) for name, times in taken.items()}
+                taken[name].append(spent)
+    return {name: Spent(*map(median, zip(*each, strict=True))) for name, each in taken.items()}
 
 
-def seconds_of(work: Work, device: torch.device, *, cpu: bool = False) -> float:
-    """Run ``work`` and return the seconds until the device has done it, or those that the CPU took."""
-    clock = time.process_time if cpu else time.perf_counter
+def spent_on(work: Work, device: torch.device) -> Spent:
+    """Run ``work`` and return what it took until the device was done."""
     _wait(device)
-    start = clock()
+    wall, cpu = time.perf_counter(), time.process_time()
     work()
     _wait(device)
-    return clock() - start
+    return Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def ratio(other: float | None, own: float) -> float | None:

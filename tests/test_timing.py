@@ -6,15 +6,7 @@ from torch import Tensor
 
 from dinonat.errors import UsageError
 from dinonat.pipelines import timing
-from dinonat.pipelines.timing import (
-    device_named,
-    machine,
-    peak_memory,
-    ratio,
-    seconds_in_turn,
-    seconds_of,
-    threads,
-)
+from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, spent_on, threads
 
 CPU = torch.device("cpu")
 
@@ -29,13 +21,14 @@ def test_candidates_run_in_turn_and_the_first_round_is_not_counted(monkeypatch: 
 
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     works = {"a": lambda: spend("a"), "b": lambda: spend("b")}
-    assert seconds_in_turn(works, rounds=3, device=CPU) == {"a": 2.0, "b": 6.0}
+    medians = {name: spent.wall for name, spent in in_turn(works, rounds=3, device=CPU).items()}
+    assert medians == {"a": 2.0, "b": 6.0}
     assert "".join(order) == "ab" * 4
 
 
 def test_seconds_of_the_cpu_do_not_count_waiting() -> None:
-    assert seconds_of(lambda: time.sleep(0.05), CPU) >= 0.05
-    assert seconds_of(lambda: time.sleep(0.05), CPU, cpu=True) < 0.05
+    spent = spent_on(lambda: time.sleep(0.05), CPU)
+    assert spent.cpu < 0.05 <= spent.wall
 
 
 def test_memory_is_that_of_the_worst_moment_beyond_what_was_held() -> None:
