@@ -402,6 +402,39 @@ def bench_attention(
         show(run_attention(settings, workspace), json)
 
 
+@bench_app.command("embed")
+def bench_embed(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of images (default: made ones).")] = None,
+    images: Annotated[int | None, typer.Option(help="How many at most (default 64).")] = None,
+    weights: Annotated[str | None, typer.Option(help="File, untrained:SEED (default untrained:0).")] = None,
+    size: Annotated[int | None, typer.Option(help="Shorter side in pixels (default 224).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How often each part runs (default 5).")] = None,
+    threads: Threads = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time images to vectors, part by part.
+
+    `embed` without saliency: milliseconds of the forward pass, and of all that is not it.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_embed import BenchEmbedSettings, run_embed
+
+        named = {
+            "folder": folder,
+            "images": images,
+            "weights": weights,
+            "size": size,
+            "rounds": rounds,
+            "threads": threads,
+        }
+        settings = BenchEmbedSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_embed(settings, workspace), json)
+
+
 @bench_app.command("model")
 def bench_model(
     network: Annotated[str | None, typer.Option(help="Which network (default nat_mini).")] = None,

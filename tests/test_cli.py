@@ -27,6 +27,7 @@ SETTINGS = {
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),
     "bench reading": ("bench", "BenchReadingSettings"),
     "bench attention": ("bench_attention", "BenchAttentionSettings"),
+    "bench embed": ("bench_embed", "BenchEmbedSettings"),
     "bench model": ("bench_model", "BenchModelSettings"),
     "bench train": ("bench_train", "BenchTrainSettings"),
     "bench views": ("bench_views", "BenchViewsSettings"),
