@@ -75,3 +75,15 @@ def test_grey_and_its_three_equal_channels_are_one_picture() -> None:
     colour = np.repeat(grey[..., None], 3, axis=3)
     np.testing.assert_allclose(descriptors.raw(colour), descriptors.raw(grey), atol=1e-6)
     np.testing.assert_allclose(descriptors.hog(colour), descriptors.hog(grey), atol=0.02)
+
+
+def test_both_at_once_are_each_alone_whatever_the_sizes() -> None:
+    mixed = [pictures(1, 70, 30)[0], pictures(1, 64, 64, seed=1)[0, ..., 0], pictures(1, 9, 200, seed=2)[0]]
+    both = descriptors.hand_made(mixed)
+    for name, function in (("hog", descriptors.hog), ("raw", descriptors.raw)):
+        alone = np.concatenate([function(one[None]) for one in mixed])
+        np.testing.assert_array_equal(both[name], alone)
+    assert {name: values.shape for name, values in descriptors.hand_made([]).items()} == {
+        "hog": (0, 1764),
+        "raw": (0, 1024),
+    }

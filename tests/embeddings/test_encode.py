@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dinonat.embeddings.encode import crop_vectors, network_vectors, part_lengths, zeros
+from dinonat.embeddings.encode import as_input, crop_vectors, network_vectors, part_lengths, zeros
 from dinonat.models.catalog import build
 from dinonat.models.nat import NAT
 from dinonat.records import PARTS
@@ -23,6 +23,17 @@ def tokens_of(batch: int, height: int, width: int) -> list[torch.Tensor]:
         (height // 2, width // 2, 16),
     ]
     return [torch.randn(batch, *shape, generator=generator) for shape in shapes]
+
+
+def test_input_is_imagenet_normalised_channel_by_channel(network: NAT) -> None:
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    grey = rng.integers(0, 256, (5, 7), dtype=np.uint8)
+    x = as_input(network, [colour, grey])
+    assert x.shape == (2, 3, 5, 7)
+    for channel, (mean, std) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
+        np.testing.assert_allclose(x[0, channel], (colour[..., channel] / 255 - mean) / std, atol=1e-6)
+        np.testing.assert_allclose(x[1, channel], (grey / 255 - mean) / std, atol=1e-6)
 
 
 def test_grid_is_the_mean_of_each_cell() -> None:

@@ -86,3 +86,33 @@ def test_a_crop_follows_a_fraction_of_a_pixel() -> None:
     ramp = np.repeat(np.arange(0, 240, 4, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(60, axis=0)
     one, half = (framing.cut(ramp, (x, 20, 10, 10), side=10, crop="squash", context=0) for x in (20, 20.5))
     assert (half[:, 3:7].astype(int) - one[:, 3:7] == 2).all()
+
+
+@pytest.mark.parametrize("size_hw", [(40, 60), (1, 1), (33, 7), (200, 64)])
+def test_grey_in_one_plane_is_framed_as_in_three(size_hw: tuple[int, int]) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, size_hw, dtype=np.uint8)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    plane = framing.one_plane(picture)
+    np.testing.assert_array_equal(plane, grey)
+    shape = framing.fitted(size_hw, size=32)
+    height, width = size_hw
+    boxes = [(0, 0, width, height), (0.3 * width, 0.25 * height, 0.7 * width, 0.4 * height)]
+    for once, thrice in (
+        (framing.shown(plane, shape), framing.shown(picture, shape)),
+        (framing.padded(plane, stride=32), framing.padded(picture, stride=32)),
+        *(
+            [framing.cut(each, box, side=24, crop=crop, context=0.1) for each in (plane, picture)]
+            for box in boxes
+            for crop in ("square", "squash")
+        ),
+    ):
+        np.testing.assert_array_equal(np.repeat(once[..., None], 3, axis=2), thrice)
+    levels = [framing.under_tokens(each, shape, NAT) for each in (plane, picture)]
+    np.testing.assert_array_equal(*levels)
+
+
+def test_one_pixel_of_colour_keeps_three_planes() -> None:
+    for channel in range(3):
+        picture = np.full((70, 50, 3), 9, np.uint8)
+        picture[41, 7, channel] = 10
+        assert framing.one_plane(picture) is picture

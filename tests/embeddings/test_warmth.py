@@ -136,3 +136,16 @@ def test_a_real_picture_in_degrees(data: Path) -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=0.001)
     corner = warmth(measured, (159, 119, 1, 1))
     assert corner["t_max"] == pytest.approx(19.8556, abs=0.001)
+
+
+@pytest.mark.parametrize("top", [1, 255, 7000, 65535, 65536])
+@pytest.mark.parametrize("odd", [None, -1.0, 0.5, float("nan")])
+def test_large_pictures_of_whole_numbers_are_as_any(top: int, odd: float | None) -> None:
+    rng = np.random.default_rng(top)
+    measured = rng.integers(0, top, (150, 150), endpoint=True).astype(np.float32)
+    measured[0, 0] = top
+    if odd is not None:
+        measured[70, 80] = odd
+    found = warmth(measured, (0, 0, 150, 150))
+    assert found == pytest.approx(by_definition(measured), rel=1e-6)
+    assert found["t_max"] == top

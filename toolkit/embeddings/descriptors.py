@@ -1,5 +1,6 @@
 """Hand-made vectors of a picture: HOG and raw pixels, the floor that the network has to beat."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -14,38 +15,61 @@ CHUNK = 128  # pictures worked on at once: temporaries of a few MB, whatever N i
 EPSILON = 1e-5  # of the block norm, as in scikit-image
 
 
-def hog(pictures: UInt8 | Float32) -> Float32:
+def hand_made(pictures: Sequence[UInt8] | UInt8 | Float32) -> dict[str, Float32]:
+    """Return `hog` and `raw` of pictures, which may differ in size, by their names in PARTS.
+
+    Each picture becomes grey once for both.
+    """
+    large, small = _squashed(pictures, (HOG_SIDE, RAW_SIDE))
+    return {"hog": _hog_of_squashed(large), "raw": _raw_of_squashed(small)}
+
+
+def hog(pictures: Sequence[UInt8] | UInt8 | Float32) -> Float32:
     """Return the histogram of oriented gradients (N, 1764) of each picture, blocks of norm 1 or less.
 
     ``pictures`` are (N, H, W, 3) uint8 or (N, H, W) grey levels in [0, 255]; each is squashed to
     64 x 64. Unsigned gradients, cells of 8 x 8, 9 bins without interpolation, blocks of 2 x 2 cells with
     L2-Hys: Dalal and Triggs 2005 as scikit-image computes it. A flat picture gives zeros.
     """
-    rows = [_hog_of_levels(part.astype(np.int32)) for part in _chunks(squash(pictures, HOG_SIDE))]
-    blocks = HOG_SIDE // CELL - BLOCK + 1
-    return np.concatenate([np.zeros((0, blocks * blocks * BLOCK * BLOCK * BINS), np.float32), *rows])
+    return _hog_of_squashed(squash(pictures, HOG_SIDE))
 
 
-def raw(pictures: UInt8 | Float32) -> Float32:
+def raw(pictures: Sequence[UInt8] | UInt8 | Float32) -> Float32:
     """Return each picture squashed to 32 x 32 grey values in [0, 1], row by row: (N, 1024).
 
     ``pictures`` as for `hog`.
     """
-    return squash(pictures, RAW_SIDE).reshape(len(pictures), RAW_SIDE**2).astype(np.float32) / np.float32(255)
+    return _raw_of_squashed(squash(pictures, RAW_SIDE))
 
 
-def squash(pictures: UInt8 | Float32, side: int) -> UInt8:
+def squash(pictures: Sequence[UInt8] | UInt8 | Float32, side: int) -> UInt8:
     """Resize (N, H, W, 3) or grey levels (N, H, W) to (N, side, side) luminance (BT.601).
 
     Pillow does it in whole numbers with a triangle filter that widens when it shrinks: no line of a
     large picture is skipped, and the same bytes come out on every machine with any number of threads.
     """
-    out = np.zeros((len(pictures), side, side), dtype=np.uint8)
+    return _squashed(pictures, (side,))[0]
+
+
+def _squashed(pictures: Sequence[UInt8] | UInt8 | Float32, sides: Sequence[int]) -> list[UInt8]:
+    """Squash each picture to a square of each of ``sides``."""
+    out = [np.zeros((len(pictures), side, side), dtype=np.uint8) for side in sides]
     for i, picture in enumerate(pictures):
         levels = picture if picture.dtype == np.uint8 else np.clip(np.rint(picture), 0, 255).astype(np.uint8)
         grey = Image.fromarray(np.ascontiguousarray(levels)).convert("L")
-        out[i] = np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR))
+        for side, squares in zip(sides, out, strict=True):
+            squares[i] = np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR))
     return out
+
+
+def _raw_of_squashed(levels: UInt8) -> Float32:
+    return levels.reshape(len(levels), RAW_SIDE**2).astype(np.float32) / np.float32(255)
+
+
+def _hog_of_squashed(levels: UInt8) -> Float32:
+    rows = [_hog_of_levels(part.astype(np.int32)) for part in _chunks(levels)]
+    blocks = HOG_SIDE // CELL - BLOCK + 1
+    return np.concatenate([np.zeros((0, blocks * blocks * BLOCK * BLOCK * BINS), np.float32), *rows])
 
 
 def _chunks(pictures: UInt8) -> list[UInt8]:

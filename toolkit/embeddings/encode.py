@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dinonat.embeddings.descriptors import hog, raw
+from dinonat.embeddings.descriptors import hand_made
 from dinonat.embeddings.framing import Shape, padded, valid_tokens
 from dinonat.models.nat import NAT
 from dinonat.models.network import Network, normalise
@@ -23,13 +23,8 @@ GRID = 3  # cells a side of the grid part
 def part_lengths(network: Network) -> dict[str, int]:
     """Return the length of each part of an item's vector."""
     fine, coarse = network.dims[-2:]
-    none = np.zeros((0, 1, 1), np.uint8)
-    return {
-        "mean": fine + coarse,
-        "grid": GRID * GRID * fine,
-        "hog": hog(none).shape[1],
-        "raw": raw(none).shape[1],
-    }
+    by_hand = {name: values.shape[1] for name, values in hand_made([]).items()}
+    return {"mean": fine + coarse, "grid": GRID * GRID * fine, **by_hand}
 
 
 def zeros(network: Network, count: int) -> Vectors:
@@ -38,9 +33,10 @@ def zeros(network: Network, count: int) -> Vectors:
 
 
 def as_input(network: Network, pictures: Sequence[UInt8]) -> Tensor:
-    """Return pictures (h, w, 3) of one size as input (B, 3, h, w), on the network's device."""
+    """Return pictures (h, w, 3) or (h, w) of one size as input (B, 3, h, w), on the network's device."""
     device = next(network.parameters()).device
-    return normalise(torch.from_numpy(np.stack(pictures)).to(device))
+    whole = [each if each.ndim == 3 else np.repeat(each[..., None], 3, axis=2) for each in pictures]
+    return normalise(torch.from_numpy(np.stack(whole)).to(device))
 
 
 def network_vectors(tokens: Sequence[Tensor], valid: Sequence[Shape]) -> Vectors:
@@ -61,16 +57,14 @@ def network_vectors(tokens: Sequence[Tensor], valid: Sequence[Shape]) -> Vectors
 
 
 def crop_vectors(network: Network, crops: Iterable[UInt8], *, batch: int) -> Vectors:
-    """Return all parts of crops (side, side, 3), one row each, encoded ``batch`` at a time."""
+    """Return all parts of crops (side, side, 3) or (side, side), a row each, encoded ``batch`` at a time."""
     pending = iter(crops)
     chunks = [zeros(network, 0)]
     while taken := list(islice(pending, batch)):
         side = taken[0].shape[0]
         tokens = network.tokens(as_input(network, [padded(crop, stride=network.stride) for crop in taken]))
-        pixels = np.stack(taken)
-        by_hand = {"hog": hog(pixels), "raw": raw(pixels)}
         valid = valid_tokens((side, side), network.strides)
-        chunks.append(network_vectors(tokens, valid) | by_hand)
+        chunks.append(network_vectors(tokens, valid) | hand_made(taken))
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in PARTS}
 
 

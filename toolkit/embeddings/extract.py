@@ -15,9 +15,19 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from dinonat.embeddings.descriptors import hog, raw
+from dinonat.embeddings.descriptors import hand_made
 from dinonat.embeddings.encode import Vectors, as_input, attended, crop_vectors, network_vectors, zeros
-from dinonat.embeddings.framing import Crop, Shape, cut, fitted, padded, shown, under_tokens, valid_tokens
+from dinonat.embeddings.framing import (
+    Crop,
+    Shape,
+    cut,
+    fitted,
+    one_plane,
+    padded,
+    shown,
+    under_tokens,
+    valid_tokens,
+)
 from dinonat.embeddings.warmth import UNMEASURED, warmth
 from dinonat.files import short_hash
 from dinonat.geometry import box_of_mask, clip_xywh, counts_to_mask, mask_to_counts
@@ -60,13 +70,14 @@ class _Picture:
     number: int  # its place in the shard
     image: Loaded
     prepared: Prepared
+    original: UInt8  # (H, W, 3), or (H, W) where it is grey
     shape: Shape  # (height, width) at which the network sees it
-    pixels: UInt8  # (h, w, 3), resized and padded
+    pixels: UInt8  # (h, w, 3) or (h, w), resized and padded
 
     @property
     def size(self) -> Shape:
         """(height, width) of the original."""
-        return self.prepared.pixels.shape[0], self.prepared.pixels.shape[1]
+        return self.original.shape[0], self.original.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,18 +123,21 @@ def embed_shard(
 
 
 def _picture(number: int, image: Loaded, prepared: Prepared, recipe: Recipe, stride: int) -> _Picture:
-    height, width = prepared.pixels.shape[:2]
+    original = one_plane(prepared.pixels)
+    height, width = original.shape[:2]
     shape = fitted((height, width), size=recipe.size, square=recipe.square)
-    return _Picture(number, image, prepared, shape, padded(shown(prepared.pixels, shape), stride=stride))
+    seen = padded(shown(original, shape), stride=stride)
+    return _Picture(number, image, prepared, original, shape, seen)
 
 
 def _batches(pictures: Iterable[_Picture], batch: int) -> Iterator[list[_Picture]]:
     """Yield pictures of one padded size together, at most ``batch``; large ones do not pile up."""
     waiting: dict[tuple[int, ...], list[_Picture]] = {}
     for picture in pictures:
-        waiting.setdefault(picture.pixels.shape, []).append(picture)
-        if len(waiting[picture.pixels.shape]) == batch:
-            yield waiting.pop(picture.pixels.shape)
+        shape = picture.pixels.shape[:2]
+        waiting.setdefault(shape, []).append(picture)
+        if len(waiting[shape]) == batch:
+            yield waiting.pop(shape)
         elif sum(one.size[0] * one.size[1] for group in waiting.values() for one in group) > HELD:
             yield from waiting.values()
             waiting.clear()
@@ -137,7 +151,7 @@ def _describe(
     tokens, regions = _seen(network, batch, recipe, given)
     crops = (
         cut(
-            picture.prepared.pixels,
+            picture.original,
             region.box_xywh,
             side=recipe.region_size,
             crop=recipe.region_crop,
@@ -147,12 +161,15 @@ def _describe(
         for region in found
     )
     of_regions = crop_vectors(network, crops, batch=CROPS * recipe.batch)
+    by_hand = hand_made([picture.original for picture in batch])
     described, start = [], 0
     for i, (picture, found) in enumerate(zip(batch, regions, strict=True)):
         own = {name: values[start : start + len(found)] for name, values in of_regions.items()}
         start += len(found)
         lost = _outside(picture, given)
-        whole = _whole(network, picture, [each[i : i + 1] for each in tokens])
+        own_tokens = [each[i : i + 1] for each in tokens]
+        whole = network_vectors(own_tokens, valid_tokens(picture.shape, network.strides))
+        whole |= {name: values[i : i + 1] for name, values in by_hand.items()}
         parts = [whole, own, zeros(network, len(lost))]
         rows = [_row(picture, None), *(_row(picture, region) for region in found)]
         rows += [_row(picture, region) | {"status": "failed", "reason": OUTSIDE} for region in lost]
@@ -181,13 +198,6 @@ def _seen(
     return tokens, [_proposed(network, *one, recipe) for one in zip(batch, maps, attention, strict=True)]
 
 
-def _whole(network: Network, picture: _Picture, tokens: Sequence[Tensor]) -> Vectors:
-    """Return the vectors (1, d) of a whole picture."""
-    pixels = picture.prepared.pixels[None]
-    valid = valid_tokens(picture.shape, network.strides)
-    return network_vectors(tokens, valid) | {"hog": hog(pixels), "raw": raw(pixels)}
-
-
 def _proposed(
     network: Network,
     picture: _Picture,
@@ -201,7 +211,7 @@ def _proposed(
     valid = valid_tokens(picture.shape, network.strides)
     looked_at = attended(network, attention, valid, maps[-1]) if attention else None  # [] where there is none
     height, width = valid[-2]
-    luminance = under_tokens(picture.prepared.pixels, picture.shape, network.strides)
+    luminance = under_tokens(picture.original, picture.shape, network.strides)
     regions = propose_regions(
         maps[-2][:height, :width].cpu().numpy(),
         looked_at,

@@ -64,7 +64,7 @@ def normalise(pixels: Tensor) -> Tensor:
     mean = torch.tensor(IMAGENET_MEAN, device=pixels.device).repeat(width)
     std = torch.tensor(IMAGENET_STD, device=pixels.device).repeat(width)
     rows = pixels.flatten(2).float().div_(255).sub_(mean).div_(std)  # (B, H, 3 W)
-    return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
+    return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
 
 def dropped(branch: Tensor, rate: float) -> Tensor:
