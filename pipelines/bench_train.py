@@ -14,6 +14,8 @@ from pydantic import Field
 from dinonat.errors import UsageError
 from dinonat.images.batches import pack_pictures
 from dinonat.images.listing import list_images
+from dinonat.models.catalog import NETWORKS
+from dinonat.models.nat import NATSettings
 from dinonat.models.neighborhood import default_backend
 from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, threads
 from dinonat.pretraining import trainer
@@ -97,6 +99,8 @@ def run_train(settings: BenchTrainSettings, workspace: Path) -> BenchTrainReport
     device = device_named(settings.device)
     recipe = TrainSettings.checked(settings.model_dump(include=set(TrainSettings.model_fields)))
     backends = settings.backends or (("c" if device.type == "cpu" else "auto"), "tiled")
+    if not isinstance(NETWORKS.get(recipe.network), NATSettings):
+        backends = ("auto",)  # without neighborhood attention there is nothing to choose
     with threads(settings.threads), ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         pixels, aspects, name = _pictures(settings, folder)
