@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinonat.errors import LabelError
+from dinonat.images.ranks import counted, percentile
 from dinonat.records import TEMPERATURE_COLUMNS, Float32
 
-MANY = 2**14  # values, from which counting them pays even where each of 2**16 may occur
 UNMEASURED = dict.fromkeys(TEMPERATURE_COLUMNS, float("nan"))
 PERCENTILES = {"t_min": 0.0, "t_median": 50.0, "t_p95": 95.0, "t_max": 100.0}
 
@@ -36,34 +36,15 @@ def warmth(
     if measured is None:
         return dict(UNMEASURED)
     values = _in_mask(measured, mask_counts) if len(mask_counts) else _in_box(measured, box_xywh)
-    ranked = _sorted(values[np.isfinite(values)])  # faster than np.percentile, which looks for ranks only
+    valid = values[np.isfinite(values)]
+    ranked = counted(valid)
+    if ranked is None:
+        ranked = np.sort(valid)  # faster than np.percentile, which looks for ranks only
     if ranked.size == 0:
         return dict(UNMEASURED)
-    found = {name: float(np.float32(_percentile(ranked, q))) for name, q in PERCENTILES.items()}
+    found = {name: float(np.float32(percentile(ranked, q))) for name, q in PERCENTILES.items()}
     found["t_mean"] = float(np.float32(ranked.mean(dtype=np.float64)))
     return {name: found[name] for name in TEMPERATURE_COLUMNS}
-
-
-def _sorted(values: Float32) -> Float32:
-    """Sort (n,) finite values; many whole numbers of 16 bits by counting them, ten times as fast."""
-    if len(values) < MANY or values.min() < 0 or values.max() >= 2**16:
-        return np.sort(values)
-    whole = values.astype(np.uint16)
-    if not np.array_equal(whole, values):
-        return np.sort(values)
-    counts = np.bincount(whole)
-    return np.repeat(np.arange(len(counts), dtype=np.float32), counts)
-
-
-def _percentile(ranked: Float32, q: float) -> float:
-    """Interpolate between the two values nearest in rank.
-
-    >>> _percentile(np.float32([0, 10, 20, 30]), 95)
-    28.5
-    """
-    place = (len(ranked) - 1) * q / 100
-    low, high = float(ranked[floor(place)]), float(ranked[ceil(place)])
-    return low + (high - low) * (place - floor(place))
 
 
 def _in_box(measured: Float32, box_xywh: Sequence[float]) -> Float32:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from dinonat.errors import ImageError, UsageError
+from dinonat.images.ranks import counted, percentile
 from dinonat.records import Float32, Prepared, ThermalFrame, UInt8
 
 Mode = Literal["percentile", "recording", "dataset", "window", "clahe"]
@@ -136,6 +137,9 @@ def value_range(data: Float32, lo: float, hi: float) -> Limits:
     valid = data[np.isfinite(data)]
     if valid.size == 0:
         raise ImageError("No pixel holds data: every value is missing.")
+    ranked = counted(valid)
+    if ranked is not None:
+        return percentile(ranked, lo), percentile(ranked, hi)
     low, high = np.percentile(valid, [lo, hi])
     return float(low), float(high)
 

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from dinonat.images.ranks import MANY, counted, percentile
+
+
+@pytest.mark.parametrize("top", [0, 1, 255, 7000, 65535])
+@pytest.mark.parametrize("count", [MANY, MANY + 77])
+def test_counting_sorts_and_percentiles_are_numpys(top: int, count: int) -> None:
+    values = np.random.default_rng(top).integers(0, top, count, endpoint=True).astype(np.float32)
+    values[5] = top
+    ranked = counted(values)
+    np.testing.assert_array_equal(ranked, np.sort(values))
+    assert ranked is not None
+    assert ranked.dtype == np.float32
+    for q in (0.0, 0.5, 1.0, 33.3, 50.0, 95.0, 99.5, 100.0):
+        assert percentile(ranked, q) == pytest.approx(np.percentile(values, q), rel=1e-12, abs=1e-9)
+
+
+@pytest.mark.parametrize("odd", [-1.0, 0.5, 65536.0, 1e30])
+def test_what_cannot_be_counted_is_not(odd: float) -> None:
+    values = np.full(MANY, 7, np.float32)
+    assert counted(values) is not None
+    assert counted(values[1:]) is None
+    values[9] = odd
+    assert counted(values) is None
+    assert counted(values[:0]) is None
