@@ -14,7 +14,7 @@ from dinonat.errors import UsageError
 from dinonat.models.kernel import unpack
 from dinonat.models.neighborhood import neighborhood_attention
 from dinonat.pipelines.progress import track
-from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, threads
+from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, refusal, threads
 from dinonat.settings import Settings
 
 NAIVE = "reference"  # gathers the keys and values of every query: what the others are compared with
@@ -150,13 +150,10 @@ def _works(
         if (name == "dense" and side > DENSE_SIDE and device.type == "cpu") or (name == SASA and bias):
             continue
         work = _Work(lambda name=name: _attend(qkv, table, name), inputs, upstream)  # type: ignore[misc]
-        try:
-            work.learn()
+        if reason := refusal(work.learn, f"Attention backend '{name}', {side}x{side} maps"):
+            refused.append(reason)
+        else:
             works[name] = work
-        except UsageError as error:
-            refused.append(str(error))
-        except torch.OutOfMemoryError:
-            refused.append(f"Attention backend '{name}': not enough memory for {side}x{side} maps.")
     return works, refused
 
 

@@ -17,7 +17,7 @@ from dinonat.models.catalog import build
 from dinonat.models.nat import NAT
 from dinonat.models.neighborhood import default_backend
 from dinonat.models.timm_built import published_facts, timm_of
-from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, threads
+from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, refusal, threads
 from dinonat.settings import Settings
 
 Precision = Literal["float32", "bfloat16"]
@@ -195,11 +195,10 @@ def _works(
         for name, network in networks.items():
             for backend in backends if isinstance(network, NAT) else ("",):
                 work = _Work(network, images, backend, precision == "bfloat16")
-                try:
-                    work.infer()
+                if reason := refusal(work.learn, f"{_shown(name, backend)}, {precision}"):
+                    refused[reason] = None
+                else:
                     works[name, backend, precision] = work
-                except UsageError as error:
-                    refused[str(error)] = None
     return works, list(refused)
 
 

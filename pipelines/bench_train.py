@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -17,7 +18,7 @@ from dinonat.images.listing import list_images
 from dinonat.models.catalog import NETWORKS
 from dinonat.models.nat import NATSettings
 from dinonat.models.neighborhood import default_backend
-from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, threads
+from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, refusal, threads
 from dinonat.pretraining import trainer
 from dinonat.pretraining.trainer import TrainSettings, train
 from dinonat.pretraining.views import make_views, normalised
@@ -101,23 +102,22 @@ def run_train(settings: BenchTrainSettings, workspace: Path) -> BenchTrainReport
     backends = settings.backends or (("c" if device.type == "cpu" else "auto"), "tiled")
     if not isinstance(NETWORKS.get(recipe.network), NATSettings):
         backends = ("auto",)  # without neighborhood attention there is nothing to choose
+    sizes = zip(recipe.global_sizes, recipe.local_sizes, strict=True)
+    stages = (False, True) if len(set(sizes)) == 2 else (False,)  # small crops, then large ones
     with threads(settings.threads), ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         pixels, aspects, name = _pictures(settings, folder)
         steps, warnings = {}, dict[str, None]()
-        for backend in backends:
-            for late in (False, True):
-                work = _step(
-                    backend, _only(recipe, late), pixels, aspects, folder / f"{backend}{late}", device
-                )
-                try:
-                    work()
-                    steps[backend, late] = work
-                except UsageError as error:
-                    warnings[str(error)] = None
+        for backend, late in product(backends, stages):
+            run = folder / f"{backend}{late}"
+            work = _step(backend, _only(recipe, late), pixels, aspects, run, device)
+            if reason := refusal(work, f"Attention backend '{backend}'"):
+                warnings[reason] = None
+            else:
+                steps[backend, late] = work
         if not steps:
             raise UsageError(next(iter(warnings), "bench train: no backend was named."))
-        views = {("", late): _views(_only(recipe, late), pixels, aspects, device) for late in (False, True)}
+        views = {("", late): _views(_only(recipe, late), pixels, aspects, device) for late in stages}
         spent = in_turn(steps | views, rounds=settings.rounds, device=device, said="rounds")
         seconds = {key: each.wall for key, each in spent.items()}
         rows = [

@@ -79,6 +79,17 @@ def in_turn(
     return {name: Spent(*map(median, zip(*each, strict=True))) for name, each in taken.items()}
 
 
+def refusal(work: Work, what: str) -> str | None:
+    """Run ``work`` once; say why it cannot serve here, or None where it did."""
+    try:
+        work()
+    except UsageError as error:
+        return str(error)
+    except torch.OutOfMemoryError:
+        return f"{what}: the device has not enough memory. Take a smaller batch."
+    return None
+
+
 def spent_on(work: Work, device: torch.device) -> Spent:
     """Run ``work`` and return what it took until the device was done."""
     _wait(device)

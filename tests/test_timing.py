@@ -6,7 +6,16 @@ from torch import Tensor
 
 from dinonat.errors import UsageError
 from dinonat.pipelines import timing
-from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, spent_on, threads
+from dinonat.pipelines.timing import (
+    device_named,
+    in_turn,
+    machine,
+    peak_memory,
+    ratio,
+    refusal,
+    spent_on,
+    threads,
+)
 
 CPU = torch.device("cpu")
 
@@ -61,6 +70,18 @@ def test_threads_are_as_before_afterwards() -> None:
 def test_a_device_that_is_not_there_is_a_sentence(name: str) -> None:
     with pytest.raises(UsageError, match=f"--set device={name}: not usable here"):
         device_named(name)
+
+
+def test_what_cannot_serve_says_why() -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    assert refusal(lambda: None, "x") is None
+    assert refusal(lambda: fail(UsageError("no compiler")), "x") == "no compiler"
+    said = refusal(lambda: fail(torch.OutOfMemoryError("CUDA")), "nat_mini (tiled)")
+    assert said == "nat_mini (tiled): the device has not enough memory. Take a smaller batch."
+    with pytest.raises(ValueError, match="else"):  # a defect is not hidden
+        refusal(lambda: fail(ValueError("else")), "x")
 
 
 def test_ratios_are_other_over_own() -> None:
