@@ -176,6 +176,22 @@ def test_sizes_that_a_backbone_refuses_are_said() -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_maps_that_do_not_lie_over_the_picture_are_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unpadded convolutions lose a border, so that cells are elsewhere than their numbers say."""
+    whole = Cells.forward_intermediates
+
+    def smaller(self: Cells, x: Tensor, **given: bool) -> list[Tensor]:
+        return [each[:, :, 1:-1, 1:-1] for each in whole(self, x, **given)]
+
+    check_crops("timm:cells_a", {}, (40, 64))
+    monkeypatch.setattr(Cells, "forward_intermediates", smaller)
+    with pytest.raises(UsageError, match="no maps that lie over the picture"):
+        check_crops("timm:cells_a", {}, (40, 56))
+
+
+@pytest.mark.usefixtures("fake")
 def test_pixels_come_to_the_weights_as_they_were_trained(tmp_path: Path) -> None:
     """The stand-in's maps are means of its input, so they show what it was given: 2 p - 1 for pixels p."""
     save_file(Cells().state_dict(), tmp_path / "cells.safetensors")

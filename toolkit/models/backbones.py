@@ -147,7 +147,7 @@ class Backbone(Network):
 def check_crops(name: str, options: dict[str, JsonValue], sizes: tuple[int, ...]) -> None:
     """Raise UsageError where timm is missing or ``timm:NAME`` cannot be trained on square crops of ``sizes``.
 
-    It is built and shown one crop of each: only the backbone itself knows which it takes.
+    It is built and shown one crop of each, and asked for maps: only the backbone itself knows what it takes.
     """
     _check_crops(build_settings(name, options).model_dump_json(), tuple(sorted(set(sizes))))
 
@@ -166,6 +166,9 @@ def _check_crops(settings: str, sizes: tuple[int, ...]) -> None:
                 ) from error
             if vector.shape != (1, network.dims[-1]):
                 raise UsageError(f"timm's {network.settings.name} gives no vector for a picture. {OTHERS}")
+        # What is trained for hours shall give maps afterwards.
+        side = -(-max(sizes) // network.stride) * network.stride
+        network.tokens(torch.zeros(1, 3, side, side))
 
 
 def load_backbone(weights: str) -> tuple[Backbone, str]:
