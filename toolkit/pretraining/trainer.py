@@ -87,7 +87,9 @@ class TrainSettings(Settings):
         if self.network.startswith(PREFIX):
             check_crops(self.network, self.timm, (*self.global_sizes, *self.local_sizes))
         elif self.timm:
-            raise UsageError(f"timm={self.timm}: {self.network} is not of timm; only a timm:NAME takes keywords.")
+            raise UsageError(
+                f"timm={self.timm}: {self.network} is not of timm; only a timm:NAME takes keywords."
+            )
         network = NETWORKS.get(self.network)
         if isinstance(network, ViTSettings):
             for name in ("global_sizes", "local_sizes"):
@@ -128,9 +130,7 @@ class State:
 
 def new_state(settings: TrainSettings, device: torch.device) -> State:
     """Build an untrained student and a teacher that is a copy of it."""
-    student = build(
-        settings.network, seed=settings.seed, drop_path=settings.drop_path, options=settings.timm
-    )
+    student = build(settings.network, seed=settings.seed, drop_path=settings.drop_path, options=settings.timm)
     dims = [student.dims[-1], *([student.dims[_region_map(student)]] if settings.dense else [])]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
@@ -267,19 +267,20 @@ def _step(
     targets = _targets(logits, state.centre, settings, temperature)
     parts = [part for group in student.logits for part in torch.split(group, len(pictures))]
     loss = dino.dino_loss(parts, targets.chunk(2), settings.student_temperature)
-    figures = {"loss": loss.item(), "teacher_entropy": dino.entropy(targets).item(), **rates}
-    figures["spread_entropy"] = dino.entropy(targets.mean(0, keepdim=True)).item()
+    figures: dict[str, Any] = {"loss": loss.detach(), "teacher_entropy": dino.entropy(targets), **rates}
+    figures["spread_entropy"] = dino.entropy(targets.mean(0, keepdim=True))
     if settings.koleo:
         loss = loss + settings.koleo * sum(dino.koleo(f) for f in student.features[0].chunk(2))
     if settings.dense:
         between = _between_regions(student, targets_of, settings, temperature, len(pictures))
-        figures["region_loss"] = between.item()
+        figures["region_loss"] = between.detach()
         loss = loss + settings.dense * between
     _descend(state, loss, settings)
     state.centre = dino.next_centre(state.centre, logits)
     state.step += 1
     _follow(state, settings, rates["momentum"], len(pictures), epoch)
-    return {"step": state.step, **figures}
+    # Only here, when all work is given out, is a GPU waited for.
+    return {"step": state.step, **{name: float(value) for name, value in figures.items()}}
 
 
 @dataclass(frozen=True)
