@@ -77,7 +77,7 @@ def pretrain(
     folders: Annotated[list[Path], typer.Argument(help="Folders of images without labels.")],
     minutes: Annotated[float | None, typer.Option(help="How long, about (default 30).")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the images, instead of minutes.")] = None,
-    network: Annotated[str | None, typer.Option(help="Which network (default nat_nano).")] = None,
+    network: Annotated[str | None, typer.Option(help="Which, or timm:NAME (default nat_nano).")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run for longer.")] = None,
     seed: Seed = None,
     threads: Threads = None,
@@ -116,7 +116,9 @@ def embed(
     regions: Annotated[Path | None, typer.Option(help="Embed these boxes (COCO or CSV).")] = None,
     recordings: Annotated[Path | None, typer.Option(help="CSV image,recording.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the set (default: of the folder).")] = None,
-    weights: Annotated[str | None, typer.Option(help="Run, file, untrained:SEED (default: newest).")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Run, file, timm:NAME=FILE, untrained:SEED (default: newest).")
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Shorter side in pixels (default 224).")] = None,
     saliency: Annotated[
         str | None, typer.Option(help="ncut+attention (default), ncut, attention or none.")
