@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from dinonat.embeddings.encode import as_input, crop_vectors, network_vectors, part_lengths, zeros
+from dinonat.embeddings.encode import as_input, attended, crop_vectors, network_vectors, part_lengths, zeros
+from dinonat.embeddings.framing import padded, valid_tokens
 from dinonat.models.catalog import build
-from dinonat.models.nat import NAT
+from dinonat.models.nat import NAT, NATSettings
 from dinonat.records import PARTS
 
 
@@ -90,3 +91,69 @@ def test_zeros_have_the_lengths_of_the_parts(network: NAT) -> None:
         "hog": (2, 1764),
         "raw": (2, 1024),
     }
+
+
+SMALL = NATSettings(dim=16, depths=(1, 1, 2, 2), heads=(1, 1, 2, 2))
+
+
+def looked_at(model: NAT, size_hw: tuple[int, int]) -> np.ndarray:
+    """Where a network looks in a picture of noise."""
+    picture = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        x = as_input(model, [padded(picture, stride=model.stride)])
+        tokens, weights = model.tokens_and_attention(x)
+        own = [[block[0] for block in stage] for stage in weights]
+        return attended(model, own, valid_tokens(size_hw, model.strides), tokens[-1][0])
+
+
+@pytest.mark.parametrize("small_map", ["clip", "pad"])
+@pytest.mark.parametrize("size_hw", [(64, 96), (96, 300), (33, 40), (224, 224)])
+def test_even_attention_is_one_everywhere_also_on_maps_below_the_window(
+    small_map: str, size_hw: tuple[int, int]
+) -> None:
+    """Keys of padding take part in the softmax of a padded map, and count for nothing in what is shown."""
+    torch.manual_seed(0)
+    model = NAT(SMALL.model_copy(update={"small_map": small_map})).eval()
+    for block in [block for stage in model.levels for block in stage.blocks]:
+        torch.nn.init.zeros_(block.attn.qkv.weight)
+        torch.nn.init.zeros_(block.attn.rpb)
+    even = looked_at(model, size_hw)
+    assert even.shape == valid_tokens(size_hw, model.strides)[0]
+    np.testing.assert_allclose(even, 1, atol=1e-4)
+
+
+def test_padded_and_clipped_maps_say_alike_where_one_block_looks() -> None:
+    """With one block, at stage 4, both rules see the same tokens: fake keys only share its softmax."""
+    maps = []
+    for small_map in ("clip", "pad"):
+        torch.manual_seed(0)
+        model = NAT(SMALL.model_copy(update={"small_map": small_map, "depths": (0, 0, 0, 1)})).eval()
+        attention = model.levels[3].blocks[0].attn
+        torch.nn.init.normal_(attention.qkv.weight, std=0.3)
+        torch.nn.init.normal_(attention.qkv.bias)
+        torch.nn.init.normal_(attention.rpb)
+        maps.append(looked_at(model, (96, 160)))
+    np.testing.assert_allclose(maps[0], maps[1], rtol=1e-4)
+    assert np.ptp(maps[0]) > 0.1
+
+
+def test_saliency_starts_where_the_pooling_looks() -> None:
+    torch.manual_seed(0)
+    model = NAT(SMALL.model_copy(update={"pooling": "simpool", "small_map": "pad"})).eval()
+    plain = NAT(SMALL.model_copy(update={"small_map": "pad"})).eval()
+    plain.load_state_dict({key: v for key, v in model.state_dict().items() if not key.startswith("pool.")})
+    assert model.pool is not None
+    torch.nn.init.zeros_(model.pool.query.weight)  # all tokens alike, as their mean
+    even = looked_at(model, (96, 160))
+    np.testing.assert_allclose(looked_at(plain, (96, 160)), even, rtol=1e-5)
+    torch.nn.init.normal_(model.pool.query.weight)
+    torch.nn.init.normal_(model.pool.key.weight)
+    asked = looked_at(model, (96, 160))
+    assert asked.shape == even.shape == (24, 40)
+    with torch.inference_mode():
+        picture = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+        pooling = model.pooling_map(model.tokens(as_input(model, [picture]))[-1])
+    assert pooling is not None
+    first = np.unravel_index(int(pooling[0].argmax()), (3, 5))
+    gained = (asked / even).reshape(3, 8, 5, 8).mean(axis=(1, 3))  # over the cells of stage 4
+    assert np.unravel_index(int(gained.argmax()), (3, 5)) == first

@@ -11,7 +11,7 @@ from dinonat.embeddings.extract import Recipe, embed_shard
 from dinonat.embeddings.framing import valid_tokens
 from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
 from dinonat.models.catalog import build
-from dinonat.models.nat import NAT
+from dinonat.models.nat import NAT, NATSettings
 from dinonat.records import PARTS, TEMPERATURE_COLUMNS, ImageRef, Loaded, Prepared, Region
 from dinonat.saliency.regions import SALIENCIES
 
@@ -147,6 +147,19 @@ def test_every_saliency_takes_every_shape(network: NAT, saliency: str, size_hw: 
         assert sum(counts) in (0, size_hw[0] * size_hw[1])
     assert all(len(parts[name]) == len(items) for name in PARTS)
     assert items["item"].is_unique
+
+
+@pytest.mark.parametrize("saliency", ["attention", "ncut+attention"])
+def test_networks_that_pad_small_maps_are_asked_where_they_look(saliency: str) -> None:
+    """Pictures of 64 px have maps of 4 and 2 cells in stages 3 and 4, below the window of 7."""
+    padding = NAT(NATSettings(dim=16, depths=(1, 1, 2, 1), heads=(1, 1, 2, 2), small_map="pad")).eval()
+    pixels = np.random.default_rng(0).integers(0, 60, (64, 110, 3), dtype=np.uint8)
+    pixels[20:45, 30:60] += 150
+    picture = replace(image("a.png", 64, 110), prepared=Prepared(pixels, "percentile", 0, 255, "grey"))
+    items, parts = embed_shard(padding, [picture], Recipe(size=64, region_size=32, saliency=saliency))
+    assert (items["status"] == "ok").all()
+    assert len(items) > 1
+    assert all(np.isfinite(parts[name]).all() for name in PARTS)
 
 
 def test_a_region_found_beyond_the_picture_is_cut_back() -> None:

@@ -1,3 +1,6 @@
+import copy
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,8 @@ import torch
 from dinonat.errors import CheckpointError, UsageError
 from dinonat.models.catalog import NETWORKS, build, load_network
 from dinonat.models.checkpoint import fingerprint, load, save
-from dinonat.models.nat import NAT, Attention, Downsampler, NATSettings, _without_padding
+from dinonat.models.nat import NAT, Attention, Downsampler, NATSettings
+from dinonat.models.neighborhood import BACKENDS, default_backend
 from dinonat.models.network import normalise
 from dinonat.models.reference import defined
 
@@ -108,9 +112,8 @@ def test_attention_under_pad_is_that_among_the_tokens_there_are(size):
             torch.testing.assert_close(block.sum(-1), torch.ones(block.shape[:-1]))
     first = clip.levels[3].blocks[0].attn
     map_ = torch.randn(2, *tokens[3].shape[1:])
-    padded = pad.levels[3].blocks[0].attn.weights(map_)
-    real = _without_padding(padded, tuple(map_.shape[1:3]), 7)
-    torch.testing.assert_close(real, first.weights(map_))
+    _, real = pad.levels[3].blocks[0].attn.with_weights(map_)
+    torch.testing.assert_close(real, first.with_weights(map_)[1])
 
 
 def test_layer_scale_and_drop_path_only_where_asked():
@@ -201,3 +204,55 @@ def test_the_downsampler_is_its_convolution_on_a_map_of_one_column():
     downsampler, x = Downsampler(4), torch.randn(2, 5, 1, 4)
     plain = downsampler.norm(downsampler.reduction(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
     torch.testing.assert_close(downsampler(x), plain)
+
+
+@functools.cache
+def mini() -> NAT:
+    """NAT-mini whose attention is far from even: keys and biases count."""
+    model = build("nat_mini", seed=0).eval()
+    torch.manual_seed(0)
+    for block in [block for stage in model.levels for block in stage.blocks]:
+        torch.nn.init.normal_(block.attn.qkv.weight, std=0.1)
+        torch.nn.init.normal_(block.attn.qkv.bias, std=0.5)
+        torch.nn.init.normal_(block.attn.rpb)
+    return model
+
+
+@functools.cache
+def seen_by_mini(side: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """A picture, and its maps in float64 with the plain gather at the core."""
+    x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(side))
+    with torch.inference_mode(), default_backend("reference"):
+        return x, copy.deepcopy(mini()).double().tokens(x.double())
+
+
+@pytest.mark.parametrize("side", [96, 224])
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "natten"])
+def test_the_whole_nat_mini_with_each_backend_is_that_with_the_definition(backend, side):
+    x, exact = seen_by_mini(side)
+    with torch.inference_mode(), default_backend(backend):
+        try:
+            found = mini().tokens(x)
+        except UsageError as error:
+            pytest.skip(str(error))
+    for a, b in zip(exact, found, strict=True):
+        assert b.dtype == torch.float32
+        assert ((a - b).abs().max() / a.abs().max()).item() < 1e-5
+
+
+def test_maps_come_with_attention_that_says_what_was_attended():
+    """The weights that are handed out, applied to the values by hand, are what the layer gives."""
+    model = tiny(position_bias=True, kernel_size=5)
+    layer = model.levels[2].blocks[0].attn
+    torch.nn.init.normal_(layer.rpb)
+    x = torch.randn(2, 9, 6, 64)
+    out, weights = layer.with_weights(x)
+    torch.testing.assert_close(out, layer(x))
+    values = layer.qkv(x).unflatten(-1, (3, 2, 32))[..., 2, :, :]  # (B, H, W, heads, D)
+    by_hand = torch.zeros_like(values)
+    for row in range(9):
+        for column in range(6):
+            top, left = min(max(row - 2, 0), 9 - 5), min(max(column - 2, 0), 6 - 5)
+            window = values[:, top : top + 5, left : left + 5].flatten(1, 2)  # (B, 25, heads, D)
+            by_hand[:, row, column] = torch.einsum("bhk,bkhd->bhd", weights[:, :, row, column], window)
+    torch.testing.assert_close(layer.proj(by_hand.flatten(3)), out)

@@ -91,17 +91,23 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend: (B, H, W, C) to (B, H, W, C)."""
-        height, width = x.shape[1:3]
+        return self._attended(*self._project(x), (x.shape[1], x.shape[2]))
+
+    def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend, and return the weights too, (B, heads, H, W, Kh * Kw): those among tokens of the map.
+
+        Under 'pad' queries and keys of padding are cut out of them.
+        """
+        shape = (x.shape[1], x.shape[2])
         q, k, v = self._project(x)
+        weights = attention_weights(q, k, self.kernel_size, bias=self.rpb)
+        return self._attended(q, k, v, shape), _without_padding(weights, shape, self.kernel_size)
+
+    def _attended(self, q: Tensor, k: Tensor, v: Tensor, shape: tuple[int, int]) -> Tensor:
         out = neighborhood_attention(q, k, v, self.kernel_size, bias=self.rpb)
-        out = out.flatten(3)[:, :height, :width]  # (B, H, W, C), padding cropped
+        out = out.flatten(3)[:, : shape[0], : shape[1]]  # (B, H, W, C), padding cropped
         projected: Tensor = self.proj(out)
         return projected
-
-    def weights(self, x: Tensor) -> Tensor:
-        """Attention weights (B, heads, H, W, Kh * Kw); under 'pad' those of the padded map."""
-        q, k, _ = self._project(x)
-        return attention_weights(q, k, self.kernel_size, bias=self.rpb)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.small_map == "pad":
@@ -141,7 +147,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        x = x + self._dropped(self.attn(self.norm1(x)), self.gamma1)
+        return self._after(x, self.attn(self.norm1(x)))
+
+    def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, C) to the same, and the attention weights, projected once for both."""
+        attended, weights = self.attn.with_weights(self.norm1(x))
+        return self._after(x, attended), weights
+
+    def _after(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + self._dropped(attended, self.gamma1)
         return x + self._dropped(self.mlp(self.norm2(x)), self.gamma2)
 
     def _dropped(self, branch: Tensor, gamma: Tensor | None) -> Tensor:
@@ -221,12 +235,12 @@ class NAT(Network):
         for number, stage in enumerate(self.levels):
             assert isinstance(stage, Stage)
             for block in stage.blocks:
-                if weights is not None:
+                if weights is None:
+                    x = block(x)
+                else:
                     assert isinstance(block, Block)
-                    seen = block.attn.weights(block.norm1(x))
-                    shape = (x.shape[1], x.shape[2])
-                    weights[number].append(_without_padding(seen, shape, self.settings.kernel_size))
-                x = block(x)
+                    x, seen = block.with_weights(x)
+                    weights[number].append(seen)
             tokens.append(x)
             if stage.downsample is not None:
                 x = stage.downsample(x)
