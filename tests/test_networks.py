@@ -1,20 +1,28 @@
 """Networks that others publish, and ViTs of our own, through the commands."""
 
+import contextlib
+import csv
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools.coco import COCO
 
+from dinonat import scenes
 from dinonat.embeddings.store import open_set
 from dinonat.errors import CheckpointError, UsageError
 from dinonat.models.catalog import NETWORKS, build, load_network
 from dinonat.models.vit import ViT
 from dinonat.pipelines import embed, pretrain
 from dinonat.pipelines import workspace as places
+from dinonat.records import PARTS
 from dinonat.saliency.regions import SALIENCIES
 
 CELLS = {"vit_small": 16, "dinov2_vits14": 14, "dinov2_vits14_reg": 14, "nat_mini": 16}
@@ -61,6 +69,92 @@ def test_published_weights_embed_a_folder(
     assert stored.part("grid").shape == (3 + report.regions, 9 * dims[-2])
     lengths = np.linalg.norm(stored.part("mean").astype(np.float64), axis=1)
     np.testing.assert_allclose(lengths, np.sqrt(2), atol=1e-2)
+
+
+def command(workspace: Path, *words: str) -> dict[str, Any]:
+    """Run a command in a process of its own: this one has torch, and proposals need FAISS."""
+    whole = [sys.executable, "-m", "dinonat.pipelines", *words, "--json", "-w", str(workspace)]
+    child = subprocess.run(whole, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr
+    found: dict[str, Any] = json.loads(child.stdout)
+    return found
+
+
+def labelled_and_exported(images: Path, labels: Path, workspace: Path, pictures: int) -> COCO:
+    """Propose labels from a few, write COCO, and read it with the reader that everybody uses."""
+    command(workspace, "propose-labels", images.name, "--labels", str(labels), "--k", "5")
+    folder = Path(command(workspace, "export")["folder"])
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(folder / "annotations" / "instances_default.json"))
+    assert len(coco.imgs) == pictures
+    with labels.open(newline="") as stream:
+        given = list(csv.DictReader(stream))
+    assert len(coco.anns) >= len(given)
+    assert {category["name"] for category in coco.cats.values()} <= {row["label"] for row in given}
+    for annotation in coco.anns.values():
+        x, y, w, h = annotation["bbox"]
+        picture = coco.imgs[annotation["image_id"]]
+        assert min(x, y) >= 0
+        assert x + w <= picture["width"] + 0.01
+        assert y + h <= picture["height"] + 0.01
+        if annotation["segmentation"]:
+            assert coco.annToMask(annotation).sum() == annotation["area"]
+    return coco
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> scenes.MadeScenes:
+    folder = tmp_path_factory.mktemp("scenes")
+    return scenes.write_scenes(folder, colour=8, thermal=8, labelled=4, size_hw=(96, 128))
+
+
+@pytest.mark.parametrize("name", ["vit_small", "dinov2_vits14"])
+def test_vectors_of_a_vit_go_through_proposals_and_export(
+    name: str, made: scenes.MadeScenes, files: dict[str, Path], tmp_path: Path
+) -> None:
+    assert embedded(made.thermal, tmp_path, weights=str(files[name]), max_regions=6).regions > 8
+    labelled_and_exported(made.thermal, made.labels, tmp_path, 8)
+
+
+@pytest.mark.parametrize("name", ["vit_small", "dinov2_vits14"])
+def test_real_pictures_go_through_the_chain_with_a_vit(
+    name: str, data: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    road = data / "paired_road"
+    with (road / "labels" / "crops.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = sorted({row["image"] for row in rows})[::20]
+    (tmp_path / "some.txt").write_text("\n".join(names))
+    with (tmp_path / "few.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", "label", "x", "y", "w", "h"])
+        given = [[row[key] for key in ("image", "class", "x", "y", "w", "h")] for row in rows]
+        writer.writerows(row for row in given if row[0] in names[:2])
+    more = {"list_file": tmp_path / "some.txt", "size": 112, "max_regions": 8}
+    report = embedded(road / "infrared", tmp_path / "w", weights=str(files[name]), **more)
+    assert (report.images, report.failed) == (len(names), 0)
+    labelled_and_exported(road / "infrared", tmp_path / "few.csv", tmp_path / "w", len(names))
+
+
+@pytest.mark.parametrize("positions", [16, 37])
+def test_positions_for_another_size_and_pictures_below_a_patch(
+    positions: int, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """DINOv2 publishes positions for 518 px; others who train on with it have those for 224."""
+    state = torch.load(files["dinov2_vits14"], weights_only=True)
+    generator = torch.Generator().manual_seed(0)
+    state["pos_embed"] = torch.randn(1, 1 + positions**2, 384, generator=generator) * 0.02
+    torch.save(state, tmp_path / "other.pth")
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for size in ((1, 1), (5, 7), (3, 200), (200, 3), (40, 60)):
+        pixels = rng.integers(0, 256, size, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{size[0]}x{size[1]}.png")
+    report = embedded(folder, tmp_path, weights=str(tmp_path / "other.pth"))
+    assert (report.images, report.failed) == (5, 0)
+    stored = open_set(places.set_folder(tmp_path, "odd"))
+    assert all(np.isfinite(stored.part(part)).all() for part in PARTS)
 
 
 def test_a_picture_of_a_vit_is_its_cls_token_and_the_mean_of_its_patches(
