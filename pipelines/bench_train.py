@@ -181,11 +181,11 @@ def _views(
     recipe: TrainSettings, pixels: UInt8, aspects: Float32, device: torch.device
 ) -> Callable[[], object]:
     """Return what makes all views of one step."""
-    plans = trainer._view_plans(recipe, 0.0 if recipe.switch_at else 1.0)
+    plans = trainer.view_plans(recipe, 0.0 if recipe.switch_at else 1.0)
     pictures = torch.from_numpy(np.array(pixels[: recipe.batch])).to(device)
     shapes = torch.from_numpy(np.array(aspects[: recipe.batch]))
     generator = torch.Generator().manual_seed(recipe.seed)
-    return lambda: [normalised(make_views(pictures, shapes, plan, generator)) for plan in plans]
+    return lambda: [normalised(make_views(pictures, shapes, plan, generator, count)) for plan, count in plans]
 
 
 def _row(

@@ -115,10 +115,10 @@ def run_views(settings: BenchViewsSettings, workspace: Path) -> BenchViewsReport
     return BenchViewsReport(on, what, len(pictures), settings.rounds, decode, rows)
 
 
-def view_plans(global_size: int, local_size: int, n_local: int) -> list[ViewPlan]:
-    """Return the plans of pretraining for crops of these sizes."""
+def view_plans(global_size: int, local_size: int, n_local: int) -> list[tuple[ViewPlan, int]]:
+    """Return the plans of pretraining for crops of these sizes, and how often each is followed."""
     sizes = {"global_sizes": (global_size,) * 2, "local_sizes": (local_size,) * 2, "n_local": n_local}
-    return trainer._view_plans(TrainSettings.checked(sizes), 0.0)
+    return trainer.view_plans(TrainSettings.checked(sizes), 0.0)
 
 
 def _files(settings: BenchViewsSettings) -> tuple[list[bytes], str]:
@@ -148,18 +148,21 @@ def _decoded(file: bytes) -> Image.Image:
 
 
 def _ours(
-    pictures: list[Image.Image], side: int, plans: list[ViewPlan], device: torch.device, seed: int
+    pictures: list[Image.Image], side: int, plans: list[tuple[ViewPlan, int]], device: torch.device, seed: int
 ) -> Callable[[], object]:
     squashed = [np.asarray(one.resize((side, side), Image.Resampling.BICUBIC)) for one in pictures]
     pixels = torch.from_numpy(np.stack(squashed)).to(device)
     aspects = torch.tensor([one.width / one.height for one in pictures])
     generator = torch.Generator().manual_seed(seed)
-    return lambda: [normalised(make_views(pixels, aspects, plan, generator)) for plan in plans]
+    return lambda: [normalised(make_views(pixels, aspects, plan, generator, count)) for plan, count in plans]
 
 
-def _official(pictures: list[Image.Image], plans: list[ViewPlan], seed: int) -> Callable[[], object]:
+def _official(
+    pictures: list[Image.Image], plans: list[tuple[ViewPlan, int]], seed: int
+) -> Callable[[], object]:
     chance = Random(seed)
-    return lambda: [[pillow_view(one, plan, chance) for plan in plans] for one in pictures]
+    each = [plan for plan, count in plans for _ in range(count)]
+    return lambda: [[pillow_view(one, plan, chance) for plan in each] for one in pictures]
 
 
 def _row(

@@ -50,7 +50,7 @@ def test_pictures_may_come_from_a_folder_and_a_bad_one_is_a_sentence(tmp_path: P
 def test_both_recipes_draw_the_same_views_on_average() -> None:
     picture = smooth()
     pixels = torch.from_numpy(np.array(picture.resize((64, 64), Image.Resampling.BICUBIC)))
-    (plan, *_) = view_plans(24, 16, 1)
+    ((plan, _), *_) = view_plans(24, 16, 1)
     count, chance, generator = 600, Random(0), torch.Generator().manual_seed(0)
     official = torch.stack([pillow_view(picture, plan, chance) for _ in range(count)])
     ours = normalised(

@@ -56,7 +56,7 @@ def pictures(count: int = 48) -> np.ndarray:
 
 
 def trained(folder: Path, *, steps: int, stop: int | None = None, **changes) -> list[dict[str, float]]:
-    values = {"batch": 16, "global_sizes": (64, 64), "local_sizes": (32, 32), "n_local": 2, "drop_path": 0.1}
+    values = {"batch": 16, "global_sizes": (48, 64), "local_sizes": (32, 32), "n_local": 2, "drop_path": 0.1}
     recipe = TrainSettings.checked(values | changes)
     folder.mkdir(exist_ok=True)
     taken = []
@@ -73,6 +73,14 @@ def test_training_in_bfloat16_learns_on_a_gpu(tmp_path, changes):
     losses = [each["loss"] for each in figures]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.2
+
+
+@pytest.mark.parametrize("changes", [{}, {"dense": 1.0}, {"pooling": "simpool"}])
+def test_replayed_passes_learn_what_plain_ones_do(tmp_path, changes):
+    same = {"precision": "float32", "drop_path": 0.0, "steps": 6, "switch_at": 0.5, **changes}
+    plain = trained(tmp_path / "plain", graphs=False, **same)
+    replayed = trained(tmp_path / "replayed", graphs=True, **same)
+    np.testing.assert_allclose([f["loss"] for f in replayed], [f["loss"] for f in plain], rtol=1e-3)
 
 
 def test_a_run_goes_on_from_its_state_on_a_gpu(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dinonat.errors import CheckpointError, DinonatError
+from dinonat.errors import CheckpointError, DinonatError, UsageError
 from dinonat.models import catalog
 from dinonat.models.checkpoint import fingerprint
 from dinonat.models.nat import NATSettings
@@ -104,7 +104,8 @@ def test_the_teacher_never_sees_thermal_views_and_the_student_only_at_the_end():
     early, late = (trainer._views(state, PICTURES[:4], ASPECTS[:4], settings, share) for share in (0.4, 0.6))
     for (plain, seen), changed in ((early, False), (late, True)):
         assert [v.shape[-1] for v in plain] == [32, 32]
-        assert [v.shape[-1] for v in seen] == [32, 32, 16, 16]
+        assert [v.shape[-1] for v in seen] == [32, 32, 16]
+        assert len(seen[2]) == 2 * len(seen[0])
         assert torch.equal(torch.cat(plain), torch.cat(seen[:2])) != changed
     torch.testing.assert_close(torch.cat(early[0]), torch.cat(late[0]))  # the same crops for the teacher
 
@@ -120,6 +121,20 @@ def test_the_loss_between_regions_reaches_the_network_and_its_own_head(network):
     assert any(not torch.equal(p, before[name]) for name, p in state.student_regions.named_parameters())
     followed = zip(state.teacher_regions.parameters(), state.student_regions.parameters(), strict=True)
     assert all(not torch.equal(teacher, student) for teacher, student in followed if student.ndim > 1)
+
+
+def test_attention_pooling_is_trained_with_its_network_and_travels_with_it(tmp_path):
+    settings = recipe(pooling="simpool", dense=0.5)
+    start = trainer.new_state(settings, CPU).teacher.pool
+    trained(tmp_path, 3, settings)
+    pool = load_teacher(tmp_path, settings).pool
+    moved = [not torch.equal(a, b) for a, b in zip(start.parameters(), pool.parameters(), strict=True)]
+    assert any(moved)
+
+
+def test_a_network_that_is_no_nat_refuses_its_pooling():
+    with pytest.raises(UsageError, match="only a NAT"):
+        recipe(network="vit_tiny", pooling="simpool")
 
 
 def test_every_picture_comes_once_in_an_epoch():

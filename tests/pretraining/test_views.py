@@ -40,6 +40,17 @@ def test_a_crop_lies_where_its_box_says():
     torch.testing.assert_close(flipped, view.flip(-1), atol=1e-5, rtol=0)
 
 
+def test_several_crops_of_each_picture_come_as_if_each_had_been_cut_alone():
+    pictures = torch.cat([ramp(), 255 - ramp(), ramp().flip(1)])
+    boxes = crop_boxes(torch.ones(12), (0.2, 0.5), seeded())
+    flips = torch.rand(12, generator=seeded(1)) < 0.5
+    together = cut(pictures, boxes, flips, 32)
+    for number in range(12):
+        at = slice(number, number + 1)
+        alone = cut(pictures[number % 3][None], boxes[at], flips[at], 32)
+        torch.testing.assert_close(together[at], alone)
+
+
 def test_fine_texture_does_not_alias():
     checker = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
     checker[:, ::2, ::2] = checker[:, 1::2, 1::2] = 255

@@ -54,16 +54,18 @@ def build(
     *,
     seed: int,
     drop_path: float | None = None,
+    pooling: str | None = None,
     options: dict[str, JsonValue] | None = None,
 ) -> Network:
     """Build an untrained network; the same seed gives the same weights.
 
-    ``name`` is one of NETWORKS or ``timm:NAME``, to which ``options`` are keywords for timm. Raises
-    UsageError for a name that is not known, and for options where there are none.
+    ``name`` is one of NETWORKS or ``timm:NAME``, to which ``options`` are keywords for timm; ``pooling``
+    is a NAT's ("mean" or "simpool"). Raises UsageError for a name that is not known, and for options where
+    there are none.
     """
     settings = _described(name, options or {})
-    if drop_path is not None:
-        settings = settings.model_copy(update={"drop_path": drop_path})
+    changes = {"drop_path": drop_path, "pooling": pooling if isinstance(settings, NATSettings) else None}
+    settings = settings.model_copy(update={key: value for key, value in changes.items() if value is not None})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return constructed(settings)

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +23,12 @@ from dinonat.errors import CheckpointError, DinonatError, UsageError
 from dinonat.files import write_whole
 from dinonat.models.backbones import check_crops
 from dinonat.models.catalog import NETWORKS, build
+from dinonat.models.nat import NATSettings
 from dinonat.models.network import Network
 from dinonat.models.timm_built import PREFIX
 from dinonat.models.vit import ViTSettings
 from dinonat.pretraining import dino
+from dinonat.pretraining.graphs import Pass, Seen, recorded
 from dinonat.pretraining.schedule import cosine, linear
 from dinonat.pretraining.thermal_look import ThermalLook, thermal_like
 from dinonat.pretraining.views import ViewPlan, make_views, normalised
@@ -78,7 +80,9 @@ class TrainSettings(Settings):
     bottleneck: int = 64
     freeze_prototypes: int = 100  # steps
     drop_path: float = 0.0
+    pooling: Literal["mean", "simpool"] = "mean"  # how a NAT makes one vector of its last tokens
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    graphs: bool = True  # on CUDA, record the passes of our own networks once and replay them
     seed: int = 0
 
     @model_validator(mode="after")
@@ -91,6 +95,10 @@ class TrainSettings(Settings):
                 f"timm={self.timm}: {self.network} is not of timm; only a timm:NAME takes keywords."
             )
         network = NETWORKS.get(self.network)
+        if self.pooling != "mean" and not isinstance(network, NATSettings):
+            raise UsageError(
+                f"pooling={self.pooling}: only a NAT takes it; {self.network} pools in its own way."
+            )
         if isinstance(network, ViTSettings):
             for name in ("global_sizes", "local_sizes"):
                 if any(size % network.patch for size in getattr(self, name)):
@@ -126,11 +134,18 @@ class State:
     student_regions: dino.Head | None = None  # heads of the loss between regions
     teacher_regions: dino.Head | None = None
     step: int = 0  # optimizer steps done
+    passes: dict[tuple[str, tuple[int, ...]], Pass] = field(default_factory=dict)  # by who and input size
 
 
 def new_state(settings: TrainSettings, device: torch.device) -> State:
     """Build an untrained student and a teacher that is a copy of it."""
-    student = build(settings.network, seed=settings.seed, drop_path=settings.drop_path, options=settings.timm)
+    student = build(
+        settings.network,
+        seed=settings.seed,
+        drop_path=settings.drop_path,
+        pooling=settings.pooling,
+        options=settings.timm,
+    )
     dims = [student.dims[-1], *([student.dims[_region_map(student)]] if settings.dense else [])]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
@@ -248,15 +263,10 @@ def _step(
         torch.manual_seed(settings.seed * 1_000_003 + state.step)
     views, seen = _views(state, pictures, aspects, settings, share)
     rates = _set_rates(state, settings, steps)
-    with torch.autocast(
-        state.centre.device.type, torch.bfloat16, enabled=_half(settings, state.centre.device)
-    ):
-        with torch.no_grad():
-            targets_of = _answers(
-                state.teacher, state.teacher_head, state.teacher_regions, [torch.cat(views)]
-            )
-        groups = [torch.cat(seen[:2]), *([torch.cat(seen[2:])] if settings.n_local else [])]
-        student = _answers(state.student, state.student_head, state.student_regions, groups)
+    with torch.no_grad():
+        targets_of = _answers(state, settings, "teacher", [torch.cat(views)])
+    groups = [torch.cat(seen[:2]), *seen[2:]]
+    student = _answers(state, settings, "student", groups)
     temperature = linear(
         state.step,
         int(steps * settings.temperature_warmup_share),
@@ -293,16 +303,38 @@ class _Answers:
     token_logits: list[Tensor]  # (N, T, K)
 
 
-def _answers(network: Network, head: dino.Head, regions: dino.Head | None, groups: list[Tensor]) -> _Answers:
-    if regions is None:
-        features, tokens = [network(group) for group in groups], list[Tensor]()
-    else:
-        maps = [network.tokens(group) for group in groups]
-        features = [each[-1].mean(dim=(1, 2)) for each in maps]
-        tokens = [each[_region_map(network)].flatten(1, 2) for each in maps]
-    token_logits = [] if regions is None else [regions(each) for each in tokens]
+def _answers(
+    state: State, settings: TrainSettings, who: Literal["student", "teacher"], groups: list[Tensor]
+) -> _Answers:
+    """Ask the student or the teacher, heads in float32."""
+    answers = [_pass_of(state, settings, who, group)(group) for group in groups]
+    features, tokens = [each[0] for each in answers], [each[1] for each in answers if len(each) > 1]
+    head, regions = getattr(state, f"{who}_head"), getattr(state, f"{who}_regions")
     logits = torch.split(head(torch.cat(features)), [len(each) for each in features])
-    return _Answers(features, list(logits), tokens, token_logits)
+    return _Answers(features, list(logits), tokens, [regions(each) for each in tokens])
+
+
+def _pass_of(
+    state: State, settings: TrainSettings, who: Literal["student", "teacher"], group: Tensor
+) -> Pass:
+    """Return how the network is asked about inputs of this size: on a GPU recorded, at the first of them."""
+    key = (who, tuple(group.shape))
+    if key not in state.passes:
+        device = state.centre.device
+        answer = _vector_and_regions if settings.dense else _vector
+        seen = Seen(getattr(state, who), answer, bfloat16=_half(settings, device))
+        replay = settings.graphs and device.type == "cuda" and not settings.network.startswith(PREFIX)
+        state.passes[key] = recorded(seen, group) if replay else seen
+    return state.passes[key]
+
+
+def _vector(network: Network, x: Tensor) -> tuple[Tensor, ...]:
+    return (network(x),)
+
+
+def _vector_and_regions(network: Network, x: Tensor) -> tuple[Tensor, ...]:
+    maps = network.tokens(x)
+    return network.pooled(maps), maps[_region_map(network)].flatten(1, 2)
 
 
 def _between_regions(
@@ -329,30 +361,34 @@ def _targets(logits: Tensor, centre: Tensor, settings: TrainSettings, temperatur
 def _views(
     state: State, pictures: UInt8 | Tensor, aspects: Float32, settings: TrainSettings, share: float
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Make the global views that the teacher sees, and all views as the student sees them."""
+    """Make the two global views as the teacher sees them, and as the student does, local ones after them."""
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
     if not isinstance(pictures, Tensor):
         pictures = torch.from_numpy(np.ascontiguousarray(pictures))
     images, shape = pictures.to(state.centre.device), torch.from_numpy(aspects.copy())
-    views = [make_views(images, shape, plan, generator) for plan in _view_plans(settings, share)]
-    seen = views
+    groups = [
+        make_views(images, shape, plan, generator, count) for plan, count in view_plans(settings, share)
+    ]
+    seen = groups
     if settings.profile == "thermal" and share >= settings.thermal_from:
         look = ThermalLook(settings.thermal_tone, settings.thermal_low_resolution)
-        seen = [thermal_like(view, look, generator) for view in views]
-    return [normalised(view) for view in views[:2]], [normalised(view) for view in seen]
+        seen = [thermal_like(group, look, generator) for group in groups]
+    return [normalised(group) for group in groups[:2]], [normalised(group) for group in seen]
 
 
-def _view_plans(settings: TrainSettings, share: float) -> list[ViewPlan]:
-    """Two global views and the local ones; blur and solarise as in the official recipe."""
+def view_plans(settings: TrainSettings, share: float) -> list[tuple[ViewPlan, int]]:
+    """Return how views are made and how many so: two global ones, as officially, and the local ones.
+
+    ``share`` of the steps is done: late ones have larger crops.
+    """
     late = int(share >= settings.switch_at)
     size, local = settings.global_sizes[late], settings.local_sizes[late]
-    first = ViewPlan(size, settings.global_scale, blur=1.0, solarise=0.0)
-    second = ViewPlan(size, settings.global_scale, blur=0.1, solarise=0.2)
-    return [
-        first,
-        second,
-        *[ViewPlan(local, settings.local_scale, blur=0.5, solarise=0.0)] * settings.n_local,
+    plans = [
+        (ViewPlan(size, settings.global_scale, blur=1.0, solarise=0.0), 1),
+        (ViewPlan(size, settings.global_scale, blur=0.1, solarise=0.2), 1),
+        (ViewPlan(local, settings.local_scale, blur=0.5, solarise=0.0), settings.n_local),
     ]
+    return [(plan, count) for plan, count in plans if count]
 
 
 def _set_rates(state: State, settings: TrainSettings, steps: int) -> dict[str, float]:

@@ -32,8 +32,10 @@ class ViewPlan:
     grey: float = 0.2
 
 
-def make_views(pictures: Tensor, aspects: Tensor, plan: ViewPlan, generator: torch.Generator) -> Tensor:
-    """Return one view of every picture; ``normalised`` makes network input of it.
+def make_views(
+    pictures: Tensor, aspects: Tensor, plan: ViewPlan, generator: torch.Generator, count: int = 1
+) -> Tensor:
+    """Return ``count`` views of every picture; ``normalised`` makes network input of them.
 
     Parameters
     ----------
@@ -47,9 +49,9 @@ def make_views(pictures: Tensor, aspects: Tensor, plan: ViewPlan, generator: tor
 
     Returns
     -------
-    Tensor (B, 3, size, size) float32 in [0, 1]
+    Tensor (count * B, 3, size, size) float32 in [0, 1], one view of all pictures after the other
     """
-    boxes = crop_boxes(aspects.cpu(), plan.scale, generator)
+    boxes = crop_boxes(aspects.cpu().repeat(count), plan.scale, generator)
     flips = torch.rand(len(boxes), generator=generator) < 0.5
     view = cut(pictures, boxes, flips, plan.size)
     view = jitter(view, plan, generator)
@@ -80,7 +82,7 @@ def crop_boxes(aspects: Tensor, scale: tuple[float, float], generator: torch.Gen
 
 
 def cut(pictures: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
-    """Resample crops (B, 4) of pictures (B, S, S, 3) uint8 to (B, 3, size, size) in [0, 1], bilinear.
+    """Resample crops (n B, 4) of pictures (B, S, S, 3) uint8 to (n B, 3, size, size) in [0, 1], bilinear.
 
     Boxes and flips are on the CPU, so that nothing waits for the device of the pictures. Where a crop of
     typical size would be reduced more than twofold, 2x2 means of the picture are sampled instead, so that
@@ -97,7 +99,11 @@ def cut(pictures: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     theta[:, 1, 1] = height
     theta[:, 1, 2] = 2 * y + height - 1
     grid = functional.affine_grid(theta.to(levels.device), [len(boxes), 3, size, size], align_corners=False)
-    return functional.grid_sample(levels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # All crops of a picture are sampled as one tall one, so that no picture is converted or copied twice.
+    count, batch = len(boxes) // len(levels), len(levels)
+    grid = grid.view(count, batch, size, size, 2).transpose(0, 1).reshape(batch, count * size, size, 2)
+    tall = functional.grid_sample(levels, grid, padding_mode="border", align_corners=False)
+    return tall.view(batch, 3, count, size, size).permute(2, 0, 1, 3, 4).reshape(-1, 3, size, size)
 
 
 def jitter(view: Tensor, plan: ViewPlan, generator: torch.Generator) -> Tensor:
