@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dinonat.images.ranks import MANY, counted, percentile
+from dinonat.images.prepare import to_grey
+from dinonat.images.ranks import MANY, as_bytes, counted, percentile
 
 
 @pytest.mark.parametrize("top", [0, 1, 255, 7000, 65535])
@@ -25,3 +26,14 @@ def test_what_cannot_be_counted_is_not(odd: float) -> None:
     values[9] = odd
     assert counted(values) is None
     assert counted(values[:0]) is None
+
+
+@pytest.mark.parametrize("limits", [(3.0, 200.0), (200.0, 3.0), (7.0, 7.0), (-5.5, 300.25)])
+def test_looked_up_grey_levels_are_the_computed_ones(limits: tuple[float, float]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (50, 60)).astype(np.float32)
+    assert as_bytes(values) is not None
+    rows = [to_grey(row, *limits) for row in values]  # too few to be looked up
+    np.testing.assert_array_equal(to_grey(values, *limits), np.stack(rows))
+    values[4, 5] = np.nan
+    assert as_bytes(values) is None
+    assert to_grey(values, *limits)[4, 5] == 0

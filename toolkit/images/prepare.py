@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from dinonat.errors import ImageError, UsageError
-from dinonat.images.ranks import counted, percentile
+from dinonat.images.ranks import as_bytes, counted, percentile
 from dinonat.records import Float32, Prepared, ThermalFrame, UInt8
 
 Mode = Literal["percentile", "recording", "dataset", "window", "clahe"]
@@ -150,6 +150,9 @@ def to_grey(data: Float32, low: float, high: float) -> UInt8:
     ``low`` may lie above ``high``: then large values are dark. Where they are equal there is nothing
     to stretch: that value becomes mid grey, and what lies below or above it black or white.
     """
+    levels = as_bytes(data) if data.size > 1024 else None
+    if levels is not None:  # each of them once, then looked up
+        return to_grey(np.arange(256, dtype=np.float32), low, high)[levels]
     share = data.astype(np.float64)
     if low == high:
         share = np.where(share == low, MID_GREY / 255, np.where(np.isnan(share), np.nan, share > low))
