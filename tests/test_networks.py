@@ -229,6 +229,17 @@ def test_a_vit_pretrains_and_embeds(images: Path, tmp_path: Path) -> None:
     assert embedded(images, tmp_path).model == report.fingerprint
 
 
+def test_a_nat_that_pools_with_attention_pretrains_and_embeds(images: Path, tmp_path: Path) -> None:
+    changes = {"network": "nat_nano", "pooling": "simpool", "epochs": 8, "momentum": (0.5, 0.5)}
+    settings = pretrain.PretrainSettings.checked({**TRAINED, **changes, "folders": (images,)})
+    network, _ = load_network(pretrain.run(settings, tmp_path).weights)
+    assert network.settings == NETWORKS["nat_nano"].model_copy(update={"pooling": "simpool"})
+    before = build("nat_nano", seed=0, pooling="simpool").state_dict()
+    for name in ("pool.query.weight", "pool.key.weight", "pool.norm.weight"):
+        assert not torch.equal(network.state_dict()[name], before[name])
+    assert embedded(images, tmp_path, saliency="attention").regions > 0
+
+
 def test_crops_that_are_no_multiple_of_the_patch_are_refused_before_anything_is_read() -> None:
     with pytest.raises(UsageError, match=r"dinov2_vits14 .* multiples of 14: global_sizes=\(64, 96\)"):
         pretrain.PretrainSettings.checked({"folders": (Path("nowhere"),), "network": "dinov2_vits14"})
