@@ -68,7 +68,7 @@ gpu-check:  ## tests of attention, networks, training and embedding on a GPU, th
 	@$(GPU_PYTHON) -c 'import sys, torch, pytest, dinonat; sys.exit(not torch.cuda.is_available())' || { \
 	  echo "make: $(GPU_PYTHON) lacks dinonat, pytest or a torch that sees a GPU. Name one that has them: make gpu-check GPU_PYTHON=..." >&2; exit 1; }
 	@{ $(GPU) doctor; \
-	  $(GPU_PYTHON) -m pytest -q -rs -p no:cacheprovider -m cuda tests/models tests/test_gpu.py; echo "pytest left with $$?"; \
+	  $(GPU_PYTHON) -m pytest -q -rfEs --tb=short -p no:cacheprovider -m cuda tests/models tests/test_gpu.py; echo "pytest left with $$?"; \
 	  for dtype in float32 bfloat16; do $(GPU) bench attention --device cuda --set dtype=$$dtype --set batch=64; done; \
 	  $(GPU) bench model --device cuda --batch 64; \
 	  $(GPU) bench train --device cuda --set precision=bfloat16 --batch 512; } 2>&1 | tee gpu-check.txt

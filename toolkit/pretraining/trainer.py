@@ -259,8 +259,7 @@ def _step(
 ) -> dict[str, float]:
     """Make one optimizer step, in the order of the official loop; return its figures."""
     share = state.step / steps if share is None else share
-    if settings.drop_path:
-        torch.manual_seed(settings.seed * 1_000_003 + state.step)
+    _seed(state, settings)
     views, seen = _views(state, pictures, aspects, settings, share)
     rates = _set_rates(state, settings, steps)
     with torch.no_grad():
@@ -307,7 +306,8 @@ def _answers(
     state: State, settings: TrainSettings, who: Literal["student", "teacher"], groups: list[Tensor]
 ) -> _Answers:
     """Ask the student or the teacher, heads in float32."""
-    answers = [_pass_of(state, settings, who, group)(group) for group in groups]
+    passes = [_pass_of(state, settings, who, group) for group in groups]  # recorded before any is made
+    answers = [make(group) for make, group in zip(passes, groups, strict=True)]
     features, tokens = [each[0] for each in answers], [each[1] for each in answers if len(each) > 1]
     head, regions = getattr(state, f"{who}_head"), getattr(state, f"{who}_regions")
     logits = torch.split(head(torch.cat(features)), [len(each) for each in features])
@@ -325,7 +325,15 @@ def _pass_of(
         seen = Seen(getattr(state, who), answer, bfloat16=_half(settings, device))
         replay = settings.graphs and device.type == "cuda" and not settings.network.startswith(PREFIX)
         state.passes[key] = recorded(seen, group) if replay else seen
+        if replay:
+            _seed(state, settings)  # recording has drawn from the generator
     return state.passes[key]
+
+
+def _seed(state: State, settings: TrainSettings) -> None:
+    """Let what drop path draws depend on the step alone."""
+    if settings.drop_path:
+        torch.manual_seed(settings.seed * 1_000_003 + state.step)
 
 
 def _vector(network: Network, x: Tensor) -> tuple[Tensor, ...]:
