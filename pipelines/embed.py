@@ -28,7 +28,7 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.embed_report import EmbedReport
 from dinonat.pipelines.inputs import find_recordings, remarked, shown, shown_as
 from dinonat.pipelines.progress import say, track
-from dinonat.records import ImageRef, Region
+from dinonat.records import STARTER, ImageRef, Region
 
 
 class EmbedSettings(Recipe):
@@ -148,10 +148,15 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
 
 
 def _weights(asked: str | None, workspace: Path) -> tuple[str, str]:
-    """Return how to name the weights again, and what ``load_network`` takes: a file, or as asked."""
+    """Return how to name the weights again, and what ``load_network`` takes: a file, or as asked.
+
+    Where none are asked for: the newest run of the workspace, or the starter weights where it has none.
+    """
     if asked is not None and asked.startswith(("untrained:", PREFIX)):
         named, equals, file = asked.partition("=")
         return f"{named}={Path(file).resolve()}" if equals else asked, asked
+    if asked == STARTER or (asked is None and not places.names(workspace, "weights")):
+        return STARTER, STARTER
     if asked is not None and ("/" in asked or Path(asked).is_file()):
         return str(Path(asked).resolve()), asked
     name = places.chosen(workspace, "weights", asked)

@@ -11,14 +11,14 @@ from typing import Any
 from pydantic import Field
 
 from dinonat.embeddings.store import open_set
-from dinonat.errors import DinonatError, UsageError, WorkspaceError
+from dinonat.errors import DinonatError, UsageError
 from dinonat.files import write_bytes
 from dinonat.pages.facts import collect
 from dinonat.pages.gather import choose_images, write_drawn
 from dinonat.pages.report import render
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.progress import say
-from dinonat.records import read_proposals
+from dinonat.records import STARTER, read_proposals
 from dinonat.scenes import write_scenes
 from dinonat.settings import Settings
 
@@ -32,7 +32,7 @@ class RunSettings(Settings):
     """What `dinotool run` can be told; ``stages`` reaches every other setting of a stage."""
 
     images: Path | None = None  # thermal images to label
-    rgb: tuple[Path, ...] = ()  # colour images to learn from; none: the newest weights, else `images`
+    rgb: tuple[Path, ...] = ()  # colour images to learn from; none: the newest weights, else the starter's
     labels: Path | None = None  # a few labels of them
     demo: bool = False  # made scenes instead of folders
     minutes: float | None = Field(None, gt=0)  # of pretraining; None: 30, or DEMO_MINUTES
@@ -78,8 +78,7 @@ def run(settings: RunSettings, workspace: Path) -> RunReport:
     reports: dict[str, Mapping[str, Any]] = {}
     weights = _weights(settings, workspace)
     if weights is None:
-        learn_from = settings.rgb or (settings.images,)
-        reports["pretrain"] = _stage("pretrain", list(map(str, learn_from)), _pretrain(settings), workspace)
+        reports["pretrain"] = _stage("pretrain", list(map(str, settings.rgb)), _pretrain(settings), workspace)
         weights = str(reports["pretrain"]["run"])
     common = {"threads": settings.threads, "again": settings.again or None}
     embed = {"weights": weights, **common, **settings.stages.get("embed", {})}
@@ -145,13 +144,11 @@ def _weights(settings: RunSettings, workspace: Path) -> str | None:
     """Return the weights to use, or None where some must be trained first."""
     if settings.weights or settings.rgb:
         return settings.weights
-    try:
-        newest = places.newest(workspace, "weights")
-    except WorkspaceError:
-        say("No colour images (--rgb) and no weights yet: learning from the thermal images themselves.")
-        return None
-    say(f"No colour images (--rgb): taking the newest weights of the workspace, {newest}.")
-    return newest
+    there = places.names(workspace, "weights")
+    weights = places.newest(workspace, "weights") if there else STARTER
+    taken = f"the newest weights of the workspace, {weights}" if there else "the starter weights"
+    say(f"No colour images (--rgb): taking {taken}.")
+    return weights
 
 
 def _pretrain(settings: RunSettings) -> dict[str, Any]:

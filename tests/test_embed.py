@@ -17,8 +17,11 @@ from PIL import Image
 
 from dinonat.embeddings.store import open_set
 from dinonat.errors import CheckpointError, ImageError, LabelError, UsageError, WorkspaceError
+from dinonat.models.catalog import STARTER_FILE
+from dinonat.models.checkpoint import fingerprint, load
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.embed import EmbedReport, EmbedSettings, run
+from dinonat.records import STARTER
 
 ROUNDS = int(os.environ.get("DINOTOOL_TORTURE", "0")) or 2  # `make torture` asks for more
 SMALL: dict[str, Any] = {
@@ -294,9 +297,23 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
         embed(tmp_path / "empty", tmp_path / "w")
 
 
+def test_without_weights_of_its_own_a_workspace_takes_the_starter_weights(
+    images: Path, tmp_path: Path
+) -> None:
+    report = embed(images, tmp_path, weights=None)
+    assert report.weights == STARTER
+    assert report.model == fingerprint(load(STARTER_FILE))
+    assert embed(images, tmp_path, weights=STARTER).already_done
+
+
+def test_the_card_of_the_starter_weights_tells_of_these_weights() -> None:
+    card = STARTER_FILE.with_suffix(".md").read_text("utf-8")
+    assert fingerprint(load(STARTER_FILE)) in card
+    assert STARTER_FILE.stat().st_size < 25e6
+    assert (STARTER_FILE.parent / "LICENSE").is_file()
+
+
 def test_weights_are_named_or_the_sentence_says_how(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(WorkspaceError, match="dinotool pretrain"):
-        embed(images, tmp_path, weights=None)
     with pytest.raises(WorkspaceError, match="no pretraining run called 'other'"):
         embed(images, tmp_path, weights="other")
     with pytest.raises(CheckpointError):

@@ -21,6 +21,7 @@ Bool = NDArray[np.bool_]
 Unit = Literal["celsius", "counts", "grey"]  # degrees are Celsius everywhere
 Polarity = Literal["white_hot", "black_hot", "unknown"]
 
+STARTER = "starter"  # names the weights that come with the package
 PARTS = ("mean", "grid", "hog", "raw")  # the four vectors of every item, kept apart
 HAND_MADE = ("hog", "raw")  # the parts that no network has touched
 

@@ -256,3 +256,16 @@ def test_maps_come_with_attention_that_says_what_was_attended():
             window = values[:, top : top + 5, left : left + 5].flatten(1, 2)  # (B, 25, heads, D)
             by_hand[:, row, column] = torch.einsum("bhk,bkhd->bhd", weights[:, :, row, column], window)
     torch.testing.assert_close(layer.proj(by_hand.flatten(3)), out)
+
+
+def test_weights_kept_in_half_the_bytes_are_those_that_their_fingerprint_names(tmp_path):
+    model = tiny()
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save(whole, model)
+    name = save(half, model, half=True)
+    back = load(half)
+    assert fingerprint(back) == name
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    for kept, given in zip(back.parameters(), load(whole).parameters(), strict=True):
+        assert kept.dtype == torch.float32
+        torch.testing.assert_close(kept, given.half().float(), rtol=0, atol=0)

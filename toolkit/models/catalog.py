@@ -15,6 +15,10 @@ from dinonat.models.network import Network
 from dinonat.models.published import load_published
 from dinonat.models.timm_built import PREFIX, TimmSettings, build_settings
 from dinonat.models.vit import ViTSettings
+from dinonat.records import STARTER
+
+# Trained weights that come with the package; weights/nat_nano.md says how and on what.
+STARTER_FILE = Path(__file__).parent.parent / "weights" / "nat_nano.safetensors"
 
 # Positions for 518 px, the size of the last steps of its training.
 _DINOV2 = ViTSettings(dim=384, heads=6, patch=14, positions=37, layer_scale=1e-5, mask_token=True)
@@ -84,8 +88,8 @@ def _described(name: str, options: dict[str, JsonValue]) -> NATSettings | ViTSet
 def load_network(weights: str, *, remark: Callable[[str], object] = lambda said: None) -> tuple[Network, str]:
     """Return the network, in evaluation mode, and the fingerprint that names its weights.
 
-    ``weights`` is a checkpoint of this toolkit, a file of published weights (NAT, DINO, DINOv2) or
-    ``timm:NAME=FILE``, of which ``remark`` gets a sentence, or ``untrained:SEED`` or
+    ``weights`` is ``starter``, a checkpoint of this toolkit, a file of published weights (NAT, DINO, DINOv2)
+    or ``timm:NAME=FILE``, of which ``remark`` gets a sentence, or ``untrained:SEED`` or
     ``untrained:SEED:NAME`` for control rows; the fingerprint of the latter begins with "untrained".
     Raises CheckpointError for a bad file.
     """
@@ -97,7 +101,7 @@ def load_network(weights: str, *, remark: Callable[[str], object] = lambda said:
             )
         model = build(*name[:1], seed=int(seed))
         return model.eval(), f"untrained-{seed}-{fingerprint(model)}"
-    path = Path(weights)
+    path = STARTER_FILE if weights == STARTER else Path(weights)
     if weights.startswith(PREFIX):
         model, said = load_backbone(weights)
         remark(said)

@@ -39,14 +39,21 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def save(path: Path, model: Network, *, facts: dict[str, str] | None = None) -> str:
-    """Write the network, its settings and ``facts`` (text about its training); return the fingerprint."""
+def save(path: Path, model: Network, *, facts: dict[str, str] | None = None, half: bool = False) -> str:
+    """Write the network, its settings and ``facts`` (text about its training); return the fingerprint.
+
+    ``half`` rounds the weights of ``model`` to float16 and writes them so, in half the bytes.
+    """
+    if half:
+        model.half().float()
     name = fingerprint(model)
     kind = next(kind for kind, settings in KINDS.items() if type(model.settings) is settings)
     # One key: safetensors writes several in an order that differs from process to process.
     about = {"kind": kind, "settings": model.settings.model_dump(), "fingerprint": name, **(facts or {})}
     metadata = {"dinonat": json.dumps(about, sort_keys=True)}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:
+        tensors = {key: each.half() if each.is_floating_point() else each for key, each in tensors.items()}
     write_bytes(path, to_bytes(tensors, metadata))
     return name
 
