@@ -49,4 +49,8 @@ def recorded(seen: Seen, sample: Tensor) -> Pass:
     Each call overwrites the answers of the call before. Raises RuntimeError where the device cannot.
     """
     graphed = torch.cuda.make_graphed_callables(seen, (torch.zeros_like(sample),), allow_unused_input=True)
+    # Recording has its own stream, and newer torch would warn at every run that gradients come from it.
+    hush = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+    if hush is not None:
+        hush(False)
     return cast(Pass, graphed)
