@@ -206,7 +206,7 @@ class _Child:
         try:
             _send(self._to, item)
             return _receive(self._from)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, ValueError) as error:  # ValueError: closed by who stopped reading early
             self.kill()
             code = self.wait()
             if too_long.is_set():
