@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dinonat.errors import UsageError
-from dinonat.models.neighborhood import attention_weights, neighborhood_attention, window_starts
+from dinonat.models import tiles
+from dinonat.models.neighborhood import attention_weights, neighborhood_attention
 from dinonat.models.reference import defined, sliding_window
+from dinonat.models.tiles import window_starts
 
-BACKENDS = ("tiled", "dense", "reference", "auto")
+BACKENDS = ("torch", "tiled", "dense", "reference", "auto")
 MAPS = ((24, 24), (14, 14), (13, 19), (9, 30), (5, 12), (3, 3))  # square, oblong, smaller than the window
 
 
@@ -62,14 +64,73 @@ def test_tiled_and_dense_agree_with_the_definition_on_any_map(height, width, ker
         torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-9)
 
 
-def test_gradcheck_in_float64():
-    q, k, v = (x.requires_grad_() for x in random_qkv(8, 9, heads=1, dim=4, batch=1))
-    bias = torch.randn(1, 5, 5, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("backend", ["tiled", "dense"])
+def test_gradcheck_in_float64(backend):
+    q, k, v = (
+        x.requires_grad_() for x in random_qkv(8, 9, heads=2, dim=3, batch=1)
+    )  # two tiles, one past the edge
+    bias = torch.randn(2, 5, 5, dtype=torch.float64, requires_grad=True)
 
-    def tiled(q, k, v, bias):
-        return neighborhood_attention(q, k, v, 3, bias=bias, backend="tiled")
+    def attend(q, k, v, bias):
+        return neighborhood_attention(q, k, v, 3, bias=bias, backend=backend)
 
-    assert torch.autograd.gradcheck(tiled, (q, k, v, bias))
+    assert torch.autograd.gradcheck(attend, (q, k, v, bias))
+
+
+@pytest.mark.parametrize(("size", "backend"), [((17, 19), "tiled"), ((6, 5), "dense")])
+def test_gradients_do_not_depend_on_how_many_images_are_worked_on_at_a_time(monkeypatch, size, backend):
+    inputs, bias = random_qkv(*size, dim=8, batch=5), torch.randn(2, 9, 9, dtype=torch.float64)
+    exact = with_gradients(neighborhood_attention, inputs, 5, bias, backend="reference")
+    one_image = 2 * tiles._plan(*size, 5, tiles.tile_for(*size, 5, backend), "cpu").offsets.numel()
+    for scores in (1, 2 * one_image, 100 * one_image):  # one image, two and two and one, all
+        monkeypatch.setattr(tiles, "SCORES", scores)
+        found = with_gradients(neighborhood_attention, inputs, 5, bias, backend=backend)
+        torch.testing.assert_close(found, exact, rtol=1e-10, atol=1e-10)
+
+
+def test_a_bias_that_does_not_learn_gives_the_same_to_the_rest():
+    inputs, bias = [x.float() for x in random_qkv(17, 9)], torch.randn(2, 13, 13)
+    learnt = with_gradients(neighborhood_attention, inputs, 7, bias, backend="tiled")
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    out = neighborhood_attention(*leaves, 7, bias=bias, backend="tiled")
+    assert torch.equal(out, learnt[0])
+    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    gradients = torch.autograd.grad((out * upstream.float()).sum(), leaves)
+    torch.testing.assert_close(list(gradients), learnt[1:4])
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_autocast_changes_nothing_inside(biased):
+    inputs = [x.float() for x in random_qkv(17, 9)]
+    bias = torch.randn(2, 13, 13) if biased else None
+    plain = with_gradients(neighborhood_attention, inputs, 7, bias, backend="tiled")
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = with_gradients(neighborhood_attention, inputs, 7, bias, backend="tiled")
+    assert all(torch.equal(a, b) for a, b in zip(plain, mixed, strict=True))
+
+
+@pytest.mark.parametrize(("size", "same"), [((14, 14), "dense"), ((16, 16), "dense"), ((17, 16), "tiled")])
+def test_torch_is_the_faster_of_dense_and_tiled(size, same):
+    q, k, v = (x.float() for x in random_qkv(*size))
+    found = neighborhood_attention(q, k, v, 7, backend="torch")
+    assert torch.equal(found, neighborhood_attention(q, k, v, 7, backend=same))
+
+
+def test_torch_is_dense_where_the_window_covers_the_map():
+    q, k, v = (x.float() for x in random_qkv(17, 17))
+    found = neighborhood_attention(q, k, v, 17, backend="torch")
+    assert torch.equal(found, neighborhood_attention(q, k, v, 17, backend="dense"))
+
+
+@pytest.mark.parametrize("backend", ["torch", "tiled", "dense"])
+@pytest.mark.parametrize("shape", [(0, 9, 9, 2, 8), (2, 0, 5, 2, 8), (2, 9, 9, 0, 8)])
+def test_nothing_gives_nothing(backend, shape):
+    x = torch.zeros(shape, requires_grad=True)
+    out = neighborhood_attention(x, x, x, 3, backend=backend)
+    assert out.shape == shape
+    out.sum().backward()
+    assert x.grad is not None
+    assert attention_weights(x, x, 3).shape[:4] == (shape[0], shape[3], *shape[1:3])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -134,9 +195,11 @@ def test_dilation_is_attention_within_residue_classes(dilation):
         torch.testing.assert_close(out[at], defined(q[at], k[at], v[at], 3))
 
 
-@pytest.mark.parametrize("size", [(10, 9), (5, 12), (2, 2)])
-def test_weights_are_those_that_make_the_output(size):
-    q, k, v = random_qkv(*size, dim=8)
+@pytest.mark.parametrize("at_a_time", [1, 1 << 22])
+@pytest.mark.parametrize("size", [(10, 9), (5, 12), (2, 2), (17, 18), (7, 40)])
+def test_weights_are_those_that_make_the_output(monkeypatch, size, at_a_time):
+    monkeypatch.setattr(tiles, "SCORES", at_a_time)
+    q, k, v = random_qkv(*size, dim=8, batch=3)
     bias = torch.randn(2, 13, 13, dtype=torch.float64)
     weights = attention_weights(q, k, 7, bias=bias)  # (B, heads, H, W, Kh * Kw)
     height, width = size
