@@ -100,7 +100,7 @@ def test_single_precision(backend, case):
         assert not wrong(errors(case, biased, backend, "cpu", torch.float32), torch.float32)
 
 
-@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("backend", [*OTHERS, "reference"])
 @pytest.mark.parametrize("case", CASES[::3], ids=lambda case: "-".join(map(str, case)))
 def test_bfloat16(backend, case):
     skip_where_it_cannot_serve(backend, "cpu")

@@ -58,7 +58,14 @@ def gathered(
     bias: Tensor | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """Collect the keys and values of every query, then one einsum: the naive form, and its memory."""
+    """Collect the keys and values of every query, then one einsum: the naive form, and its memory.
+
+    Half precision is computed in float32, so that this stays a witness there, and returned as it came.
+    """
+    wide = torch.promote_types(q.dtype, torch.float32)
+    if wide != q.dtype:
+        table = None if bias is None else bias.to(wide)
+        return gathered(q.to(wide), k.to(wide), v.to(wide), kernel_size, bias=table, scale=scale).to(q.dtype)
     batch, height, width, heads, dim = q.shape
     scale = dim**-0.5 if scale is None else scale
     ys = torch.stack([_positions(y, height, kernel_size) for y in range(height)])  # (H, Kh)
