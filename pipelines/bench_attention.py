@@ -19,6 +19,7 @@ from dinonat.settings import Settings
 
 NAIVE = "reference"  # gathers the keys and values of every query: what the others are compared with
 SASA = "sasa"  # not neighborhood attention: the window is cut at the border instead of shifted
+# "torch" is "dense" or "tiled" on every map: no row of its own
 ON_CPU = (NAIVE, SASA, "tiled", "dense", "c")
 ON_GPU = (NAIVE, SASA, "tiled", "dense", "natten")
 DENSE_SIDE = 28  # on a CPU a dense product of a larger map takes seconds

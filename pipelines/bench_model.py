@@ -34,7 +34,7 @@ class BenchModelSettings(Settings):
     """What `dinotool bench model` can be told."""
 
     network: str = "nat_mini"
-    backends: tuple[str, ...] | None = None  # of attention; None: ("c", "tiled"), on a GPU ("auto", "tiled")
+    backends: tuple[str, ...] | None = None  # of attention; None: ("c", "torch"), on a GPU ("auto", "torch")
     peers: tuple[str, ...] = ("swin_tiny_patch4_window7_224", "vit_small_patch16_224")  # of timm
     size: int = Field(TRAINED_SIZE, ge=32)  # pixels a side
     batch: int = Field(8, ge=1)
@@ -189,7 +189,7 @@ def _works(
     networks: Mapping[str, nn.Module], images: Tensor, settings: BenchModelSettings
 ) -> tuple[dict[Key, _Work], list[str]]:
     """Return what can be timed, and why the rest cannot."""
-    backends = settings.backends or (("c" if images.device.type == "cpu" else "auto"), "tiled")
+    backends = settings.backends or (("c" if images.device.type == "cpu" else "auto"), "torch")
     works, refused = dict[Key, _Work](), dict[str, None]()
     for precision in settings.precisions:
         for name, network in networks.items():

@@ -33,7 +33,7 @@ class BenchTrainSettings(TrainSettings):
     """What `dinotool bench train` can be told, beside the recipe itself."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    backends: tuple[str, ...] | None = None  # of attention; None: ("c", "tiled"), on a GPU ("auto", "tiled")
+    backends: tuple[str, ...] | None = None  # of attention; None: ("c", "torch"), on a GPU ("auto", "torch")
     folder: Path | None = None  # of images; None: noise, which takes as long
     images: int = Field(256, ge=1)  # of the folder, at most
     picture_side: int = Field(176, ge=32)  # as pretraining keeps them
@@ -99,7 +99,7 @@ def run_train(settings: BenchTrainSettings, workspace: Path) -> BenchTrainReport
     """
     device = device_named(settings.device)
     recipe = TrainSettings.checked(settings.model_dump(include=set(TrainSettings.model_fields)))
-    backends = settings.backends or (("c" if device.type == "cpu" else "auto"), "tiled")
+    backends = settings.backends or (("c" if device.type == "cpu" else "auto"), "torch")
     if not isinstance(NETWORKS.get(recipe.network), NATSettings):
         backends = ("auto",)  # without neighborhood attention there is nothing to choose
     sizes = zip(recipe.global_sizes, recipe.local_sizes, strict=True)

@@ -37,6 +37,11 @@ def test_every_path_is_a_row_for_small_and_large_crops_and_figures_agree(tmp_pat
     assert any("tiled" in line and "%" in line for line in report.lines())
 
 
+def test_the_compiled_kernel_is_compared_with_the_path_in_pytorch_by_default(tmp_path: Path) -> None:
+    report = run_train(tiny(global_sizes=(32, 32), local_sizes=(16, 16)), tmp_path)
+    assert {row.backend for row in report.rows} | {"c"} == {"c", "torch"}  # without a compiler only torch
+
+
 def test_pictures_may_come_from_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "colour"
     folder.mkdir()
