@@ -201,6 +201,31 @@ def test_doctor_says_what_is_here(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize(
+    ("natten", "state", "words"),
+    [
+        ("0.21.0 with its kernels", "ok", "NATTEN for maps from the window up without position bias"),
+        ("not installed (optional, for CUDA only)", "note", "PyTorch for everything"),
+        ("0.21.0, without its compiled kernels: not used", "note", "PyTorch for everything"),
+    ],
+)
+def test_doctor_says_what_attention_runs_on(
+    monkeypatch: pytest.MonkeyPatch, natten: str, state: str, words: str
+) -> None:
+    from dinonat.models import kernel
+    from dinonat.pipelines import doctor
+
+    monkeypatch.setattr(kernel, "load", lambda: (None, "it was not compiled when dinonat was installed"))
+    monkeypatch.setattr(doctor, "natten_check", lambda: doctor.Check("natten", "ok", natten))
+    (cpu,) = doctor.attention_checks(gpu=False)
+    assert (cpu.state, "not compiled" in cpu.found, "4 times faster" in cpu.advice) == ("note", True, True)
+    again, gpu = doctor.attention_checks(gpu=True)
+    assert again == cpu
+    assert gpu.state == state
+    assert words in gpu.found
+    assert ("pip install natten" in gpu.advice) == (state == "note")
+
+
 def test_doctor_knows_a_command_of_another_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dinonat.pipelines.doctor import command_check
 
