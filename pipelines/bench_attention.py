@@ -13,8 +13,9 @@ from torch.nn import functional
 from dinonat.errors import UsageError
 from dinonat.models.kernel import unpack
 from dinonat.models.neighborhood import neighborhood_attention
+from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.progress import track
-from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, refusal, threads
+from dinonat.pipelines.timing import in_turn, machine, peak_memory, ratio, refusal, threads
 from dinonat.settings import Settings
 
 NAIVE = "reference"  # gathers the keys and values of every query: what the others are compared with

@@ -17,7 +17,8 @@ from dinonat.models.catalog import build
 from dinonat.models.nat import NAT
 from dinonat.models.neighborhood import default_backend
 from dinonat.models.timm_built import published_facts, timm_of
-from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, refusal, threads
+from dinonat.pipelines.devices import device_named
+from dinonat.pipelines.timing import in_turn, machine, peak_memory, refusal, threads
 from dinonat.settings import Settings
 
 Precision = Literal["float32", "bfloat16"]

@@ -18,7 +18,8 @@ from dinonat.images.listing import list_images
 from dinonat.models.catalog import NETWORKS
 from dinonat.models.nat import NATSettings
 from dinonat.models.neighborhood import default_backend
-from dinonat.pipelines.timing import device_named, in_turn, machine, peak_memory, ratio, refusal, threads
+from dinonat.pipelines.devices import device_named
+from dinonat.pipelines.timing import in_turn, machine, peak_memory, ratio, refusal, threads
 from dinonat.pretraining import trainer
 from dinonat.pretraining.trainer import TrainSettings, train
 from dinonat.pretraining.views import make_views, normalised

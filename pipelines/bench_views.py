@@ -13,8 +13,9 @@ from pydantic import Field
 
 from dinonat.errors import ImageError
 from dinonat.images.listing import list_images
+from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.pillow_views import pillow_view
-from dinonat.pipelines.timing import device_named, in_turn, machine, threads
+from dinonat.pipelines.timing import in_turn, machine, threads
 from dinonat.pretraining import trainer
 from dinonat.pretraining.trainer import TrainSettings
 from dinonat.pretraining.views import ViewPlan, make_views, normalised

@@ -25,6 +25,7 @@ from dinonat.models.catalog import load_network
 from dinonat.models.network import Network
 from dinonat.models.timm_built import PREFIX
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.embed_report import EmbedReport
 from dinonat.pipelines.inputs import find_recordings, remarked, shown, shown_as
 from dinonat.pipelines.progress import say, track
@@ -176,7 +177,7 @@ def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path, work
         "recordings": short_hash(job.recordings) if job.recordings else None,
         "limits_of": lender["identity"] if lender else None,
         "threads": settings.threads or _threads_before(folder) or torch.get_num_threads(),
-        "device": _device(settings.device),
+        "device": device_named(settings.device).type,
     }
 
 
@@ -187,15 +188,6 @@ def _plain(given: dict[str, list[Region]]) -> list[tuple[str, str, tuple[float, 
 def _threads_before(folder: Path) -> int | None:
     """Return with how many threads a set was begun: it goes on with as many, for the same last digits."""
     return read_meta(folder).get("threads") if (folder / META).exists() else None
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device.type
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--set device={name}: not usable here ({error}).") from error
 
 
 def _shown(settings: EmbedSettings, job: _Job, workspace: Path) -> Shown:

@@ -18,6 +18,7 @@ from dinonat.images.batches import Packed, pack_pictures
 from dinonat.images.listing import list_images
 from dinonat.models.checkpoint import save
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.progress import duration, say, track
 from dinonat.pretraining.trainer import Speed, TrainSettings, load_teacher, measure_speed, train
 from dinonat.records import ImageRef
@@ -134,7 +135,7 @@ def _pack(refs: list[ImageRef], folder: Path, settings: PretrainSettings) -> Pac
 def _train(
     packed: Packed, recipe: TrainSettings, settings: PretrainSettings, folder: Path, name: str
 ) -> PretrainReport:
-    device = _device(settings.device)
+    device = device_named(settings.device)
     steps = _steps(packed, recipe, settings, folder, device)
     figures: dict[str, float] = {}
     passed = _timed(train(packed.pixels, packed.aspects, recipe, folder, steps=steps, device=device))
@@ -200,15 +201,6 @@ def _timed(steps: Iterator[dict[str, float]]) -> Iterator[tuple[dict[str, float]
         now = time.perf_counter()
         yield figures, now - start
         start = time.perf_counter()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--set device={name}: not usable here ({error}).") from error
 
 
 def _finished(folder: Path, settings: PretrainSettings) -> PretrainReport | None:

@@ -6,16 +6,8 @@ from torch import Tensor
 
 from dinonat.errors import UsageError
 from dinonat.pipelines import timing
-from dinonat.pipelines.timing import (
-    device_named,
-    in_turn,
-    machine,
-    peak_memory,
-    ratio,
-    refusal,
-    spent_on,
-    threads,
-)
+from dinonat.pipelines.devices import device_named
+from dinonat.pipelines.timing import in_turn, machine, peak_memory, ratio, refusal, spent_on, threads
 
 CPU = torch.device("cpu")
 
