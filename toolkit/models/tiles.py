@@ -59,16 +59,16 @@ def weights(q: Tensor, k: Tensor, kernel_size: int, bias: Tensor | None, scale: 
         return q.new_zeros(batch, heads, height, width, min(kernel_size, height) * min(kernel_size, width))
     tile = tile_for(height, width, kernel_size, "torch")
     plan = _plan(height, width, kernel_size, tile, str(q.device))
-    inside = _inside(plan)
-    table = None if bias is None else _spread(plan, bias, bias.dtype, outside=0.0).flatten(0, 1)
+    inside, offsets = _inside(plan)
+    table = None if bias is None else _spread(bias.flatten(1), offsets).flatten(0, 1)
     out, many = [], _images_at_once(plan, heads)
     for first in range(0, batch, many):
         queries, keys = _rows(q[first : first + many]) * scale, _rows(k[first : first + many])
         scores = _tiled(plan, queries, plan.queries) @ _tiled(plan, keys, plan.keys).mT
+        near = scores.gather(-1, inside.repeat(len(scores) // plan.tiles, 1, 1))
         if table is not None:
-            scores = (scores.view(-1, *table.shape) + table).flatten(0, 1)
-        near = scores.gather(-1, inside.repeat(len(scores) // plan.tiles, 1, 1)).softmax(-1)
-        out.append(_untiled(plan, near))
+            near = (near.view(-1, *table.shape) + table).flatten(0, 1)
+        out.append(_untiled(plan, near.softmax(-1)))
     return torch.cat(out).reshape(batch, heads, height, width, -1)
 
 
@@ -133,7 +133,7 @@ class _Trained(torch.autograd.Function):
         q, k, v, bias, out = ctx.saved_tensors
         # Laid out as a packed qkv: where q, k and v came from one, this is its gradient.
         gradients = torch.empty((*q.shape[:3], 3, *q.shape[3:]), dtype=q.dtype).unbind(3)
-        mask = _spread(ctx.plan, bias, q.dtype).flatten(0, 1)  # (heads * tiles, T, S)
+        mask = _masking(ctx.plan, bias, q.dtype).flatten(0, 1)  # (heads * tiles, T, S)
         d_mask = torch.zeros_like(mask)
         many = _images_at_once(ctx.plan, len(bias))
         parts = (x.split(many) for x in (q, k, v, out, d_out, *gradients))
@@ -210,16 +210,20 @@ def _folded(plan: _Plan, slots: Tensor) -> Tensor:
 def _mask(plan: _Plan, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """Additive mask of four dimensions: with three, the CPU silently takes its slow path."""
     if bias is not None:
-        return _spread(plan, bias, dtype).flatten(0, 1)[None]
+        return _masking(plan, bias, dtype).flatten(0, 1)[None]
     return None if plan.covered else plan.mask.to(dtype)
 
 
-def _spread(plan: _Plan, bias: Tensor, dtype: torch.dtype, outside: float = -math.inf) -> Tensor:
-    """Bias table (heads, 2K - 1, 2K - 1) to (heads, tiles, T, S), ``outside`` where not in the window."""
-    table = torch.cat([bias.flatten(1), bias.new_full((len(bias), 1), outside)], dim=1).to(dtype)
-    flat = plan.offsets.flatten()
+def _masking(plan: _Plan, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bias (heads, 2K - 1, 2K - 1) as an additive mask (heads, tiles, T, S), -inf outside the window."""
+    outside = bias.new_full((len(bias), 1), -math.inf)
+    return _spread(torch.cat([bias.flatten(1), outside], dim=1).to(dtype), plan.offsets)
+
+
+def _spread(table: Tensor, offsets: Tensor) -> Tensor:
+    """Look up ``offsets`` (tiles, T, n) in a table of each head: (heads, tiles, T, n)."""
     # Row by row: along the second axis index_select is half as fast.
-    return torch.stack([row.index_select(0, flat) for row in table]).view(-1, *plan.offsets.shape)
+    return torch.stack([row.index_select(0, offsets.flatten()) for row in table]).view(-1, *offsets.shape)
 
 
 def _collected(plan: _Plan, d_mask: Tensor, bias: Tensor) -> Tensor:
@@ -263,11 +267,12 @@ def _plan(height: int, width: int, kernel_size: int, tile: tuple[int, int], devi
 
 
 @lru_cache(maxsize=64)
-def _inside(plan: _Plan) -> Tensor:
-    """Key slots of each query's window, row by row: (tiles, T, Kh * Kw)."""
+def _inside(plan: _Plan) -> tuple[Tensor, Tensor]:
+    """Key slots of each query's window, row by row, and their offsets: (tiles, T, Kh * Kw) each."""
     with torch.inference_mode(False), torch.no_grad():
         inside = plan.mask[0] == 0
-        return inside.nonzero()[:, -1].reshape(*inside.shape[:2], -1)
+        slots = inside.nonzero()[:, -1].view(*inside.shape[:2], -1)
+        return slots, plan.offsets.gather(-1, slots)
 
 
 def window_starts(length: int, kernel_size: int) -> Tensor:
