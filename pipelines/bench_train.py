@@ -20,8 +20,8 @@ from dinonat.models.nat import NATSettings
 from dinonat.models.neighborhood import default_backend
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.timing import in_turn, machine, peak_memory, ratio, refusal, threads
-from dinonat.pretraining import trainer
-from dinonat.pretraining.trainer import TrainSettings, train
+from dinonat.pretraining.recipe import TrainSettings, view_plans
+from dinonat.pretraining.trainer import train
 from dinonat.pretraining.views import make_views, normalised
 from dinonat.records import Float32, UInt8
 
@@ -182,7 +182,7 @@ def _views(
     recipe: TrainSettings, pixels: UInt8, aspects: Float32, device: torch.device
 ) -> Callable[[], object]:
     """Return what makes all views of one step."""
-    plans = trainer.view_plans(recipe, 0.0 if recipe.switch_at else 1.0)
+    plans = view_plans(recipe, 0.0 if recipe.switch_at else 1.0)
     pictures = torch.from_numpy(np.array(pixels[: recipe.batch])).to(device)
     shapes = torch.from_numpy(np.array(aspects[: recipe.batch]))
     generator = torch.Generator().manual_seed(recipe.seed)

@@ -16,8 +16,7 @@ from dinonat.images.listing import list_images
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.pillow_views import pillow_view
 from dinonat.pipelines.timing import in_turn, machine, threads
-from dinonat.pretraining import trainer
-from dinonat.pretraining.trainer import TrainSettings
+from dinonat.pretraining import recipe
 from dinonat.pretraining.views import ViewPlan, make_views, normalised
 from dinonat.settings import Settings
 
@@ -119,7 +118,7 @@ def run_views(settings: BenchViewsSettings, workspace: Path) -> BenchViewsReport
 def view_plans(global_size: int, local_size: int, n_local: int) -> list[tuple[ViewPlan, int]]:
     """Return the plans of pretraining for crops of these sizes, and how often each is followed."""
     sizes = {"global_sizes": (global_size,) * 2, "local_sizes": (local_size,) * 2, "n_local": n_local}
-    return trainer.view_plans(TrainSettings.checked(sizes), 0.0)
+    return recipe.view_plans(recipe.TrainSettings.checked(sizes), 0.0)
 
 
 def _files(settings: BenchViewsSettings) -> tuple[list[bytes], str]:

@@ -20,7 +20,9 @@ from dinonat.models.checkpoint import save
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.progress import duration, say, track
-from dinonat.pretraining.trainer import Speed, TrainSettings, load_teacher, measure_speed, train
+from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.state import load_teacher
+from dinonat.pretraining.trainer import Speed, measure_speed, train
 from dinonat.records import ImageRef
 
 MEASURED_UP_TO = 20_000  # images for which the default recipe was measured

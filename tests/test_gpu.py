@@ -11,7 +11,9 @@ from dinonat.models.catalog import build
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.embed import EmbedSettings, run
 from dinonat.pretraining import trainer
-from dinonat.pretraining.trainer import TrainSettings, load_teacher, train
+from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.state import load_teacher
+from dinonat.pretraining.trainer import train
 from dinonat.scenes import write_scenes
 
 pytestmark = pytest.mark.cuda
@@ -75,7 +77,10 @@ def test_training_in_bfloat16_learns_on_a_gpu(tmp_path, changes):
     assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.2
 
 
-@pytest.mark.parametrize("changes", [{}, {"dense": 1.0}, {"pooling": "simpool"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"dense": 1.0}, {"pooling": "simpool"}, {"global_sizes": (32, 32), "local_sizes": (32, 32)}],
+)
 def test_replayed_passes_learn_what_plain_ones_do(tmp_path, changes):
     same = {"precision": "float32", "drop_path": 0.0, "steps": 6, "switch_at": 0.5, **changes}
     plain = trained(tmp_path / "plain", graphs=False, **same)
@@ -89,7 +94,7 @@ def test_a_run_goes_on_from_its_state_on_a_gpu(tmp_path, monkeypatch):
     cut = trained(tmp_path / "cut", steps=8, stop=4) + trained(tmp_path / "cut", steps=8)
     # Sums of gradients on a GPU have no fixed order, so equal only up to rounding.
     np.testing.assert_allclose([f["loss"] for f in cut], [f["loss"] for f in whole], rtol=2e-2)
-    settings = trainer.TrainSettings.model_validate_json(
+    settings = TrainSettings.model_validate_json(
         torch.load(tmp_path / "cut/state.pt", weights_only=True)["settings"]
     )
     assert all(p.device.type == "cpu" for p in load_teacher(tmp_path / "cut", settings).parameters())

@@ -8,8 +8,11 @@ from dinonat.errors import CheckpointError, DinonatError, UsageError
 from dinonat.models import catalog
 from dinonat.models.checkpoint import fingerprint
 from dinonat.models.nat import NATSettings
-from dinonat.pretraining import trainer
-from dinonat.pretraining.trainer import TrainSettings, batch_indices, load_teacher, train
+from dinonat.pretraining import step, trainer
+from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.state import load_teacher, new_state
+from dinonat.pretraining.step import make_step
+from dinonat.pretraining.trainer import batch_indices, train
 
 CPU = torch.device("cpu")
 PICTURES = np.random.default_rng(0).integers(0, 256, (10, 40, 40, 3), dtype=np.uint8)
@@ -72,7 +75,7 @@ def test_the_loss_falls_on_pictures_that_can_be_told_apart(tmp_path):
 
 
 def test_teacher_by_epoch_moves_only_where_an_epoch_ends(tmp_path):
-    start = fingerprint(trainer.new_state(recipe(), CPU).teacher)
+    start = fingerprint(new_state(recipe(), CPU).teacher)
     settings = recipe(teacher_update="epoch", momentum=(0.5, 0.5))
     assert trained(tmp_path / "a", 2, settings) == start  # 8 of 10 pictures
     assert trained(tmp_path / "b", 3, settings) != start
@@ -92,16 +95,36 @@ def test_a_damaged_state_is_refused_in_words(tmp_path):
         trained(tmp_path, 2, recipe())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer.dino, "dino_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+@pytest.mark.parametrize("part", ["dino_loss", "koleo", "region_loss"])
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(step.dino, part, lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(DinonatError, match="no longer finite"):
-        trained(tmp_path, 2, recipe())
+        trained(tmp_path, 1, recipe(dense=1.0))
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_groups_of_one_size_are_asked_apart():
+    # A recorded pass keeps one set of answers: the second group would overwrite the first's gradient.
+    settings = recipe(global_sizes=(32, 32), local_sizes=(32, 32), n_local=2)
+    state = new_state(settings, CPU)
+    make_step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+    asked = [value for (who, *_), value in state.passes.items() if who == "student"]
+    assert len(asked) == 2
+    assert asked[0] is not asked[1]
+
+
+def test_what_a_network_draws_depends_on_the_step_alone(tmp_path):
+    settings = recipe(drop_path=0.5)
+    torch.manual_seed(1)
+    first = trained(tmp_path / "a", 2, settings)
+    torch.manual_seed(2)
+    assert trained(tmp_path / "b", 2, settings) == first
 
 
 def test_the_teacher_never_sees_thermal_views_and_the_student_only_at_the_end():
     settings = recipe(profile="thermal", thermal_from=0.5, thermal_tone=1.0)
-    state = trainer.new_state(settings, CPU)
-    early, late = (trainer._views(state, PICTURES[:4], ASPECTS[:4], settings, share) for share in (0.4, 0.6))
+    state = new_state(settings, CPU)
+    early, late = (step._views(state, PICTURES[:4], ASPECTS[:4], settings, share) for share in (0.4, 0.6))
     for (plain, seen), changed in ((early, False), (late, True)):
         assert [v.shape[-1] for v in plain] == [32, 32]
         assert [v.shape[-1] for v in seen] == [32, 32, 16]
@@ -113,10 +136,10 @@ def test_the_teacher_never_sees_thermal_views_and_the_student_only_at_the_end():
 @pytest.mark.parametrize("network", ["tiny", "vit_tiny"])
 def test_the_loss_between_regions_reaches_the_network_and_its_own_head(network):
     settings = recipe(network=network, dense=1.0, koleo=0.0)
-    state = trainer.new_state(settings, CPU)
+    state = new_state(settings, CPU)
     before = {name: p.clone() for name, p in state.student_regions.named_parameters()}
     for _ in range(2):
-        figures = trainer._step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+        figures = make_step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
     assert figures["region_loss"] > 0
     assert any(not torch.equal(p, before[name]) for name, p in state.student_regions.named_parameters())
     followed = zip(state.teacher_regions.parameters(), state.student_regions.parameters(), strict=True)
@@ -125,7 +148,7 @@ def test_the_loss_between_regions_reaches_the_network_and_its_own_head(network):
 
 def test_attention_pooling_is_trained_with_its_network_and_travels_with_it(tmp_path):
     settings = recipe(pooling="simpool", dense=0.5)
-    start = trainer.new_state(settings, CPU).teacher.pool
+    start = new_state(settings, CPU).teacher.pool
     trained(tmp_path, 3, settings)
     pool = load_teacher(tmp_path, settings).pool
     moved = [not torch.equal(a, b) for a, b in zip(start.parameters(), pool.parameters(), strict=True)]
@@ -145,10 +168,10 @@ def test_every_picture_comes_once_in_an_epoch():
 
 def test_prototypes_stay_frozen_at_the_start(tmp_path):
     settings = recipe(freeze_prototypes=3)
-    state = trainer.new_state(settings, CPU)
+    state = new_state(settings, CPU)
     before = state.student_head.prototypes.weight.clone()
     for _ in range(3):
-        trainer._step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+        make_step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
     assert torch.equal(state.student_head.prototypes.weight, before)
-    trainer._step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+    make_step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
     assert not torch.equal(state.student_head.prototypes.weight, before)

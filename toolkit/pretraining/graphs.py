@@ -10,12 +10,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from dinonat.errors import UsageError
 from dinonat.models.network import Network
 
 Pass = Callable[[Tensor], tuple[Tensor, ...]]  # images (B, 3, H, W) to what the loss compares
 
 
-class Seen(nn.Module):
+class Asked(nn.Module):
     """A network's pass as one callable, autocast inside, for all that is asked of it in training.
 
     Parameters
@@ -43,12 +44,21 @@ class Seen(nn.Module):
             return self.answer(self.network, x)
 
 
-def recorded(seen: Seen, sample: Tensor) -> Pass:
-    """Record forward and, where it learns, backward of a pass for inputs of the shape of ``sample``.
+def recorded(asked: Asked, sample: Tensor) -> Pass:
+    """Record forward and, where it learns, backward of a pass, for inputs of the shape of ``sample``.
 
-    Each call overwrites the answers of the call before. Raises RuntimeError where the device cannot.
+    Each call overwrites the answers of the call before, and what its gradient is made of: two groups that
+    are asked in one step need two recordings. Raises UsageError where the network cannot be recorded.
     """
-    graphed = torch.cuda.make_graphed_callables(seen, (torch.zeros_like(sample),), allow_unused_input=True)
+    try:
+        graphed = torch.cuda.make_graphed_callables(
+            asked, (torch.zeros_like(sample),), allow_unused_input=True
+        )
+    except RuntimeError as error:
+        raise UsageError(
+            f"The passes of {type(asked.network).__name__} cannot be recorded on this device "
+            f"({str(error).splitlines()[0]}). Go on without: --set graphs=false."
+        ) from error
     # Recording has its own stream, and newer torch would warn at every run that gradients come from it.
     hush = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
     if hush is not None:
