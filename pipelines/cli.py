@@ -117,7 +117,7 @@ def embed(
     recordings: Annotated[Path | None, typer.Option(help="CSV image,recording.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the set (default: of the folder).")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Run, file, timm:NAME=FILE, untrained:SEED (default: newest).")
+        str | None, typer.Option(help="Run, starter, FILE, timm:NAME=FILE, untrained:SEED (default: newest).")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Shorter side in pixels (default 224).")] = None,
     saliency: Annotated[
@@ -368,7 +368,7 @@ def run_chain(
     labels: Labels = None,
     demo: Annotated[bool | None, typer.Option("--demo", help="Draw scenes and run on them.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Of pretraining (default 30; demo 1.5).")] = None,
-    weights: Annotated[str | None, typer.Option(help="Run or file: no pretraining.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Run, file or starter: no pretraining.")] = None,
     k: Neighbours = None,
     seed: Seed = None,
     threads: Threads = None,

@@ -1,7 +1,7 @@
 """`dinotool embed`: every image of a folder, and every salient region in it, becomes vectors."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -40,7 +40,7 @@ class EmbedSettings(Recipe):
     regions: Path | None = None  # labelled boxes (COCO, CSV) that take the place of saliency
     recordings: Path | None = None  # CSV image,recording; None = recordings.csv in or beside the folder
     name: str | None = None  # of the set; None = name of the folder
-    weights: str | None = None  # run, file, timm:NAME=FILE or untrained:SEED; None = newest run
+    weights: str | None = None  # run, starter, file, timm:NAME=FILE or untrained:SEED; None: newest run
     prepare: str = "percentile"  # or recording, dataset, window=LO:HI, clahe
     invert: str = "auto"  # auto: pictures known to show hot as dark are turned around; or yes, no
     scale: str = ""  # what one count is, where files do not say: 0.04K or 0.1C
@@ -124,7 +124,7 @@ def run(settings: EmbedSettings, workspace: Path) -> EmbedReport:
 def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
     listing = list_images(images, list_file=settings.list_file)
     remarks = [f"{path}: {reason}" for path, reason in listing.skipped]
-    weights, file = _weights(settings.weights, workspace)
+    weights, file = _weights(settings.weights, workspace, remark=remarks.append)
     network, fingerprint = load_network(file, remark=remarks.append)
     if settings.saliency == "attention" and not network.attends:
         raise UsageError(
@@ -148,17 +148,22 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
     )
 
 
-def _weights(asked: str | None, workspace: Path) -> tuple[str, str]:
+def _weights(asked: str | None, workspace: Path, *, remark: Callable[[str], object]) -> tuple[str, str]:
     """Return how to name the weights again, and what ``load_network`` takes: a file, or as asked.
 
-    Where none are asked for: the newest run of the workspace, or the starter weights where it has none.
+    Where none are asked for: the newest run of the workspace, or the starter weights where it has none,
+    of which ``remark`` gets a sentence.
     """
-    if asked is not None and asked.startswith(("untrained:", PREFIX)):
+    if asked is None:
+        asked, said = places.newest_weights(workspace)
+        if asked == STARTER:
+            remark(said)
+    if asked == STARTER:
+        return STARTER, STARTER
+    if asked.startswith(("untrained:", PREFIX)):
         named, equals, file = asked.partition("=")
         return f"{named}={Path(file).resolve()}" if equals else asked, asked
-    if asked == STARTER or (asked is None and not places.names(workspace, "weights")):
-        return STARTER, STARTER
-    if asked is not None and ("/" in asked or Path(asked).is_file()):
+    if "/" in asked or Path(asked).is_file():
         return str(Path(asked).resolve()), asked
     name = places.chosen(workspace, "weights", asked)
     return name, str(places.weights_folder(workspace, name) / "teacher.safetensors")

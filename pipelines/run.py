@@ -18,7 +18,7 @@ from dinonat.pages.gather import choose_images, write_drawn
 from dinonat.pages.report import render
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.progress import say
-from dinonat.records import STARTER, read_proposals
+from dinonat.records import read_proposals
 from dinonat.scenes import write_scenes
 from dinonat.settings import Settings
 
@@ -144,10 +144,8 @@ def _weights(settings: RunSettings, workspace: Path) -> str | None:
     """Return the weights to use, or None where some must be trained first."""
     if settings.weights or settings.rgb:
         return settings.weights
-    there = places.names(workspace, "weights")
-    weights = places.newest(workspace, "weights") if there else STARTER
-    taken = f"the newest weights of the workspace, {weights}" if there else "the starter weights"
-    say(f"No colour images (--rgb): taking {taken}.")
+    weights, said = places.newest_weights(workspace)
+    say(f"No colour images (--rgb). {said}")
     return weights
 
 

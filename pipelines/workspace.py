@@ -6,6 +6,7 @@ from typing import Literal
 
 from dinonat.errors import UsageError, WorkspaceError
 from dinonat.files import write_json
+from dinonat.records import STARTER
 
 Kind = Literal["weights", "set", "proposals", "export", "inspection"]
 
@@ -125,14 +126,32 @@ def remember(root: Path, kind: Kind, name: str) -> None:
 
 def newest(root: Path, kind: Kind) -> str:
     """Return the name that was last remembered; raise WorkspaceError with the command that makes one."""
-    latest = root / LATEST
-    name = read_object(latest).get(kind) if latest.is_file() else None
-    if not isinstance(name, str):
+    name = _remembered(root, kind)
+    if name is None:
         raise WorkspaceError(
             f"{root}: no {WORDS[kind]} here yet. Run `{MADE_BY[kind]}` first, or give the workspace "
             "that has one with -w FOLDER."
         )
     return chosen(root, kind, name)
+
+
+def newest_weights(root: Path) -> tuple[str, str]:
+    """Return the newest pretraining run that has ended, or STARTER where none has, and a sentence on which."""
+    if _remembered(root, "weights") is not None:
+        name = newest(root, "weights")
+        return name, f"Taking the newest weights of the workspace, {name}."
+    begun = ", ".join(names(root, "weights"))
+    still = f" (begun: {begun}; the same `dinotool pretrain` goes on with it)" if begun else ""
+    return (
+        STARTER,
+        f"{root}: no pretraining run has ended here{still}. Taking the starter weights of dinotool.",
+    )
+
+
+def _remembered(root: Path, kind: Kind) -> str | None:
+    latest = root / LATEST
+    name = read_object(latest).get(kind) if latest.is_file() else None
+    return name if isinstance(name, str) else None
 
 
 def chosen(root: Path, kind: Kind, name: str | None) -> str:

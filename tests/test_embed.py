@@ -300,8 +300,10 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
 def test_without_weights_of_its_own_a_workspace_takes_the_starter_weights(
     images: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "weights" / "begun").mkdir(parents=True)  # a run that was killed before its end
     report = embed(images, tmp_path, weights=None)
     assert report.weights == STARTER
+    assert any("no pretraining run has ended here (begun: begun" in remark for remark in report.remarks)
     assert report.model == fingerprint(load(STARTER_FILE))
     assert embed(images, tmp_path, weights=STARTER).already_done
 

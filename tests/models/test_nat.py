@@ -269,3 +269,12 @@ def test_weights_kept_in_half_the_bytes_are_those_that_their_fingerprint_names(t
     for kept, given in zip(back.parameters(), load(whole).parameters(), strict=True):
         assert kept.dtype == torch.float32
         torch.testing.assert_close(kept, given.half().float(), rtol=0, atol=0)
+
+
+def test_weights_that_half_the_bytes_cannot_hold_are_refused(tmp_path):
+    model = tiny()
+    with torch.no_grad():
+        model.norm.bias[0] = 1e6
+    with pytest.raises(CheckpointError, match="too large for float16"):
+        save(tmp_path / "half.safetensors", model, half=True)
+    assert not (tmp_path / "half.safetensors").exists()

@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -42,10 +43,11 @@ def fingerprint(model: nn.Module) -> str:
 def save(path: Path, model: Network, *, facts: dict[str, str] | None = None, half: bool = False) -> str:
     """Write the network, its settings and ``facts`` (text about its training); return the fingerprint.
 
-    ``half`` rounds the weights of ``model`` to float16 and writes them so, in half the bytes.
+    ``half`` rounds the weights of ``model`` to float16 and writes them so, in half the bytes. Raises
+    CheckpointError where a weight is too large for that.
     """
     if half:
-        model.half().float()
+        _round_to_half(model, path)
     name = fingerprint(model)
     kind = next(kind for kind, settings in KINDS.items() if type(model.settings) is settings)
     # One key: safetensors writes several in an order that differs from process to process.
@@ -56,6 +58,13 @@ def save(path: Path, model: Network, *, facts: dict[str, str] | None = None, hal
         tensors = {key: each.half() if each.is_floating_point() else each for key, each in tensors.items()}
     write_bytes(path, to_bytes(tensors, metadata))
     return name
+
+
+def _round_to_half(model: Network, path: Path) -> None:
+    largest = max(float(value.detach().abs().max()) for value in model.state_dict().values() if value.numel())
+    if largest > torch.finfo(torch.float16).max:
+        raise CheckpointError(f"{path}: a weight of {largest:g} is too large for float16; write them whole.")
+    model.half().float()
 
 
 def load(path: Path) -> Network:
