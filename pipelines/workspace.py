@@ -136,7 +136,7 @@ def newest(root: Path, kind: Kind) -> str:
 
 
 def newest_weights(root: Path) -> tuple[str, str]:
-    """Return the newest pretraining run that has ended, or STARTER where none has, and a sentence on which."""
+    """Return the newest pretraining run that has ended, else STARTER, and a sentence that says which."""
     if _remembered(root, "weights") is not None:
         name = newest(root, "weights")
         return name, f"Taking the newest weights of the workspace, {name}."
