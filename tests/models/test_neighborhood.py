@@ -10,7 +10,7 @@ from dinonat.errors import UsageError
 from dinonat.models import tiles
 from dinonat.models.neighborhood import attention_weights, neighborhood_attention
 from dinonat.models.reference import defined, sliding_window
-from dinonat.models.tiles import window_starts
+from dinonat.models.tile_plan import plan_for, tile_for, window_starts
 
 BACKENDS = ("torch", "tiled", "dense", "reference", "auto")
 MAPS = ((24, 24), (14, 14), (13, 19), (9, 30), (5, 12), (3, 3))  # square, oblong, smaller than the window
@@ -81,7 +81,7 @@ def test_gradcheck_in_float64(backend):
 def test_gradients_do_not_depend_on_how_many_images_are_worked_on_at_a_time(monkeypatch, size, backend):
     inputs, bias = random_qkv(*size, dim=8, batch=5), torch.randn(2, 9, 9, dtype=torch.float64)
     exact = with_gradients(neighborhood_attention, inputs, 5, bias, backend="reference")
-    one_image = 2 * tiles._plan(*size, 5, tiles.tile_for(*size, 5, backend), "cpu").offsets.numel()
+    one_image = 2 * plan_for(*size, 5, tile_for(*size, 5, backend), "cpu").offsets.numel()
     for scores in (1, 2 * one_image, 100 * one_image):  # one image, two and two and one, all
         monkeypatch.setattr(tiles, "SCORES", scores)
         found = with_gradients(neighborhood_attention, inputs, 5, bias, backend=backend)

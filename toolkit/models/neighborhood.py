@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dinonat.errors import UsageError
 from dinonat.models import fused, kernel, tiles
+from dinonat.models.tile_plan import tile_for
 
 # "torch" is what "auto" takes where nothing compiled serves: "dense" or "tiled", whichever is faster.
 BACKENDS = ("auto", "c", "natten", "torch", "tiled", "dense", "reference")
@@ -79,7 +80,7 @@ def neighborhood_attention(
             return out
         if backend == name:
             raise UsageError(f"Attention backend '{name}' cannot serve here: {reason}. 'auto' takes another.")
-    tile = tiles.tile_for(q.shape[1], q.shape[2], kernel_size, backend)
+    tile = tile_for(q.shape[1], q.shape[2], kernel_size, backend)
     return tiles.attend(q, k, v, kernel_size, bias, scale, tile)
 
 
@@ -103,7 +104,7 @@ def attention_weights(
     """Return the softmaxed weights themselves, for pictures and saliency.
 
     Shape (B, heads, H, W, Kh * Kw) with Kh = min(K, H), Kw = min(K, W): keys row-major in the window
-    that starts at ``tiles.window_starts``. Beside the result this holds the
+    that starts at ``tile_plan.window_starts``. Beside the result this holds the
     scores of each query with all keys of its tile, of one image, or of as many as have 4 M together: at
     most 256 numbers for each query and head on maps up to 16 x 16, about 4 K * K on larger ones.
     """

@@ -5,8 +5,6 @@ all of them in one call of torch's fused attention. One tile as large as the map
 """
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,17 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag, scaled_dot_product_attention
 
-TILE = 8  # queries a side of one tile; 4, 7 and 8 cost the same, 14 is slower
-DENSE_TOKENS = 256  # up to 16 x 16 one masked product beats gathering tiles
-SCORES = 1 << 22  # made at a time for a gradient: larger ones leave the cache, smaller ones are mostly calls
+from dinonat.models.tile_plan import Plan, plan_for, tile_for, windows
 
-
-def tile_for(height: int, width: int, kernel_size: int, backend: str) -> tuple[int, int]:
-    """Rows and columns of a tile: the map itself where a single product is better, or by name "dense"."""
-    covered = kernel_size >= max(height, width)
-    if backend == "dense" or (backend != "tiled" and (covered or height * width <= DENSE_TOKENS)):
-        return height, width
-    return min(TILE, height), min(TILE, width)
+SCORES = 1 << 22  # worked on at a time where they are kept: 16 MB; speed hardly depends on it
 
 
 def attend(
@@ -40,13 +30,14 @@ def attend(
     _, height, width, _, _ = q.shape
     if q.numel() == 0:
         return v.clone()
-    plan = _plan(height, width, kernel_size, tile, str(q.device))
-    if q.device.type != "cpu" or torch.compiler.is_compiling():
+    plan = plan_for(height, width, kernel_size, tile, str(q.device))
+    if q.device.type != "cpu":
         return _products(q, k, v, bias, plan, scale)
     wide = torch.promote_types(q.dtype, torch.float32)
     with torch.autocast("cpu", enabled=False):  # small masked products in half precision are slower on CPUs
         wide_q, wide_k, wide_v = (x.to(wide) for x in (q, k, v))
-        if bias is None or not (bias.requires_grad and torch.is_grad_enabled()):
+        learns = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+        if not learns or torch.compiler.is_compiling():
             return _products(wide_q, wide_k, wide_v, bias, plan, scale).to(q.dtype)
         out: Tensor = _Trained.apply(wide_q, wide_k, wide_v, bias, plan, scale)  # type: ignore[no-untyped-call]
         return out.to(q.dtype)
@@ -58,8 +49,8 @@ def weights(q: Tensor, k: Tensor, kernel_size: int, bias: Tensor | None, scale: 
     if q.numel() == 0:
         return q.new_zeros(batch, heads, height, width, min(kernel_size, height) * min(kernel_size, width))
     tile = tile_for(height, width, kernel_size, "torch")
-    plan = _plan(height, width, kernel_size, tile, str(q.device))
-    inside, offsets = _inside(plan)
+    plan = plan_for(height, width, kernel_size, tile, str(q.device))
+    inside, offsets = windows(plan)
     table = None if bias is None else _spread(bias.flatten(1), offsets).flatten(0, 1)
     out, many = [], _images_at_once(plan, heads)
     for first in range(0, batch, many):
@@ -72,31 +63,12 @@ def weights(q: Tensor, k: Tensor, kernel_size: int, bias: Tensor | None, scale: 
     return torch.cat(out).reshape(batch, heads, height, width, -1)
 
 
-def _images_at_once(plan: "_Plan", heads: int) -> int:
+def _images_at_once(plan: Plan, heads: int) -> int:
     """How many images have no more than SCORES scores, at least one."""
     return max(1, SCORES // max(1, heads * plan.offsets.numel()))
 
 
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """Which queries and keys meet in which tile; depends on sizes only, so it is made once."""
-
-    queries: Tensor  # (tiles * T,) position of each query slot; slots past the edge repeat the last one
-    untile: Tensor  # (H * W,) slot of each position
-    keys: Tensor  # (tiles * S,) position of each key slot
-    sorted_keys: Tensor  # (tiles * S,) key slots in the order of their positions
-    first_keys: Tensor  # (H * W,) where those of each position start
-    offsets: Tensor  # (tiles, T, S) index into the flattened bias, (2K - 1) ** 2 where not in the window
-    mask: Tensor  # (1, tiles, T, S) 0 or -inf, float32
-    whole: bool  # one tile, the map: every slot is the position of its number
-    covered: bool  # and every window is the map: nothing to mask
-
-    @property
-    def tiles(self) -> int:
-        return len(self.offsets)
-
-
-def _products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: _Plan, scale: float) -> Tensor:
+def _products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, plan: Plan, scale: float) -> Tensor:
     """All tiles of all images in one call of torch's fused attention."""
     batch, height, width, heads, dim = q.shape
     q, k, v = (x.permute(0, 3, 1, 2, 4).reshape(batch, heads, height * width, dim) for x in (q, k, v))
@@ -121,7 +93,7 @@ class _Trained(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, plan: _Plan, scale: float) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, plan: Plan, scale: float) -> Tensor:
         out = _products(q, k, v, bias, plan, scale)
         ctx.save_for_backward(q, k, v, bias, out)
         ctx.plan, ctx.scale = plan, scale
@@ -143,7 +115,7 @@ class _Trained(torch.autograd.Function):
         return *gradients, _collected(ctx.plan, d_mask, bias), None, None
 
 
-def _add_gradients(plan: _Plan, scale: float, mask: Tensor, maps: tuple[Tensor, ...], d_mask: Tensor) -> None:
+def _add_gradients(plan: Plan, scale: float, mask: Tensor, maps: tuple[Tensor, ...], d_mask: Tensor) -> None:
     """Write the gradients dq, dk and dv of some images, and add that of the spread bias to ``d_mask``.
 
     ``maps`` are q, k, v, out, d_out, dq, dk and dv, (B, H, W, heads, D). With P = softmax(S):
@@ -175,14 +147,14 @@ def _put(x: Tensor, rows: Tensor) -> None:
     x.copy_(rows.view(batch, heads, height, width, dim).permute(0, 2, 3, 1, 4))
 
 
-def _tiled(plan: _Plan, rows: Tensor, index: Tensor) -> Tensor:
+def _tiled(plan: Plan, rows: Tensor, index: Tensor) -> Tensor:
     """Rows (n, H * W, D) to those of the tiles, (n * tiles, T or S, D)."""
     if plan.whole:
         return rows
     return rows.index_select(1, index).view(len(rows) * plan.tiles, -1, rows.shape[-1])
 
 
-def _slots(plan: _Plan, rows: Tensor) -> Tensor:
+def _slots(plan: Plan, rows: Tensor) -> Tensor:
     """Rows (n, H * W, D) to query slots, zero in those past the edge: they count for nothing."""
     if plan.whole:
         return rows
@@ -190,14 +162,14 @@ def _slots(plan: _Plan, rows: Tensor) -> Tensor:
     return slots.index_copy_(1, plan.untile, rows).view(len(rows) * plan.tiles, -1, rows.shape[-1])
 
 
-def _untiled(plan: _Plan, slots: Tensor) -> Tensor:
+def _untiled(plan: Plan, slots: Tensor) -> Tensor:
     """Query slots (n * tiles, T, D) to rows (n, H * W, D)."""
     if plan.whole:
         return slots
     return slots.reshape(-1, len(plan.queries), slots.shape[-1]).index_select(1, plan.untile)
 
 
-def _folded(plan: _Plan, slots: Tensor) -> Tensor:
+def _folded(plan: Plan, slots: Tensor) -> Tensor:
     """Sum over the key slots (n * tiles, S, D) of each position: rows (n, H * W, D)."""
     if plan.whole:
         return slots
@@ -207,14 +179,14 @@ def _folded(plan: _Plan, slots: Tensor) -> Tensor:
     return embedding_bag(*bags, mode="sum").view(len(first), -1, slots.shape[-1])
 
 
-def _mask(plan: _Plan, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def _mask(plan: Plan, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """Additive mask of four dimensions: with three, the CPU silently takes its slow path."""
     if bias is not None:
         return _masking(plan, bias, dtype).flatten(0, 1)[None]
     return None if plan.covered else plan.mask.to(dtype)
 
 
-def _masking(plan: _Plan, bias: Tensor, dtype: torch.dtype) -> Tensor:
+def _masking(plan: Plan, bias: Tensor, dtype: torch.dtype) -> Tensor:
     """Bias (heads, 2K - 1, 2K - 1) as an additive mask (heads, tiles, T, S), -inf outside the window."""
     outside = bias.new_full((len(bias), 1), -math.inf)
     return _spread(torch.cat([bias.flatten(1), outside], dim=1).to(dtype), plan.offsets)
@@ -226,69 +198,8 @@ def _spread(table: Tensor, offsets: Tensor) -> Tensor:
     return torch.stack([row.index_select(0, offsets.flatten()) for row in table]).view(-1, *offsets.shape)
 
 
-def _collected(plan: _Plan, d_mask: Tensor, bias: Tensor) -> Tensor:
+def _collected(plan: Plan, d_mask: Tensor, bias: Tensor) -> Tensor:
     """Gradient of the bias table from that of the spread mask."""
     flat, size = plan.offsets.flatten(), bias[0].numel() + 1
     sums = [each.new_zeros(size).index_add_(0, flat, each) for each in d_mask.reshape(len(bias), -1)]
     return torch.stack(sums)[:, :-1].reshape(bias.shape).to(bias.dtype)
-
-
-@lru_cache(maxsize=64)
-def _plan(height: int, width: int, kernel_size: int, tile: tuple[int, int], device: str) -> _Plan:
-    # Tensors born under inference_mode cannot be saved for a later backward pass.
-    with torch.inference_mode(False), torch.no_grad():
-        qy, ky, oky, ry = _axis(height, kernel_size, tile[0])
-        qx, kx, okx, rx = _axis(width, kernel_size, tile[1])
-        ny, nx, (ty, sy), (tx, sx) = len(qy), len(qx), oky.shape[1:], okx.shape[1:]
-        queries = (qy[:, None, :, None] * width + qx[None, :, None, :]).reshape(-1)
-        keys = (ky[:, None, :, None] * width + kx[None, :, None, :]).reshape(-1)
-        first = keys.bincount(minlength=height * width).cumsum(0).roll(1)
-        first[:1] = 0
-        ok = oky[:, None, :, None, :, None] & okx[None, :, None, :, None, :]
-        side = 2 * kernel_size - 1
-        offsets = ry[:, None, :, None, :, None] * side + rx[None, :, None, :, None, :]
-        offsets = torch.where(ok, offsets, side * side).reshape(ny * nx, ty * tx, sy * sx)
-        mask = torch.zeros(offsets.shape).masked_fill_(offsets == side * side, -math.inf)
-        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        tile_of = (y // ty) * nx + x // tx
-        untile = (tile_of * (ty * tx) + (y % ty) * tx + x % tx).reshape(-1)
-        whole = tile == (height, width)
-        return _Plan(
-            queries=queries.to(device),
-            untile=untile.to(device),
-            keys=keys.to(device),
-            sorted_keys=keys.argsort(stable=True).int().to(device),
-            first_keys=first.int().to(device),
-            offsets=offsets.int().to(device),
-            mask=mask[None].to(device),
-            whole=whole,
-            covered=whole and kernel_size >= max(height, width),
-        )
-
-
-@lru_cache(maxsize=64)
-def _inside(plan: _Plan) -> tuple[Tensor, Tensor]:
-    """Key slots of each query's window, row by row, and their offsets: (tiles, T, Kh * Kw) each."""
-    with torch.inference_mode(False), torch.no_grad():
-        inside = plan.mask[0] == 0
-        slots = inside.nonzero()[:, -1].view(*inside.shape[:2], -1)
-        return slots, plan.offsets.gather(-1, slots)
-
-
-def window_starts(length: int, kernel_size: int) -> Tensor:
-    """First key of each query's window on an axis of ``length``: (length,) int64."""
-    window = min(kernel_size, length)
-    return (torch.arange(length) - kernel_size // 2).clamp(0, length - window)
-
-
-def _axis(length: int, kernel_size: int, tile: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One axis of the plan: queries (nt, T), keys (nt, S), window test and bias index (nt, T, S)."""
-    window = min(kernel_size, length)
-    first = torch.arange(0, length, tile)  # (nt,)
-    span = min(tile + window - 1, length)
-    keys = (first - kernel_size // 2).clamp(0, length - span)[:, None] + torch.arange(span)
-    queries = (first[:, None] + torch.arange(tile)).clamp(max=length - 1)
-    start = window_starts(length, kernel_size)[queries]  # (nt, T)
-    ok = (keys[:, None] >= start[..., None]) & (keys[:, None] < start[..., None] + window)
-    relative = keys[:, None] - queries[..., None] + kernel_size - 1
-    return queries, keys, ok, relative
