@@ -47,3 +47,16 @@ def textures() -> Callable[..., np.ndarray]:
         return np.clip(30 + 190 * picture + rng.normal(0, 2, picture.shape), 0, 254).astype(np.uint8)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures of two shapes, a bright block in each."""
+    folder = tmp_path_factory.mktemp("made") / "thermal"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        pixels = rng.integers(0, 60, (70 + 26 * (i == 2), 100), dtype=np.uint8)
+        pixels[20:50, 10 + 15 * i : 40 + 15 * i] += 150
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder

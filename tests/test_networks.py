@@ -29,19 +29,6 @@ CELLS = {"vit_small": 16, "dinov2_vits14": 14, "dinov2_vits14_reg": 14, "nat_min
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures of two shapes, a bright block in each."""
-    folder = tmp_path_factory.mktemp("made") / "thermal"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(3):
-        pixels = rng.integers(0, 60, (70 + 26 * (i == 2), 100), dtype=np.uint8)
-        pixels[20:50, 10 + 15 * i : 40 + 15 * i] += 150
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """State dicts with the published keys and shapes and random numbers, as torch.save writes them."""
     folder = tmp_path_factory.mktemp("published")
