@@ -86,6 +86,18 @@ def test_a_defect_is_raised_here(decoders: object) -> None:
         next(answers)
 
 
+class Unsendable:
+    def __reduce__(self) -> str:
+        raise ValueError("cannot be sent")
+
+
+def test_an_item_that_cannot_be_sent_is_a_defect_and_no_death(decoders: object) -> None:
+    answers = run_in_workers(decoders.decode, ["a", Unsendable()], workers=1, on_death=lost)  # type: ignore[attr-defined]
+    assert next(answers) == "A"
+    with pytest.raises(ValueError, match="cannot be sent"):
+        next(answers)
+
+
 def test_children_import_neither_torch_nor_the_calling_script(decoders: object, tmp_path: Path) -> None:
     """A script without a guard that imports torch, as users write them, is not run again."""
     script = tmp_path / "script.py"

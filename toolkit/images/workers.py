@@ -206,7 +206,10 @@ class _Child:
         try:
             _send(self._to, item)
             return _receive(self._from)
-        except (OSError, EOFError, ValueError) as error:  # ValueError: closed by who stopped reading early
+        except (OSError, EOFError, ValueError) as error:
+            # Who stopped reading early has closed the pipes; a ValueError while they are open is a defect.
+            if isinstance(error, ValueError) and not (self._to.closed or self._from.closed):
+                raise
             self.kill()
             code = self.wait()
             if too_long.is_set():
