@@ -84,6 +84,25 @@ def test_an_old_one_and_a_broken_one_are_reasons(monkeypatch):
     fused.load.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("version", "serves"),
+    [
+        ("0.22rc1", True),
+        ("0.20.0.dev3+cu128", True),
+        ("1.0a2", True),
+        ("0.19rc9", False),
+        ("unknown", False),
+    ],
+)
+def test_releases_before_their_time_have_a_version_too(monkeypatch, version, serves):
+    fused.load.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "natten", SimpleNamespace(__version__=version))
+    library, reason = fused.load()
+    fused.load.cache_clear()
+    assert (library is not None) == serves
+    assert (reason == "") == serves
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_real_one_computes_the_definition(dtype):

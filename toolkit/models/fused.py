@@ -5,6 +5,7 @@ backends in PyTorch serve. The layout is that of ``neighborhood_attention`` (NAT
 ``natten.na2d``: query, key and value (batch, height, width, heads, head_dim)).
 """
 
+import re
 from functools import lru_cache
 from types import ModuleType
 
@@ -63,7 +64,9 @@ def load() -> tuple[ModuleType | None, str]:
         import natten
     except (ImportError, OSError, RuntimeError, AttributeError) as error:  # old ones break on new torch
         return None, f"natten is not installed or cannot be loaded ({error})"
-    version = tuple(int(part) for part in natten.__version__.split(".")[:2])
+    version = tuple(
+        int(digits) for digits in re.findall(r"\d+", natten.__version__)[:2]
+    )  # 0.22rc1 is (0, 22)
     if version < OLDEST:
         return None, f"natten {natten.__version__} is older than {'.'.join(map(str, OLDEST))}"
     return natten, ""
