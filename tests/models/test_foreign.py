@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dinonat.errors import CheckpointError
 from dinonat.models.catalog import build, load_network
+from dinonat.models.foreign import read_foreign
 
 TINY = build("vit_tiny", seed=0).state_dict()
 
@@ -53,6 +55,45 @@ def test_other_things_in_a_file_are_refused_in_words(tmp_path: Path) -> None:
     assert "holds no state dict" in refused(path, [1, 2])
     assert "of no network known here; its first keys are a" in refused(path, {"a": torch.ones(2)})
     assert "100 channels, patches of 16 px" in refused(path, TINY | {"cls_token": torch.ones(1, 1, 100)})
+
+
+COUNT = "a.num_batches_tracked"
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        torch.tensor(3, device="meta"),
+        torch.tensor(3).to_sparse(),
+        torch.tensor([3]),
+        torch.tensor(3, dtype=torch.int32),
+        3,
+    ],
+    ids=["meta", "sparse", "row", "int32", "no tensor"],
+)
+def test_a_count_of_batches_is_one_whole_number_in_memory(tmp_path: Path, count: object) -> None:
+    assert read_foreign(Path(written(tmp_path / "a.pth", {COUNT: torch.tensor(3)})))[0][COUNT] == 3
+    assert f"'{COUNT}' is no tensor" in refused(tmp_path / "b.pth", TINY | {COUNT: count})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float8_e5m2])
+def test_numbers_that_are_none_are_refused_by_the_first_name(
+    bad: float, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    state = {key: value.to(dtype) for key, value in TINY.items()}
+    read_foreign(Path(written(tmp_path / "whole.pth", state)))
+    for key in ("norm.weight", "norm.bias"):
+        state[key] = TINY[key].clone().index_fill(0, torch.tensor(7), bad).to(dtype)
+    assert "'norm.weight' holds NaN or infinity" in refused(tmp_path / "a.pth", state)
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"'norm\.\w+' holds NaN or infinity"):
+        load_network(str(tmp_path / "a.safetensors"))
+
+
+def test_numbers_too_large_for_a_network_are_infinite(tmp_path: Path) -> None:
+    large = TINY["norm.bias"].double() + 1e300
+    assert "'norm.bias' holds NaN or infinity" in refused(tmp_path / "a.pth", TINY | {"norm.bias": large})
 
 
 def test_damaged_and_compressed_files_are_refused(tmp_path: Path) -> None:

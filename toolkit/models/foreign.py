@@ -43,7 +43,7 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
     A file may hold the state dict itself or, as those of DINO's and DINOv2's training do, a mapping with
     it under "teacher", "student", "model" or "state_dict", the first of these that is there. "module."
     and "backbone." are taken off the names. Raises CheckpointError for anything else: damaged files, code
-    and objects, entries that are no numbers.
+    and objects, entries that are no numbers, NaN and infinity.
     """
     content: Any = _unpickled(path) if path.open("rb").read(1) in (b"P", PICKLE) else _safe(path)
     word = next(
@@ -58,18 +58,17 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
                 f"{path}: entry {str(key)[:80]!r} is no tensor of floating-point numbers; "
                 "expected a state dict (torch.save(model.state_dict(), FILE))."
             )
+        if not value.float().isfinite().all():  # as networks hold it: a large float64 is infinite too
+            raise CheckpointError(
+                f"{path}: entry {key[:80]!r} holds NaN or infinity, and so would every vector: the training "
+                "that wrote it failed, or the file is damaged. Get another file."
+            )
     return {_without_prefixes(key): value for key, value in entries.items()}, word
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is a tensor of real numbers that all lie in memory, as many as its shape says."""
-    return (
-        isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
-    )
+    """Whether a value is a tensor of real numbers that all lie in memory."""
+    return isinstance(value, Tensor) and value.is_floating_point() and _in_memory(value)
 
 
 def _is_count(key: str, value: object) -> bool:
@@ -78,8 +77,17 @@ def _is_count(key: str, value: object) -> bool:
         key.endswith(".num_batches_tracked")
         and isinstance(value, Tensor)
         and value.dtype == torch.int64
-        and value.layout == torch.strided
         and value.ndim == 0
+        and _in_memory(value)
+    )
+
+
+def _in_memory(value: Tensor) -> bool:
+    """Whether the numbers of a tensor all lie in memory, as many as its shape says."""
+    return (
+        value.layout == torch.strided
+        and value.device.type == "cpu"
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
     )
 
 
