@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dinonat.embeddings.store import open_set
-from dinonat.errors import UsageError
+from dinonat.errors import CheckpointError, UsageError
 from dinonat.models.backbones import Backbone, check_crops
 from dinonat.models.catalog import NETWORKS, build, load_network
 from dinonat.models.checkpoint import save
@@ -81,6 +80,49 @@ def test_a_hierarchical_backbone_pools_as_timm_does() -> None:
             torch.testing.assert_close(network(x), pooled, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("swin_tiny_patch4_window7_224", SWIN),
+        ("convnext_atto", {}),
+        ("davit_tiny", {}),  # norms the mean as ConvNeXt does
+        ("tiny_vit_5m_224", {}),
+        ("resnet18", {}),
+        ("twins_svt_small", {}),  # its head takes rows of tokens
+        ("deit_tiny_patch16_224", DEIT),
+    ],
+)
+def test_the_vector_of_a_picture_comes_from_its_maps_and_is_timms_own(
+    name: str, options: dict[str, Any]
+) -> None:
+    """What a step with a loss between regions pools from the maps is what one without it asks for."""
+    network, x = build(f"timm:{name}", seed=0, options=options).eval(), torch.randn(2, 3, 224, 224)
+    for parameter in network.parameters():
+        if parameter.ndim == 1:  # gains and offsets, which start as ones and zeros and would not be seen
+            nn.init.normal_(parameter, mean=1, std=0.3)
+    with torch.inference_mode():
+        pooled, own = network.pooled(network.tokens(x)), network.model(x)
+        torch.testing.assert_close(network(x), pooled, rtol=0, atol=0)
+    torch.testing.assert_close(pooled, own, rtol=1e-5, atol=1e-5 * float(own.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "nf_resnet26", "mobilenetv3_small_050"])
+def test_a_head_that_widens_or_adds_a_layer_is_left_out_of_the_vector(name: str) -> None:
+    network, x = build(f"timm:{name}", seed=0).eval(), torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        maps = network.tokens(x)
+        torch.testing.assert_close(network(x), network.pooled(maps), rtol=0, atol=0)
+        torch.testing.assert_close(network.pooled(maps), maps[-1].mean(dim=(1, 2)))
+
+
+def test_weights_with_nan_are_refused_by_name(tmp_path: Path) -> None:
+    state = build("timm:resnet18", seed=0).model.state_dict()
+    state["layer1.0.bn1.running_var"][3] = torch.nan
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"'layer1\.0\.bn1\.running_var' holds NaN or infinity"):
+        load_network(f"timm:resnet18={tmp_path / 'w.pth'}")
+
+
 def test_attention_of_cls_is_the_softmax_of_its_products() -> None:
     network, x = build("timm:deit_tiny_patch16_224", seed=0, options=DEIT).eval(), torch.randn(2, 3, 48, 64)
     z = {}
@@ -121,19 +163,6 @@ def test_what_timm_says_of_names_options_and_sizes() -> None:
         check_crops("timm:deit_tiny_patch16_224", DEIT, (32, 40))
     with pytest.raises(UsageError, match="mixer_s16_224 is built for pictures of 224 x 224 px"):
         check_crops("timm:mixer_s16_224", {}, (64, 96))
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures of two shapes, a bright block in each."""
-    folder = tmp_path_factory.mktemp("made") / "thermal"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(3):
-        pixels = rng.integers(0, 60, (70 + 26 * (i == 2), 100), dtype=np.uint8)
-        pixels[20:50, 10 + 15 * i : 40 + 15 * i] += 150
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-    return folder
 
 
 def embedded(images: Path, workspace: Path, **more: object) -> embed.EmbedReport:

@@ -6,7 +6,7 @@ it has none, the vector that it pools.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from math import inf
@@ -53,12 +53,25 @@ class Backbone(Network):
         self.attends = self.has_cls and _last_attention(self.model) is not None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to one vector (B, dims[-1]): CLS, or what the backbone pools."""
-        if self.plain or self._widens():
-            return self.tokens(x)[-1].mean(dim=(1, 2))
-        with self._sizes_said(x):
-            pooled: Tensor = self.model(self._as_trained(x))
-        return pooled
+        """Images (B, 3, H, W) to one vector (B, dims[-1]): what ``pooled`` makes of their maps."""
+        return self.pooled(self.tokens(x))
+
+    def pooled(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Make one vector (B, dims[-1]) of the maps of ``tokens``: CLS, or what timm's own head pools.
+
+        That is the mean of the last map, which some (ConvNeXt, DaViT, TinyViT) norm afterwards. It is
+        the mean alone where the head widens it first (EfficientNet) or takes no map (Twins, CoaT): what
+        is compared in pretraining is then what is stored when embedding.
+        """
+        last = tokens[-1]
+        if not self.plain and not self._widens():
+            rows = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+            vector: Tensor = self.model.forward_head(
+                last if rows else last.permute(0, 3, 1, 2), pre_logits=True
+            )
+            if vector.shape == (len(last), self.dims[-1]):
+                return vector
+        return last.mean(dim=(1, 2))
 
     def tokens(self, x: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to all maps (B, h, w, c), fine to coarse."""
