@@ -21,6 +21,7 @@ from dinonat.models.neighborhood import default_backend
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.timing import in_turn, machine, peak_memory, ratio, refusal, threads
 from dinonat.pretraining.recipe import TrainSettings, view_plans
+from dinonat.pretraining.thermal_look import ThermalLook, thermal_like
 from dinonat.pretraining.trainer import train
 from dinonat.pretraining.views import make_views, normalised
 from dinonat.records import Float32, UInt8
@@ -54,7 +55,8 @@ class TrainRow:
     images_per_second: float
     ratio: float | None  # step of the last backend / this one
     views: float  # milliseconds of the step in which views are made
-    memory: float | None  # MB held at the worst moment of a step, beyond network, optimizer and pictures
+    # MB held at the worst moment of a step, beyond network, optimizer and pictures; without recorded passes
+    memory: float | None
 
     def line(self) -> str:
         """Text for people."""
@@ -106,12 +108,15 @@ def run_train(settings: BenchTrainSettings, workspace: Path) -> BenchTrainReport
     sizes = zip(recipe.global_sizes, recipe.local_sizes, strict=True)
     stages = (False, True) if len(set(sizes)) == 2 else (False,)  # small crops, then large ones
     with threads(settings.threads), ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        pixels, aspects, name = _pictures(settings, folder)
+        pixels, aspects, name = _pictures(settings, _folder(stack))
         steps, warnings = {}, dict[str, None]()
+
+        def run(backend: str, late: bool, *, graphs: bool) -> Callable[[], object]:
+            changed = _only(recipe, late).model_copy(update={"graphs": graphs})
+            return _step(backend, changed, pixels, aspects, _folder(stack), device)
+
         for backend, late in product(backends, stages):
-            run = folder / f"{backend}{late}"
-            work = _step(backend, _only(recipe, late), pixels, aspects, run, device)
+            work = run(backend, late, graphs=recipe.graphs)
             if reason := refusal(work, f"Attention backend '{backend}'"):
                 warnings[reason] = None
             else:
@@ -121,9 +126,16 @@ def run_train(settings: BenchTrainSettings, workspace: Path) -> BenchTrainReport
         views = {("", late): _views(_only(recipe, late), pixels, aspects, device) for late in stages}
         spent = in_turn(steps | views, rounds=settings.rounds, device=device, said="rounds")
         seconds = {key: each.wall for key, each in spent.items()}
+        # Recorded passes keep what they hold in a pool that is not counted: a run without them tells memory.
         rows = [
-            _row(*key, seconds=seconds, last=backends[-1], recipe=recipe, memory=peak_memory(work, device))
-            for key, work in steps.items()
+            _row(
+                *key,
+                seconds=seconds,
+                last=backends[-1],
+                recipe=recipe,
+                memory=_memory(run(*key, graphs=False), device),
+            )
+            for key in steps
         ]
         on = machine(device)
     return BenchTrainReport(
@@ -153,8 +165,15 @@ def _pictures(settings: BenchTrainSettings, folder: Path) -> tuple[UInt8, Float3
 
 
 def _only(recipe: TrainSettings, late: bool) -> TrainSettings:
-    """Return the recipe with only its large crops, or only its small ones."""
-    return recipe.model_copy(update={"switch_at": 0.0 if late else 1.0})
+    """Return the recipe with only its large crops, or only its small ones.
+
+    Views look thermal from the first step where ``profile`` is thermal: those of the last part of a run.
+    """
+    return recipe.model_copy(update={"switch_at": 0.0 if late else 1.0, "thermal_from": 0.0})
+
+
+def _folder(stack: ExitStack) -> Path:
+    return Path(stack.enter_context(TemporaryDirectory()))
 
 
 def _step(
@@ -166,7 +185,6 @@ def _step(
     device: torch.device,
 ) -> Callable[[], object]:
     """Return what makes the next step of a run of its own each time it is called."""
-    folder.mkdir()
     run: list[Iterator[object]] = []
 
     def step() -> object:
@@ -181,12 +199,28 @@ def _step(
 def _views(
     recipe: TrainSettings, pixels: UInt8, aspects: Float32, device: torch.device
 ) -> Callable[[], object]:
-    """Return what makes all views of one step."""
+    """Return what makes all views of one step, those of the student once more where they look thermal."""
     plans = view_plans(recipe, 0.0 if recipe.switch_at else 1.0)
     pictures = torch.from_numpy(np.array(pixels[: recipe.batch])).to(device)
     shapes = torch.from_numpy(np.array(aspects[: recipe.batch]))
     generator = torch.Generator().manual_seed(recipe.seed)
-    return lambda: [normalised(make_views(pictures, shapes, plan, generator, count)) for plan, count in plans]
+    look = ThermalLook(recipe.thermal_tone, recipe.thermal_low_resolution)
+
+    def make() -> object:
+        groups = [make_views(pictures, shapes, plan, generator, count) for plan, count in plans]
+        if recipe.profile == "thermal":
+            groups += [thermal_like(group, look, generator) for group in groups]
+        return [normalised(group) for group in groups]
+
+    return make
+
+
+def _memory(step: Callable[[], object], device: torch.device) -> float | None:
+    """Return the MB that the second step of a run holds; None if unknown or if there is no room for the run.
+
+    The first makes plans of libraries and what the optimizer keeps.
+    """
+    return None if refusal(step, "One more run") else peak_memory(step, device)
 
 
 def _row(

@@ -1,11 +1,18 @@
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dinonat.errors import UsageError
+from dinonat.pipelines import bench_train
 from dinonat.pipelines.bench_train import BenchTrainSettings, run_train
+from dinonat.pretraining import step
+from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.thermal_look import thermal_like
 
 TINY = {
     "batch": 2,
@@ -54,6 +61,55 @@ def test_pictures_may_come_from_a_folder(tmp_path: Path) -> None:
 def test_a_network_without_neighborhood_attention_is_timed_once(tmp_path: Path) -> None:
     report = run_train(tiny(network="vit_tiny", global_sizes=(32, 32), local_sizes=(16, 16)), tmp_path)
     assert [(row.backend, row.ratio) for row in report.rows] == [("auto", 1.0)]  # and one size of crops
+
+
+def test_memory_is_that_of_a_run_whose_passes_are_not_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a GPU replays lies in a pool that torch does not count."""
+    made: list[bool] = []  # with or without recorded passes, step by step
+    measured: list[bool] = []
+    train = bench_train.train
+
+    def watched(pixels: Any, aspects: Any, recipe: TrainSettings, *rest: Any, **named: Any) -> Iterator[Any]:
+        for figures in train(pixels, aspects, recipe, *rest, **named):
+            made.append(recipe.graphs)
+            yield figures
+
+    def peak(work: Callable[[], object], device: torch.device) -> float:
+        work()
+        measured.append(made[-1])
+        return 7.0
+
+    monkeypatch.setattr(bench_train, "train", watched)
+    monkeypatch.setattr(bench_train, "peak_memory", peak)
+    small = tiny(backends=("dense",), global_sizes=(32, 32), local_sizes=(16, 16))
+    (row,) = run_train(small, tmp_path).rows
+    assert row.memory == 7.0
+    assert measured == [False]
+    assert made == [True] * 3 + [False] * 2  # can it serve, a round before, a round; memory's own two
+
+
+@pytest.mark.parametrize("profile", ["plain", "thermal"])
+def test_views_look_thermal_where_the_recipe_says_so(
+    profile: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Three groups of views a step, in the step itself and where the making of views is timed alone."""
+    counts = {step: 0, bench_train: 0}
+
+    def counted(module: Any) -> Callable[..., torch.Tensor]:
+        def look(*given: Any) -> torch.Tensor:
+            counts[module] += 1
+            return thermal_like(*given)
+
+        return look
+
+    for module in counts:
+        monkeypatch.setattr(module, "thermal_like", counted(module))
+    one = tiny(backends=("dense",), global_sizes=(32, 32), local_sizes=(16, 16), profile=profile)
+    run_train(one, tmp_path)
+    steps, alone = (5, 2) if profile == "thermal" else (0, 0)
+    assert counts == {step: 3 * steps, bench_train: 3 * alone}
 
 
 def test_a_path_that_cannot_serve_is_named_and_an_unknown_network_is_a_sentence(tmp_path: Path) -> None:
