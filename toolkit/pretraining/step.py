@@ -38,26 +38,17 @@ def make_step(
         targets_of = _answers(state, settings, "teacher", [torch.cat(views)])
     groups = [torch.cat(seen[:2]), *seen[2:]]
     student = _answers(state, settings, "student", groups)
-    temperature = linear(
-        state.step,
-        int(steps * settings.temperature_warmup_share),
-        settings.teacher_temperature[0],
-        settings.teacher_temperature[1],
-    )
+    warm = int(steps * settings.temperature_warmup_share)
+    temperature = linear(state.step, warm, *settings.teacher_temperature)
     logits = targets_of.logits[0]
     targets = _targets(logits, state.centre, settings, temperature)
-    parts = [part for group in student.logits for part in torch.split(group, len(pictures))]
-    dino_loss = dino.dino_loss(parts, targets.chunk(2), settings.student_temperature)
-    figures: dict[str, Any] = {"loss": dino_loss, "teacher_entropy": dino.entropy(targets), **rates}
-    figures["spread_entropy"] = dino.entropy(targets.mean(0, keepdim=True))
-    loss = dino_loss
-    if settings.koleo:
-        loss = loss + settings.koleo * sum(dino.koleo(f) for f in student.features[0].chunk(2))
-    if settings.dense:
-        figures["region_loss"] = _between_regions(student, targets_of, settings, temperature, len(pictures))
-        loss = loss + settings.dense * figures["region_loss"]
-    figures["total_loss"] = loss
-    _descend(state, loss, settings)
+    figures: dict[str, Any] = {
+        **_losses(student, targets_of, targets, settings, temperature),
+        "teacher_entropy": dino.entropy(targets),
+        "spread_entropy": dino.entropy(targets.mean(0, keepdim=True)),
+        **rates,
+    }
+    _descend(state, figures["total_loss"], settings)
     state.centre = dino.next_centre(state.centre, logits)
     state.step += 1
     _follow(state, settings, rates["momentum"], len(pictures), epoch)
@@ -106,9 +97,8 @@ def _answers(
     state: State, settings: TrainSettings, who: Literal["student", "teacher"], groups: list[Tensor]
 ) -> _Answers:
     """Ask the student or the teacher, heads in float32."""
-    passes = [
-        _pass_of(state, settings, who, *each) for each in enumerate(groups)
-    ]  # recorded before any is made
+    # All recordings first: each seeds anew, which may not happen between two passes.
+    passes = [_pass_of(state, settings, who, *each) for each in enumerate(groups)]
     answers = [make(group) for make, group in zip(passes, groups, strict=True)]
     features, tokens = [each[0] for each in answers], [each[1] for each in answers if len(each) > 1]
     head, regions = getattr(state, f"{who}_head"), getattr(state, f"{who}_regions")
@@ -139,6 +129,22 @@ def _vector(network: Network, x: Tensor) -> tuple[Tensor, ...]:
 def _vector_and_regions(network: Network, x: Tensor) -> tuple[Tensor, ...]:
     maps = network.tokens(x)
     return network.pooled(maps), maps[region_map(network)].flatten(1, 2)
+
+
+def _losses(
+    student: _Answers, teacher: _Answers, targets: Tensor, settings: TrainSettings, temperature: float
+) -> dict[str, Tensor]:
+    """Return DINO's loss, that between regions where it is wanted, and the total that is descended."""
+    count = len(targets) // 2
+    parts = [part for group in student.logits for part in torch.split(group, count)]
+    losses = {"loss": dino.dino_loss(parts, targets.chunk(2), settings.student_temperature)}
+    total = losses["loss"]
+    if settings.koleo:
+        total = total + settings.koleo * sum(dino.koleo(f) for f in student.features[0].chunk(2))
+    if settings.dense:
+        losses["region_loss"] = _between_regions(student, teacher, settings, temperature, count)
+        total = total + settings.dense * losses["region_loss"]
+    return {**losses, "total_loss": total}
 
 
 def _between_regions(
