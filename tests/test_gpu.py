@@ -69,7 +69,9 @@ def trained(folder: Path, *, steps: int, stop: int | None = None, **changes) -> 
     return taken
 
 
-@pytest.mark.parametrize("changes", [{}, {"network": "vit_tiny"}, {"dense": 1.0, "profile": "thermal"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"network": "vit_tiny"}, {"dense": 1.0, "profile": "thermal", "thermal_from": 0.0}]
+)
 def test_training_in_bfloat16_learns_on_a_gpu(tmp_path, changes):
     figures = trained(tmp_path, steps=200, out_dim=128, koleo=0.0, learning_rate=2e-3, **changes)
     losses = [each["loss"] for each in figures]
