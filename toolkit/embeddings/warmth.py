@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinonat.errors import LabelError
-from dinonat.images.ranks import counted, percentile
+from dinonat.images.ranks import finite, in_order, percentile
 from dinonat.records import TEMPERATURE_COLUMNS, Float32
 
 UNMEASURED = dict.fromkeys(TEMPERATURE_COLUMNS, float("nan"))
@@ -36,14 +36,12 @@ def warmth(
     if measured is None:
         return dict(UNMEASURED)
     values = _in_mask(measured, mask_counts) if len(mask_counts) else _in_box(measured, box_xywh)
-    valid = values[np.isfinite(values)]
-    ranked = counted(valid)
-    if ranked is None:
-        ranked = np.sort(valid)  # faster than np.percentile, which looks for ranks only
-    if ranked.size == 0:
+    valid = finite(values)
+    if valid.size == 0:
         return dict(UNMEASURED)
+    ranked = in_order(valid)
     found = {name: float(np.float32(percentile(ranked, q))) for name, q in PERCENTILES.items()}
-    found["t_mean"] = float(np.float32(ranked.mean(dtype=np.float64)))
+    found["t_mean"] = float(np.float32(valid.mean(dtype=np.float64)))
     return {name: found[name] for name in TEMPERATURE_COLUMNS}
 
 

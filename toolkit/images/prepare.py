@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from dinonat.errors import ImageError, UsageError
-from dinonat.images.ranks import as_bytes, counted, percentile
+from dinonat.images.ranks import as_bytes, counted, finite, percentile
 from dinonat.records import Float32, Prepared, ThermalFrame, UInt8
 
 Mode = Literal["percentile", "recording", "dataset", "window", "clahe"]
@@ -134,7 +134,7 @@ def _is_inverted(frame: ThermalFrame, preparation: Preparation) -> bool:
 
 def value_range(data: Float32, lo: float, hi: float) -> Limits:
     """Return the ``lo`` and ``hi`` percentiles of the valid values; ImageError where there are none."""
-    valid = data[np.isfinite(data)]
+    valid = finite(data)
     if valid.size == 0:
         raise ImageError("No pixel holds data: every value is missing.")
     ranked = counted(valid)

@@ -1,17 +1,40 @@
 """Values in order, and percentiles of them, without sorting where whole numbers can be counted."""
 
 from math import ceil, floor
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from dinonat.records import Float32, UInt8
+from dinonat.records import Float32, Int64, UInt8
 
 MANY = 2**14  # values, from which counting them pays even where each of 2**16 may occur
 
 
-def counted(values: Float32) -> Float32 | None:
-    """Return (n,) finite values in order by counting them, ten times as fast as sorting them.
+class Ranked(NamedTuple):
+    """Values in order, equal ones together."""
+
+    levels: Float32  # (m,) rising
+    ends: Int64  # (m,) how many values are not above each level
+
+    def at(self, place: int) -> float:
+        """Return the value at ``place`` from 0."""
+        return float(self.levels[np.searchsorted(self.ends, place, side="right")])
+
+
+def finite(values: Float32) -> Float32:
+    """Return the finite ones, (n,): without a copy where all of them are."""
+    good = np.isfinite(values)
+    return values.ravel() if good.all() else values[good]
+
+
+def in_order(values: Float32) -> Ranked:
+    """Put (n,) finite values in order."""
+    return counted(values) or Ranked(np.sort(values), np.arange(1, len(values) + 1))
+
+
+def counted(values: Float32) -> Ranked | None:
+    """Put (n,) finite values in order by counting them, ten times as fast as sorting them.
 
     None where that does not pay or is not exact: few values, fractions, values outside 0 to 65535.
     """
@@ -25,7 +48,8 @@ def counted(values: Float32) -> Float32 | None:
         if not np.array_equal(whole, values):
             return None
         counts = np.bincount(whole)
-    return np.repeat(np.arange(len(counts), dtype=np.float32), counts)
+    there = np.flatnonzero(counts)
+    return Ranked(there.astype(np.float32), np.cumsum(counts[there]))
 
 
 def as_bytes(values: Float32) -> UInt8 | None:
@@ -40,12 +64,12 @@ def as_bytes(values: Float32) -> UInt8 | None:
     return levels if np.array_equal(levels, values) else None
 
 
-def percentile(ranked: Float32, q: float) -> float:
+def percentile(ranked: Ranked, q: float) -> float:
     """Interpolate between the two values nearest in rank: of n in order, the one at (n - 1) q / 100 from 0.
 
-    >>> percentile(np.float32([0, 10, 20, 30]), 95)
+    >>> percentile(in_order(np.float32([30, 0, 10, 20])), 95)
     28.5
     """
-    place = (len(ranked) - 1) * q / 100
-    low, high = float(ranked[floor(place)]), float(ranked[ceil(place)])
+    place = (int(ranked.ends[-1]) - 1) * q / 100
+    low, high = ranked.at(floor(place)), ranked.at(ceil(place))
     return low + (high - low) * (place - floor(place))
