@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dinonat.errors import UsageError
+from dinonat.models import tiles
 from dinonat.models.neighborhood import BACKENDS, neighborhood_attention
 
 OTHERS = [name for name in BACKENDS if name not in ("reference", "natten")]
@@ -65,18 +66,24 @@ def answers(case: Case, inputs: list[Tensor], upstream: Tensor, backend: str) ->
     return [x.detach().double().cpu() for x in (out, *gradients)]
 
 
+def rounded(case: Case, biased: bool, dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
+    """Inputs as a backend gets them; a bias stays in float32, as it does under autocast."""
+    inputs, upstream = made(case, biased=biased)
+    return [x.to(torch.float32 if i == 3 else dtype) for i, x in enumerate(inputs)], upstream.to(dtype)
+
+
 @functools.cache
-def exact(case: Case, biased: bool) -> list[Tensor]:
+def exact(case: Case, biased: bool, dtype: torch.dtype) -> list[Tensor]:
     # The plain gather equals the two loops of the definition; test_neighborhood.py shows it.
-    return answers(case, *made(case, biased=biased), "reference")
+    inputs, upstream = rounded(case, biased, dtype)
+    return answers(case, [x.double() for x in inputs], upstream, "reference")
 
 
 def errors(case: Case, biased: bool, backend: str, device: str, dtype: torch.dtype) -> dict[str, float]:
     """Largest difference of each answer, relative to its largest value."""
-    inputs, upstream = made(case, biased=biased)
-    # A bias stays in float32, as it does under autocast.
-    moved = [x.to(device, torch.float32 if number == 3 else dtype) for number, x in enumerate(inputs)]
-    pairs = zip(NAMES, exact(case, biased), answers(case, moved, upstream, backend), strict=False)
+    inputs, upstream = rounded(case, biased, dtype)
+    found = answers(case, [x.to(device) for x in inputs], upstream, backend)
+    pairs = zip(NAMES, exact(case, biased, dtype), found, strict=False)
     return {name: ((a - b).abs().max() / a.abs().max().clamp(min=0.1)).item() for name, a, b in pairs}
 
 
@@ -104,6 +111,19 @@ def test_single_precision(backend, case):
 @pytest.mark.parametrize("case", CASES[::3], ids=lambda case: "-".join(map(str, case)))
 def test_bfloat16(backend, case):
     skip_where_it_cannot_serve(backend, "cpu")
+    for biased in (False, True):
+        assert not wrong(errors(case, biased, backend, "cpu", torch.bfloat16), torch.bfloat16)
+
+
+@pytest.mark.parametrize("case", CASES[::3], ids=lambda case: "-".join(map(str, case)))
+@pytest.mark.parametrize("backend", ["tiled", "dense"])
+def test_bfloat16_as_gpus_compute_it(backend, case, monkeypatch):
+    # On CPUs half precision is computed in float32; the other way is taken here, so that it is seen.
+    def plainly(q, k, v, window, bias, scale, tile):
+        plan = tiles.plan_for(q.shape[1], q.shape[2], window, tile, "cpu")
+        return tiles._products(q, k, v, bias, plan, scale)
+
+    monkeypatch.setattr(tiles, "attend", plainly)
     for biased in (False, True):
         assert not wrong(errors(case, biased, backend, "cpu", torch.bfloat16), torch.bfloat16)
 

@@ -189,7 +189,8 @@ def _mask(plan: Plan, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 def _masking(plan: Plan, bias: Tensor, dtype: torch.dtype) -> Tensor:
     """Bias (heads, 2K - 1, 2K - 1) as an additive mask (heads, tiles, T, S), -inf outside the window."""
     outside = bias.new_full((len(bias), 1), -math.inf)
-    return _spread(torch.cat([bias.flatten(1), outside], dim=1).to(dtype), plan.offsets)
+    # Rounded last: the gradient, a sum over all positions, is then summed in the bias's own precision.
+    return _spread(torch.cat([bias.flatten(1), outside], dim=1), plan.offsets).to(dtype)
 
 
 def _spread(table: Tensor, offsets: Tensor) -> Tensor:
