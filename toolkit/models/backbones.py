@@ -52,10 +52,6 @@ class Backbone(Network):
         self.has_cls = self.plain and getattr(self.model, "cls_token", None) is not None
         self.attends = self.has_cls and _last_attention(self.model) is not None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to one vector (B, dims[-1]): what ``pooled`` makes of their maps."""
-        return self.pooled(self.tokens(x))
-
     def pooled(self, tokens: Sequence[Tensor]) -> Tensor:
         """Make one vector (B, dims[-1]) of the maps of ``tokens``: CLS, or what timm's own head pools.
 

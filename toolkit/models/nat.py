@@ -205,14 +205,11 @@ class NAT(Network):
         self.pool = SimPool(self.dims[3]) if settings.pooling == "simpool" else None
         self.apply(_initialise)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the pooled last tokens (B, 8 dim)."""
-        return self.pooled(self.tokens(x))
-
     def pooled(self, tokens: Sequence[Tensor]) -> Tensor:
         """Make one vector (B, 8 dim) of the maps of ``tokens``: the mean of the last, or SimPool's of it."""
-        last = tokens[-1].flatten(1, 2)
-        pooled: Tensor = last.mean(dim=1) if self.pool is None else self.pool(last)
+        if self.pool is None:
+            return super().pooled(tokens)
+        pooled: Tensor = self.pool(tokens[-1].flatten(1, 2))
         return pooled
 
     def pooling_map(self, last: Tensor) -> Tensor | None:

@@ -40,9 +40,9 @@ class Network(nn.Module, ABC):
     dims: Sequence[int]
     attends: bool = True
 
-    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the one vector that pretraining compares, (B, dims[-1])."""
+        return self.pooled(self.tokens(x))
 
     def pooled(self, tokens: Sequence[Tensor]) -> Tensor:
         """Make one vector (B, c) of the maps of ``tokens``: the mean of the last, if not said otherwise."""

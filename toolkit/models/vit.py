@@ -152,10 +152,6 @@ class ViT(Network):
             if name != "mask_token":
                 nn.init.trunc_normal_(tokens, std=0.02)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the normed CLS token (B, C)."""
-        return self.tokens(x)[-1][:, 0, 0]
-
     def tokens(self, x: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to the normed patches (B, h, w, C) and CLS (B, 1, 1, C)."""
         z, shape = self._embedded(x)
