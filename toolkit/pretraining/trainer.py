@@ -42,7 +42,7 @@ class Speed:
 def measure_speed(pictures: UInt8, aspects: Float32, settings: TrainSettings, device: torch.device) -> Speed:
     """Time a few steps of both sizes on states that are thrown away."""
     batch = np.arange(settings.batch) % len(pictures)
-    some, shapes = _held(np.array(pictures[batch]), device), aspects[batch]
+    some, shapes = _held(pictures[batch], device), aspects[batch]
     seconds = []
     for share in (0.0, 1.0):
         state, times = new_state(settings, device), []
