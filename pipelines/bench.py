@@ -1,7 +1,7 @@
 """`dinotool bench`: how fast this machine is at what takes the time; medians of alternating runs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, metadata, util
 from pathlib import Path
@@ -10,7 +10,7 @@ from statistics import median
 from pydantic import Field
 
 from dinonat.errors import ImageError, UsageError
-from dinonat.images.listing import list_images
+from dinonat.images.listing import list_images, spread
 from dinonat.images.prepare import prepare
 from dinonat.images.reader import read_thermal
 from dinonat.pipelines.progress import track
@@ -92,7 +92,7 @@ def run_reading(settings: BenchReadingSettings, workspace: Path) -> BenchReading
         raise UsageError(
             "bench reading: no folder of images was given. Write `dinotool bench reading FOLDER`."
         )
-    refs = _spread(list_images(settings.folder).refs, settings.images)
+    refs = spread(list_images(settings.folder).refs, settings.images)
     peer = _peer()
     timed, warnings = dict[ImageRef, _Timed](), list[str]()
     for ref in refs:
@@ -116,11 +116,6 @@ def run_reading(settings: BenchReadingSettings, workspace: Path) -> BenchReading
     rows = tuple(_row(kind, [times for times in timed.values() if times.kind == kind]) for kind in kinds)
     name = f"{PEER} {metadata.version(PEER)}" if peer else ""
     return BenchReadingReport(settings.rounds, rows, name, tuple(warnings))
-
-
-def _spread(refs: Sequence[ImageRef], most: int) -> list[ImageRef]:
-    step = max(1, -(-len(refs) // most))
-    return list(refs[::step])
 
 
 def _peer() -> Callable[[Path], object] | None:

@@ -24,7 +24,7 @@ from dinonat.embeddings.framing import fitted, one_plane, padded, shown
 from dinonat.embeddings.store import SetWriter
 from dinonat.errors import ImageError
 from dinonat.images.batches import read_prepared
-from dinonat.images.listing import list_images
+from dinonat.images.listing import list_images, spread
 from dinonat.models.catalog import load_network
 from dinonat.models.network import Network
 from dinonat.pipelines.embed import EmbedSettings, run
@@ -217,7 +217,7 @@ def _originals(settings: BenchEmbedSettings, folder: Path) -> tuple[list[Path], 
         files = [ref.file for ref in refs if ref.file not in several]
         if not files:
             raise ImageError(f"{settings.folder}: every file holds several frames; bench embed takes images.")
-        return files[:: -(-len(files) // settings.images)], f"files of {settings.folder.name}"
+        return spread(files, settings.images), f"files of {settings.folder.name}"
     made = folder / "made"
     made.mkdir()
     for number in range(settings.images):

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dinonat.errors import UsageError
 from dinonat.images.batches import pack_pictures
-from dinonat.images.listing import list_images
+from dinonat.images.listing import list_images, spread
 from dinonat.models.catalog import NETWORKS
 from dinonat.models.nat import NATSettings
 from dinonat.models.neighborhood import default_backend
@@ -158,8 +158,7 @@ def _pictures(settings: BenchTrainSettings, folder: Path) -> tuple[UInt8, Float3
         shape = (settings.batch, side, side, 3)
         noise = np.random.default_rng(settings.seed).integers(0, 256, shape, dtype=np.uint8)
         return noise, np.full(len(noise), 4 / 3, np.float32), f"{MADE} (seed {settings.seed})"
-    refs = list_images(settings.folder).refs
-    refs = refs[:: -(-len(refs) // settings.images)]
+    refs = spread(list_images(settings.folder).refs, settings.images)
     packed = pack_pictures(refs, folder / "pictures.npy", side=side, workers=1)
     return packed.pixels, packed.aspects, f"{len(packed.names)} pictures of {settings.folder.name}"
 

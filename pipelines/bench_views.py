@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import Field
 
 from dinonat.errors import ImageError
-from dinonat.images.listing import list_images
+from dinonat.images.listing import list_images, spread
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.pillow_views import pillow_view
 from dinonat.pipelines.timing import in_turn, machine, threads
@@ -126,8 +126,7 @@ def _files(settings: BenchViewsSettings) -> tuple[list[bytes], str]:
     if settings.folder is None:
         made = f"made pictures (smooth noise, seed {settings.seed}, JPEG {MADE_SIZE[0]}x{MADE_SIZE[1]})"
         return [_made(settings.seed + i) for i in range(settings.images)], made
-    refs = list_images(settings.folder).refs
-    refs = refs[:: -(-len(refs) // settings.images)]
+    refs = spread(list_images(settings.folder).refs, settings.images)
     return [ref.file.read_bytes() for ref in refs], f"pictures of {settings.folder.name}"
 
 

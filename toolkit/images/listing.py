@@ -2,9 +2,10 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from dinonat.errors import ImageError
 from dinonat.images.faults import printable
@@ -12,6 +13,7 @@ from dinonat.images.reader import count_frames
 from dinonat.images.sniffing import UNKNOWN, sniff
 from dinonat.records import ImageRef
 
+Item = TypeVar("Item")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".fff", ".seq", ".csq", ".irg", ".jls")
 ARRAYS = (".npy", ".npz")
 TEXTS = (".csv",)  # labels and recordings lie beside images: only grids of numbers are images
@@ -52,6 +54,15 @@ def list_images(folder: Path, *, list_file: Path | None = None) -> Listing:
     if not refs:
         raise ImageError(_nothing_found(folder, list_file, skipped))
     return Listing(tuple(sorted(set(refs))), tuple(sorted(skipped)))
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Return every n-th of what was listed, so that there are at most ``most``.
+
+    >>> spread("abcdefg", 3), spread("ab", 3), spread("", 3)
+    (['a', 'd', 'g'], ['a', 'b'], [])
+    """
+    return list(items[:: max(1, -(-len(items) // most))])
 
 
 def _nothing_found(folder: Path, list_file: Path | None, skipped: list[Skipped]) -> str:
