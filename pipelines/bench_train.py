@@ -21,9 +21,9 @@ from dinonat.models.neighborhood import default_backend
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.timing import in_turn, machine, peak_memory, ratio, refusal, threads
 from dinonat.pretraining.recipe import TrainSettings, view_plans
-from dinonat.pretraining.thermal_look import ThermalLook, thermal_like
+from dinonat.pretraining.thermal_look import ThermalLook, draw_look, thermal_like
 from dinonat.pretraining.trainer import train
-from dinonat.pretraining.views import make_views, normalised
+from dinonat.pretraining.views import draw_views, make_views, normalised
 from dinonat.records import Float32, UInt8
 
 MADE = "pictures of noise"
@@ -206,9 +206,11 @@ def _views(
     look = ThermalLook(recipe.thermal_tone, recipe.thermal_low_resolution)
 
     def make() -> object:
-        groups = [make_views(pictures, shapes, plan, generator, count) for plan, count in plans]
+        draws = [draw_views(shapes, plan, generator, count) for plan, count in plans]
+        groups = [make_views(pictures, each) for each in draws]
         if recipe.profile == "thermal":
-            groups += [thermal_like(group, look, generator) for group in groups]
+            looks = [draw_look(len(shapes), look, each.plan.size, generator, each.count) for each in draws]
+            groups += [thermal_like(group, each) for group, each in zip(groups, looks, strict=True)]
         return [normalised(group) for group in groups]
 
     return make

@@ -17,7 +17,7 @@ from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.pillow_views import pillow_view
 from dinonat.pipelines.timing import in_turn, machine, threads
 from dinonat.pretraining import recipe
-from dinonat.pretraining.views import ViewPlan, make_views, normalised
+from dinonat.pretraining.views import ViewPlan, draw_views, make_views, normalised
 from dinonat.settings import Settings
 
 MADE_SIZE = (500, 375)  # width and height of made pictures: those of many photographs in ImageNet
@@ -153,7 +153,9 @@ def _ours(
     pixels = torch.from_numpy(np.stack(squashed)).to(device)
     aspects = torch.tensor([one.width / one.height for one in pictures])
     generator = torch.Generator().manual_seed(seed)
-    return lambda: [normalised(make_views(pixels, aspects, plan, generator, count)) for plan, count in plans]
+    return lambda: [
+        normalised(make_views(pixels, draw_views(aspects, plan, generator, count))) for plan, count in plans
+    ]
 
 
 def _official(

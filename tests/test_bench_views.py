@@ -12,7 +12,7 @@ from skimage.color import hsv2rgb, rgb2hsv
 from dinonat.errors import ImageError
 from dinonat.pipelines.bench_views import BenchViewsSettings, run_views, view_plans
 from dinonat.pipelines.pillow_views import pillow_view, turned
-from dinonat.pretraining.views import ViewPlan, make_views, normalised
+from dinonat.pretraining.views import ViewPlan, draw_views, make_views, normalised
 
 PLAIN = ViewPlan(16, (0.3, 0.9), blur=0, solarise=0, jitter=0, grey=0)
 
@@ -53,9 +53,8 @@ def test_both_recipes_draw_the_same_views_on_average() -> None:
     ((plan, _), *_) = view_plans(24, 16, 1)
     count, chance, generator = 600, Random(0), torch.Generator().manual_seed(0)
     official = torch.stack([pillow_view(picture, plan, chance) for _ in range(count)])
-    ours = normalised(
-        make_views(pixels.expand(count, 64, 64, 3), torch.full((count,), 4 / 3), plan, generator)
-    )
+    draws = draw_views(torch.full((count,), 4 / 3), plan, generator)
+    ours = normalised(make_views(pixels.expand(count, 64, 64, 3), draws))
     for each in (
         lambda x: x.mean((0, 2, 3)),
         lambda x: x.std((1, 2, 3)).mean(),

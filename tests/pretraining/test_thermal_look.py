@@ -1,14 +1,18 @@
 import pytest
 import torch
 
-from dinonat.pretraining.thermal_look import ThermalLook, thermal_like
+from dinonat.pretraining.thermal_look import ThermalLook, draw_look, thermal_like
 
 VIEWS = torch.rand(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 def look(tone: float, low_resolution: float, seed: int = 0) -> torch.Tensor:
+    return looking(VIEWS, ThermalLook(tone, low_resolution), seed)
+
+
+def looking(views: torch.Tensor, look: ThermalLook, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return thermal_like(VIEWS, ThermalLook(tone, low_resolution), generator)
+    return thermal_like(views, draw_look(len(views), look, views.shape[-1], generator))
 
 
 def test_without_ingredients_nothing_changes():
@@ -17,7 +21,7 @@ def test_without_ingredients_nothing_changes():
 
 def test_tone_makes_full_range_grey_of_either_polarity():
     rising = torch.linspace(0, 1, 64).expand(200, 3, 64, 64)
-    out = thermal_like(rising, ThermalLook(1, 0), torch.Generator().manual_seed(1))
+    out = looking(rising, ThermalLook(1, 0), 1)
     assert torch.equal(out[:, 0], out[:, 1])
     assert torch.equal(out[:, 0], out[:, 2])
     assert out.amin(dim=(1, 2, 3)).max() == 0
@@ -46,5 +50,5 @@ def test_equal_seeds_give_equal_looks():
 
 
 def test_a_flat_view_stays_finite():
-    out = thermal_like(torch.full((2, 3, 8, 8), 0.4), ThermalLook(1, 1), torch.Generator().manual_seed(0))
+    out = looking(torch.full((2, 3, 8, 8), 0.4), ThermalLook(1, 1))
     assert torch.isfinite(out).all()

@@ -14,8 +14,8 @@ from dinonat.pretraining.graphs import Asked, Pass, recorded
 from dinonat.pretraining.recipe import TrainSettings, view_plans
 from dinonat.pretraining.schedule import cosine, linear
 from dinonat.pretraining.state import State, region_map
-from dinonat.pretraining.thermal_look import ThermalLook, thermal_like
-from dinonat.pretraining.views import make_views, normalised
+from dinonat.pretraining.thermal_look import ThermalLook, draw_look, thermal_like
+from dinonat.pretraining.views import draw_views, make_views, normalised
 from dinonat.records import Float32, UInt8
 
 
@@ -69,14 +69,15 @@ def _views(
     if not isinstance(pictures, Tensor):
         pictures = torch.from_numpy(np.ascontiguousarray(pictures))
     images, shape = pictures.to(state.centre.device), torch.from_numpy(aspects.copy())
-    groups = [
-        make_views(images, shape, plan, generator, count) for plan, count in view_plans(settings, share)
-    ]
+    draws = [draw_views(shape, plan, generator, count) for plan, count in view_plans(settings, share)]
+    groups = [make_views(images, each) for each in draws]
     plain = [normalised(group) for group in groups]
     if settings.profile == "plain" or share < settings.thermal_from:
         return plain[:2], plain
     look = ThermalLook(settings.thermal_tone, settings.thermal_low_resolution)
-    return plain[:2], [normalised(thermal_like(group, look, generator)) for group in groups]
+    looks = [draw_look(len(shape), look, each.plan.size, generator, each.count) for each in draws]
+    seen = [thermal_like(group, each) for group, each in zip(groups, looks, strict=True)]
+    return plain[:2], [normalised(group) for group in seen]
 
 
 def _number(value: Tensor | float) -> float:

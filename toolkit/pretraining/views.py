@@ -7,7 +7,7 @@ map of the channels for each crop; its order is fixed and hue turns in YIQ space
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,31 +32,75 @@ class ViewPlan:
     grey: float = 0.2
 
 
-def make_views(
-    pictures: Tensor, aspects: Tensor, plan: ViewPlan, generator: torch.Generator, count: int = 1
-) -> Tensor:
-    """Return ``count`` views of every picture; ``normalised`` makes network input of them.
+@dataclass(frozen=True)
+class Draws:
+    """All chance of ``count`` views of each of B pictures, on the CPU.
+
+    Its tensors have count * B rows, one view of all pictures after the other.
+    """
+
+    plan: ViewPlan
+    count: int
+    boxes: Tensor  # (n, 4) x, y, width, height of the crop in [0, 1]
+    flips: Tensor  # (n,) bool
+    matrix: Tensor  # (n, 3, 3) of the channels: brightness, contrast, saturation, hue, grey
+    lift: Tensor  # (n,) what is added: this many times the view's mean luminance, so that contrast keeps it
+    sigma: Tensor  # (n,) of the blur in pixels; 0: none
+    solarised: Tensor  # (n,) bool
+
+    def of(self, pictures: Tensor) -> "Draws":
+        """Return the same draws for some of the pictures only, whose positions in the batch are given."""
+        rows = rows_of(pictures, self.count, len(self.boxes))
+        names = ("boxes", "flips", "matrix", "lift", "sigma", "solarised")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+
+def rows_of(pictures: Tensor, count: int, rows: int) -> Tensor:
+    """Return which of all ``rows`` views belong to these pictures, one view of them after the other."""
+    first = torch.arange(count) * (rows // count)
+    return (first[:, None] + pictures.cpu()).flatten()
+
+
+def draw_views(aspects: Tensor, plan: ViewPlan, generator: torch.Generator, count: int = 1) -> Draws:
+    """Draw what makes ``count`` views of each picture.
 
     Parameters
     ----------
-    pictures : Tensor (B, S, S, 3) uint8
-        Squashed to a square.
     aspects : Tensor (B,)
         Width over height of the originals.
     plan : ViewPlan
     generator : torch.Generator
         On the CPU; all random choices come from it, so equal seeds give equal views on every device.
+    """
+    rows = count * len(aspects)
+    boxes = crop_boxes(aspects.cpu().repeat(count), plan.scale, generator)
+    flips = chance(rows, 0.5, generator)
+    matrix, lift = draw_jitter(rows, plan, generator)
+    sigma = (0.1 + (MAX_BLUR - 0.1) * torch.rand(rows, generator=generator)) * plan.size / 224
+    sigma = sigma * chance(rows, plan.blur, generator)
+    return Draws(plan, count, boxes, flips, matrix, lift, sigma, chance(rows, plan.solarise, generator))
+
+
+def make_views(pictures: Tensor, draws: Draws) -> Tensor:
+    """Return the views of these pictures that were drawn; ``normalised`` makes network input of them.
+
+    Nothing depends on which pictures are made together: ``make_views(pictures[some], draws.of(some))``
+    are those rows of ``make_views(pictures, draws)``, bit for bit.
+
+    Parameters
+    ----------
+    pictures : Tensor (B, S, S, 3) uint8
+        Squashed to a square, on any device.
+    draws : Draws
 
     Returns
     -------
     Tensor (count * B, 3, size, size) float32 in [0, 1], one view of all pictures after the other
     """
-    boxes = crop_boxes(aspects.cpu().repeat(count), plan.scale, generator)
-    flips = torch.rand(len(boxes), generator=generator) < 0.5
-    view = cut(pictures, boxes, flips, plan.size)
-    view = jitter(view, plan, generator)
-    view = blur(view, plan, generator)
-    solarised = _chance(len(view), plan.solarise, generator).to(view.device)
+    view = cut(pictures, draws)
+    view = recoloured(view, draws.matrix, draws.lift)
+    view = blurred(view, draws.sigma)
+    solarised = draws.solarised.to(view.device)
     return torch.where(solarised[:, None, None, None] & (view >= 0.5), 1 - view, view)
 
 
@@ -81,15 +125,16 @@ def crop_boxes(aspects: Tensor, scale: tuple[float, float], generator: torch.Gen
     return torch.stack([(1 - width) * drawn[2], (1 - height) * drawn[3], width, height], dim=1)
 
 
-def cut(pictures: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
-    """Resample crops (n B, 4) of pictures (B, S, S, 3) uint8 to (n B, 3, size, size) in [0, 1], bilinear.
+def cut(pictures: Tensor, draws: Draws) -> Tensor:
+    """Resample the crops of pictures (B, S, S, 3) uint8 to (count B, 3, size, size) in [0, 1], bilinear.
 
-    Boxes and flips are on the CPU, so that nothing waits for the device of the pictures. Where a crop of
-    typical size would be reduced more than twofold, 2x2 means of the picture are sampled instead, so that
-    fine texture does not alias.
+    Where a crop as large as the plan expects would be reduced more than twofold, 2x2 means of the picture
+    are sampled instead, so that fine texture does not alias.
     """
     levels = pictures.permute(0, 3, 1, 2).float() / 255
-    typical = boxes[:, 2:].mean().item() * pictures.shape[1] / size
+    size, boxes, flips = draws.plan.size, draws.boxes, draws.flips
+    low, high = (math.sqrt(share) for share in draws.plan.scale)
+    typical = (low + high) / 2 * pictures.shape[1] / size
     while typical > 2 and levels.shape[-1] >= 2 * size:
         levels, typical = functional.avg_pool2d(levels, 2), typical / 2
     x, y, width, height = boxes.unbind(1)
@@ -100,41 +145,41 @@ def cut(pictures: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     theta[:, 1, 2] = 2 * y + height - 1
     grid = functional.affine_grid(theta.to(levels.device), [len(boxes), 3, size, size], align_corners=False)
     # All crops of a picture are sampled as one tall one, so that no picture is converted or copied twice.
-    count, batch = len(boxes) // len(levels), len(levels)
+    count, batch = draws.count, len(levels)
     grid = grid.view(count, batch, size, size, 2).transpose(0, 1).reshape(batch, count * size, size, 2)
     tall = functional.grid_sample(levels, grid, padding_mode="border", align_corners=False)
     return tall.view(batch, 3, count, size, size).permute(2, 0, 1, 3, 4).reshape(-1, 3, size, size)
 
 
-def jitter(view: Tensor, plan: ViewPlan, generator: torch.Generator) -> Tensor:
-    """Change brightness, contrast, saturation and hue (0.4, 0.4, 0.2, 0.1), then grey, by chance."""
-    count = len(view)
+def draw_jitter(rows: int, plan: ViewPlan, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw brightness, contrast, saturation and hue (0.4, 0.4, 0.2, 0.1), then grey: (n, 3, 3) and (n,)."""
     brightness, contrast, saturation = (
-        1 + strength * (2 * torch.rand(count, generator=generator) - 1) for strength in (0.4, 0.4, 0.2)
+        1 + strength * (2 * torch.rand(rows, generator=generator) - 1) for strength in (0.4, 0.4, 0.2)
     )
-    hue = 0.1 * (2 * torch.rand(count, generator=generator) - 1)
-    on = _chance(count, plan.jitter, generator).float()
+    hue = 0.1 * (2 * torch.rand(rows, generator=generator) - 1)
+    on = chance(rows, plan.jitter, generator).float()
     brightness, contrast, saturation = (1 + on * (x - 1) for x in (brightness, contrast, saturation))
     matrix = _hue_matrix(hue * on)
     grey = torch.tensor(LUMINANCE).expand(3, 3)  # every output channel is the luminance
     matrix = saturation[:, None, None] * matrix + (1 - saturation)[:, None, None] * (grey @ matrix)
-    matrix = torch.where(_chance(count, plan.grey, generator)[:, None, None], grey @ matrix, matrix)
-    gain = (brightness * contrast)[:, None, None]
-    matrix, luminance = (gain * matrix).to(view.device), torch.tensor(LUMINANCE, device=view.device)
-    mean = torch.einsum("bchw,c->b", view, luminance) / view[0, 0].numel()
-    offset = (brightness * (1 - contrast)).to(view.device) * mean  # contrast keeps the mean luminance
-    out = torch.einsum("bdc,bchw->bdhw", matrix, view) + offset[:, None, None, None]
+    matrix = torch.where(chance(rows, plan.grey, generator)[:, None, None], grey @ matrix, matrix)
+    return (brightness * contrast)[:, None, None] * matrix, brightness * (1 - contrast)
+
+
+def recoloured(view: Tensor, matrix: Tensor, lift: Tensor) -> Tensor:
+    """Map the channels of views (n, 3, H, W) by matrices (n, 3, 3), and add ``lift`` mean luminances."""
+    matrix, lift = matrix.to(view.device), lift.to(view.device)
+    mean = view.mean((2, 3)) @ torch.tensor(LUMINANCE, device=view.device)
+    out = torch.einsum("bdc,bchw->bdhw", matrix, view) + (lift * mean)[:, None, None, None]
     return out.clamp_(0, 1)
 
 
-def blur(view: Tensor, plan: ViewPlan, generator: torch.Generator) -> Tensor:
-    """Blur some views (Gaussian, standard deviation uniform in [0.1, 2] at 224 px)."""
-    share = plan.size / 224
-    sigma = (0.1 + (MAX_BLUR - 0.1) * torch.rand(len(view), generator=generator)) * share
-    chosen = torch.nonzero(_chance(len(view), plan.blur, generator)).flatten()
+def blurred(view: Tensor, sigma: Tensor) -> Tensor:
+    """Blur the views whose ``sigma`` (n,) is not 0: Gaussian, a standard deviation in pixels."""
+    chosen = torch.nonzero(sigma).flatten()
     if len(chosen) == 0:
         return view
-    reach = max(1, math.ceil(2 * MAX_BLUR * share))
+    reach = max(1, math.ceil(2 * MAX_BLUR * view.shape[-1] / 224))
     taps = torch.arange(-reach, reach + 1)
     weights = torch.exp(-0.5 * (taps / sigma[chosen, None].clamp(min=1e-3)) ** 2)
     weights = (weights / weights.sum(1, keepdim=True)).to(view.device)  # (n, taps)
@@ -148,7 +193,8 @@ def blur(view: Tensor, plan: ViewPlan, generator: torch.Generator) -> Tensor:
     return view.index_copy(0, chosen, out)
 
 
-def _chance(count: int, probability: float, generator: torch.Generator) -> Tensor:
+def chance(count: int, probability: float, generator: torch.Generator) -> Tensor:
+    """Return (count,) bool, each true with this probability."""
     return torch.rand(count, generator=generator) < probability
 
 
