@@ -8,7 +8,7 @@ import pandas as pd
 
 from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import LabelError
-from dinonat.evaluation.classify import Sample, Words
+from dinonat.evaluation.samples import Sample, Words
 from dinonat.formats.catalog import read_labels
 from dinonat.formats.matching import Warn, match_labels
 from dinonat.pipelines.labelled import ready_parts

@@ -1,12 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from dinonat.errors import LabelError, UsageError
-from dinonat.evaluation.classify import FEATURES, Comparison, Sample, accuracies, compare, groups_of
+from dinonat.evaluation.classify import FEATURES, Comparison, compare
+from dinonat.evaluation.samples import Sample, Task, groups_of
 from dinonat.neighbors import exact, index
 from dinonat.neighbors.parts import centred
 from dinonat.records import PARTS
@@ -49,22 +47,16 @@ def row(table: Comparison, name: str, k: int = 5) -> tuple[float, float]:
     return next((each.top1, each.balanced) for each in table.rows if (each.name, each.k) == (name, k))
 
 
-@settings(max_examples=40, deadline=None)
-@given(n=st.integers(1, 40), seed=st.integers(0, 999))
-def test_accuracies_are_those_of_scikit_learn(n: int, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    truth, winner = generator.integers(0, 4, n), generator.integers(-1, 4, n)
-    top1, balanced = accuracies(winner, truth, np.unique(truth, return_inverse=True)[1])
-    assert top1 == pytest.approx(100 * accuracy_score(truth, winner))
-    present = [np.mean(winner[truth == c] == c) for c in np.unique(truth)]
-    assert balanced == pytest.approx(100 * np.mean(present))
-    if set(winner) <= set(truth) and len(set(truth)) > 1:
-        assert balanced == pytest.approx(100 * balanced_accuracy_score(truth, winner))
-
-
 def test_a_class_that_the_gallery_lacks_is_always_wrong() -> None:
-    assert accuracies(np.int64([0, 0]), np.int64([0, -1]), np.int64([0, 1])) == (50.0, 50.0)
-    assert accuracies(np.int64([-1, 0]), np.int64([-1, 0]), np.int64([0, 1])) == (50.0, 50.0)
+    gallery, query = sample(9, signal={}), sample(8, signal={}, prefix="q")
+    strange = Sample(query.items, query.ready, np.array(["car", "dog"] * 4, dtype=object))
+    task = Task(gallery, strange, "none")
+    answers = np.where(task.truth >= 0, task.truth, 0)
+    assert [(each.top1, each.balanced) for each in task.measured([answers, np.full(8, -1)])] == [
+        (50.0, 50.0),
+        (0.0, 0.0),
+    ]
+    assert task.basis().strange == ("dog",)
 
 
 @pytest.mark.parametrize("search", [exact.search, index.search])
@@ -79,6 +71,14 @@ def test_the_table_has_every_row_and_informative_parts_win(search) -> None:
     assert table.chance == pytest.approx(100 / 3)
     frequent = pd.Series(gallery.labels).value_counts().idxmax()
     assert table.majority == pytest.approx(100 * np.mean(query.labels == frequent))
+    assert (table.interval_by, table.interval_groups, table.strange) == ("recording", 5, ())
+    for each in table.rows:
+        for value, (low, high) in (
+            (each.top1, each.top1_interval),
+            (each.balanced, each.balanced_interval),
+        ):
+            assert 0 <= low <= value <= high <= 100
+            assert low < high
 
 
 def test_the_vote_is_dinos_by_the_definition() -> None:
