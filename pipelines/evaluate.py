@@ -1,14 +1,14 @@
 """`dinotool evaluate`: what vectors and boxes are worth, measured on labels, beside what costs nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from dinonat.embeddings.store import EmbeddingSet, open_set
+from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import LabelError, UsageError
 from dinonat.evaluation.classify import AUTO, FEATURES, Comparison, compare
 from dinonat.evaluation.detection import compare as compare_boxes
@@ -18,36 +18,33 @@ from dinonat.images.batches import read_prepared
 from dinonat.neighbors.index import search
 from dinonat.neighbors.parts import parse_features
 from dinonat.pages.gather import reference
-from dinonat.pipelines import workspace as places
-from dinonat.pipelines.labelled import base_of
+from dinonat.pipelines.figures import (
+    about_intervals,
+    figures,
+    heading,
+    left_out,
+    of_classes,
+    remarks,
+    shortened,
+)
 from dinonat.pipelines.progress import track
-from dinonat.pipelines.samples import labelled_regions, sample_of, shared_pictures
+from dinonat.pipelines.samples import ComparisonSettings, gather, opened, shared_pictures
 from dinonat.records import Float32
 from dinonat.settings import Settings
 
-SHOWN = 5  # warnings that the summary names
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in ThermalFrame
 
 
-class EvaluateKnnSettings(Settings):
+class EvaluateKnnSettings(ComparisonSettings):
     """What `dinotool evaluate knn` can be told."""
 
-    gallery: str | None = None  # set whose labelled items are the neighbours; the newest where none is named
-    query: str | None = None  # set that is classified; None: the gallery, each item without itself
-    labels: tuple[Path, ...] = ()  # label files; none: the labels of given boxes, else the first folder
-    leave_out: Literal["recording", "image", "none"] | None = (
-        None  # None: recording within one set, else none
-    )
-    kind: Literal["image", "region"] | None = None  # None: region where the gallery holds labelled boxes
     k: tuple[int, ...] = (5, 20)
     temperature: float = Field(0.07, gt=0)
     features: tuple[str, ...] = FEATURES
-    classes: tuple[str, ...] = ()  # only these; none: all
 
-    @field_validator("k", "features", "labels", "classes", mode="before")
+    @field_validator("k", mode="before")
     @classmethod
-    def _several(cls, value: Any) -> Any:
-        """Take one value for a list of one, as ``--set k=20`` gives it."""
+    def _list_of_k(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else (value,)
 
     @field_validator("k")
@@ -55,7 +52,7 @@ class EvaluateKnnSettings(Settings):
     def _at_least_one(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or min(value) < 1:
             raise ValueError("expected one or more numbers of neighbours, each at least 1")
-        return value
+        return tuple(dict.fromkeys(value))
 
 
 @dataclass(frozen=True)
@@ -72,34 +69,15 @@ class KnnReport:
 
     def lines(self) -> list[str]:
         """Text for people."""
-        table, ks = self.table, sorted({row.k for row in self.table.rows})
-        names = list(dict.fromkeys(row.name for row in table.rows))
-        cells = {(row.name, row.k): row for row in table.rows}
-        left = {
-            "none": "nothing left out but the item itself",
-            "image": f"its image left out ({table.recordings} images)",
-            "recording": f"its recording left out ({table.recordings} recordings)",
-        }[table.left_out]
-        head = "".join(f"{f'top-1 k={k}':>12}{f'balanced k={k}':>15}" for k in ks)
-        rows = []
-        for name in names:
-            figures = [(cells[name, k].top1, cells[name, k].balanced) for k in ks]
-            rows.append(
-                f"  {name:18}" + "".join(f"{top1:12.1f}{balanced:15.1f}" for top1, balanced in figures)
-            )
-        majority = "".join(f"{table.majority:12.1f}{table.chance:15.1f}" for _ in ks)
-        chance = "".join(f"{table.chance:12.1f}{table.chance:15.1f}" for _ in ks)
-        more = [f"... and {len(self.warnings) - SHOWN} more"] if len(self.warnings) > SHOWN else []
+        table = self.table
+        cells = {(row.name, f"k={row.k}"): row for row in table.rows}
+        left = "nothing left out but the item itself" if table.left_out == "none" else left_out(table)
         return [
-            *self.warnings[:SHOWN],
-            *more,
-            f"Gallery {self.gallery} ({table.gallery} {self.kind}s), query {self.query} ({table.query}), "
-            f"network {' and '.join(dict.fromkeys(self.models))}",
-            f"{len(table.classes)} classes ({_few(table.classes)}); {left}; T={self.temperature:g}",
-            f"  {'vector':18}{head}",
-            *rows,
-            f"  {'majority':18}{majority}",
-            f"  {'chance':18}{chance}",
+            *shortened(self.warnings),
+            heading(self.gallery, self.query, self.kind, self.models, table),
+            f"{of_classes(table)}; {left}; T={self.temperature:g}",
+            *figures(cells, table),
+            about_intervals(table),
             *([f"auto takes {table.auto_reason}"] if table.auto_reason else []),
         ]
 
@@ -149,10 +127,8 @@ class BoxesReport:
         ours, *others = self.table
         lost = [row.boxes for row in others if row.recall > ours.recall]
         verdict = f"{ours.boxes} finds less than {', '.join(lost)}" if lost else f"{ours.boxes} finds most"
-        more = [f"... and {len(self.warnings) - SHOWN} more"] if len(self.warnings) > SHOWN else []
         return [
-            *self.warnings[:SHOWN],
-            *more,
+            *shortened(self.warnings),
             f"Set {self.set}, network {self.model}, size {self.size}; recall at IoU 0.5 in percent",
             f"  {'boxes':18}" + "".join(f"{name:>8}" for name in heads[:4]) + f"{heads[4]:>13}{heads[5]:>12}",
             *rows,
@@ -168,32 +144,31 @@ def run_knn(settings: EvaluateKnnSettings, workspace: Path) -> KnnReport:
     for feature in settings.features:
         if feature != AUTO:
             parse_features(feature)
-    gallery = _open(workspace, settings.gallery)
-    query = gallery if settings.query in (None, gallery.folder.name) else _open(workspace, settings.query)
-    warnings: list[str] = []
-    kind = settings.kind or ("region" if labelled_regions(gallery).any() else "image")
-    samples = [
-        sample_of(each, kind, files=settings.labels, classes=settings.classes, warn=warnings.append)
-        for each in ([gallery] if query is gallery else [gallery, query])
-    ]
+    gathered = gather(settings, workspace)
+    gallery, query = gathered.samples
     leave_out = settings.leave_out or ("recording" if query is gallery else "none")
     table = compare(
-        samples[0],
-        samples[-1],
+        gallery,
+        query,
         search=search,
         features=settings.features,
         ks=settings.k,
         temperature=settings.temperature,
         leave_out=leave_out,
-        kind=kind,
+        kind=gathered.kind,
     )
+    warnings = [*gathered.warnings, *remarks(table)]
+    if table.gallery < max(settings.k):
+        warnings.append(
+            f"k={max(settings.k)} is more than the {table.gallery} items of the gallery: all of them vote."
+        )
     if query is not gallery and leave_out == "none":
-        warnings += shared_pictures(samples[0], samples[-1])
+        warnings += shared_pictures(gallery, query)
     return KnnReport(
-        gallery=gallery.folder.name,
-        query=query.folder.name,
-        models=(gallery.meta["model"], query.meta["model"]),
-        kind=kind,
+        gallery=gathered.names[0],
+        query=gathered.names[1],
+        models=gathered.models,
+        kind=gathered.kind,
         temperature=settings.temperature,
         table=table,
         warnings=tuple(dict.fromkeys(warnings)),
@@ -207,7 +182,7 @@ def run_boxes(settings: EvaluateBoxesSettings, workspace: Path) -> BoxesReport:
     """
     if settings.labels is None:
         raise UsageError("evaluate boxes: no true boxes were given. Write --labels FILE (COCO or CSV).")
-    known = _open(workspace, settings.set)
+    known = opened(workspace, settings.set)
     warnings: list[str] = []
     items = known.items
     names = items.loc[items["kind"] == "image", "image"].to_list()
@@ -229,11 +204,6 @@ def run_boxes(settings: EvaluateBoxesSettings, workspace: Path) -> BoxesReport:
         table=rows,
         warnings=tuple(warnings),
     )
-
-
-def _open(workspace: Path, name: str | None) -> EmbeddingSet:
-    chosen = name or base_of(places.newest(workspace, "set"))
-    return open_set(places.set_folder(workspace, places.chosen(workspace, "set", chosen)))
 
 
 def _pictures(known: EmbeddingSet, workers: int) -> Callable[[str], Float32]:
@@ -261,7 +231,3 @@ def _pictures(known: EmbeddingSet, workers: int) -> Callable[[str], Float32]:
 
 def _percent(value: float) -> str:
     return "-" if value != value else f"{100 * value:.1f}"
-
-
-def _few(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

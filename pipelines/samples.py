@@ -1,18 +1,85 @@
 """The labelled items of a set, as `dinotool evaluate` compares them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import field_validator
 
-from dinonat.embeddings.store import EmbeddingSet
+from dinonat.embeddings.store import EmbeddingSet, open_set
 from dinonat.errors import LabelError
 from dinonat.evaluation.samples import Sample, Words
 from dinonat.formats.catalog import read_labels
 from dinonat.formats.matching import Warn, match_labels
-from dinonat.pipelines.labelled import ready_parts
+from dinonat.pipelines import workspace as places
+from dinonat.pipelines.labelled import base_of, ready_parts
 from dinonat.records import LABEL_COLUMNS, Bool, as_table
+from dinonat.settings import Settings
+
+
+class ComparisonSettings(Settings):
+    """What every comparison of labelled items can be told."""
+
+    gallery: str | None = None  # set whose labelled items are learned from; the newest where none is named
+    query: str | None = None  # set that is classified; None: the gallery, each item without itself
+    labels: tuple[Path, ...] = ()  # label files; none: the labels of given boxes, else the first folder
+    leave_out: Literal["recording", "image", "none"] | None = (
+        None  # None: recording within one set, else none
+    )
+    kind: Literal["image", "region"] | None = None  # None: region where the gallery holds labelled boxes
+    features: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()  # only these; none: all
+
+    @field_validator("features", "labels", "classes", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """Take one value for a list of one, as ``--set features=hog`` gives it."""
+        return value if isinstance(value, list | tuple) else (value,)
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The two sides of a comparison; of one set both are the same object."""
+
+    sets: tuple[EmbeddingSet, EmbeddingSet]
+    samples: tuple[Sample, Sample]
+    kind: str
+    warnings: list[str]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the sets."""
+        return self.sets[0].folder.name, self.sets[1].folder.name
+
+    @property
+    def models(self) -> tuple[str, str]:
+        """Fingerprints of the networks that made the sets."""
+        return self.sets[0].meta["model"], self.sets[1].meta["model"]
+
+
+def gather(settings: ComparisonSettings, workspace: Path) -> Gathered:
+    """Open the sets and collect their labelled items.
+
+    Raises WorkspaceError for a missing set, LabelError without labels.
+    """
+    gallery = opened(workspace, settings.gallery)
+    query = gallery if settings.query in (None, gallery.folder.name) else opened(workspace, settings.query)
+    warnings: list[str] = []
+    kind = settings.kind or ("region" if labelled_regions(gallery).any() else "image")
+    samples = [
+        sample_of(each, kind, files=settings.labels, classes=settings.classes, warn=warnings.append)
+        for each in ([gallery] if query is gallery else [gallery, query])
+    ]
+    return Gathered((gallery, query), (samples[0], samples[-1]), kind, warnings)
+
+
+def opened(workspace: Path, name: str | None) -> EmbeddingSet:
+    """Open the named set, the newest where none is named (not one of labelled boxes, but its own)."""
+    chosen = name or base_of(places.newest(workspace, "set"))
+    return open_set(places.set_folder(workspace, places.chosen(workspace, "set", chosen)))
 
 
 def labelled_regions(known: EmbeddingSet) -> Bool:

@@ -60,7 +60,40 @@ def test_folders_are_classes_and_two_sets_are_gallery_and_query(root: Path) -> N
     text = "\n".join(report.lines())
     for word in ("mean", "grid", "hog", "raw", "hog+raw", "all", "auto", "majority", "chance", "T=0.07"):
         assert word in text
-    assert json.loads(json.dumps(plain(dataclasses.asdict(report))))["table"]["gallery"] == 24
+    assert "resamples of the query's 4 recordings; of fewer than 10 recordings they are rough" in text
+    table = json.loads(json.dumps(plain(dataclasses.asdict(report)), allow_nan=False))["table"]
+    assert (table["gallery"], table["interval_by"], table["interval_groups"]) == (24, "recording", 4)
+    # All are right, in four recordings: the exact bound, not a certainty.
+    assert table["rows"][0]["top1_interval"] == pytest.approx([100 * 0.025 ** (1 / 4), 100])
+    assert "100.0 (39.8-100.0)" in text
+
+
+def test_many_ks_stand_below_each_other_and_a_large_one_is_said(root: Path) -> None:
+    report = run_knn(EvaluateKnnSettings(gallery="train", query="val", k=(1, 3, 5, 500)), root)
+    assert [word for word in report.warnings if "k=500 is more than the 24 items" in word]
+    lines = report.lines()
+    assert sum("majority" in line for line in lines) == 2
+    assert max(len(line) for line in lines if line.startswith("  ")) < 110
+    assert {each.k for each in report.table.rows} == {1, 3, 5, 500}
+
+
+def test_one_recording_has_no_intervals_and_it_is_said(tmp_path: Path) -> None:
+    rows = [row(f"class{i % 2}/{i}.png", recording="drive") for i in range(8)]
+    write_set(tmp_path, "one", rows, [i % 2 for i in range(8)])
+    report = run_knn(EvaluateKnnSettings(leave_out="image", k=(3,)), tmp_path)
+    assert "No intervals: all queries are from one recording" in report.lines()[-2]
+    assert "(" not in next(line for line in report.lines() if line.strip().startswith("mean"))
+    assert plain(dataclasses.asdict(report))["table"]["rows"][0]["top1_interval"] == [None, None]
+
+
+def test_what_makes_figures_less_than_they_seem_is_said(root: Path) -> None:
+    one = EvaluateKnnSettings(gallery="train", query="val", k=(3,), classes=("class0",))
+    assert "one class only (class0)" in run_knn(one, root).warnings[0]
+    write_set(root, "more", [row(f"class{i}/m{i}.png") for i in range(2, 5)], [2, 3, 4])
+    report = run_knn(EvaluateKnnSettings(gallery="train", query="more", k=(3,)), root)
+    assert "The gallery has no class3, class4" in report.warnings[0]
+    assert report.table.rows[0].top1 == pytest.approx(100 / 3)
+    assert (report.table.query, report.table.interval_by) == (3, "image")
 
 
 def test_one_set_is_asked_leaving_recordings_out(root: Path) -> None:
@@ -78,7 +111,8 @@ def test_label_files_name_images_of_either_set(root: Path, tmp_path: Path) -> No
         for i in range(12)
     ]
     file.write_text("image,label\n" + "\n".join([*lines, "class0/train0.png,both"]) + "\n")
-    report = run_knn(EvaluateKnnSettings(gallery="train", query="val", labels=(file,)), root)
+    asked = EvaluateKnnSettings(gallery="train", query="val", labels=(file,), k=(5,))
+    report = run_knn(asked, root)
     assert report.table.classes == ("even", "odd")
     assert (report.table.gallery, report.table.query) == (11, 12)
     assert len(report.warnings) == 1
