@@ -2,22 +2,22 @@
 
 The random choices are those of the official recipe (facebookresearch/dino, main_dino.py,
 DataAugmentationDINO). Pictures come squashed to a square with their aspect remembered, so crops are
-drawn in the geometry of the original. Jitter of brightness, contrast, saturation and hue is one affine
-map of the channels for each crop; its order is fixed and hue turns in YIQ space instead of HSV.
+drawn in the geometry of the original. All chance is drawn first, for a whole batch; what is made of it
+later, of how many pictures at once and by whom, changes nothing.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dinonat.models.network import IMAGENET_MEAN, IMAGENET_STD
+from dinonat.pretraining.distortions import blur_, chance, draw_blur, draw_jitter, recoloured, solarise_
 
-LUMINANCE = (0.299, 0.587, 0.114)  # BT.601
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height, log-uniform, as torchvision's RandomResizedCrop
-MAX_BLUR = 2.0  # largest standard deviation at 224 px; smaller crops blur in proportion
 PORTION = (
     150_000  # numbers worked on together: 0.6 MB, as most cores have 1 MB of cache or more to themselves
 )
@@ -36,32 +36,37 @@ class ViewPlan:
 
 
 @dataclass(frozen=True)
-class Draws:
-    """All chance of ``count`` views of each of B pictures, on the CPU.
+class DrawnRows:
+    """Chance that was drawn for ``count`` views of each of B pictures, on the CPU.
 
     Its tensors have count * B rows, one view of all pictures after the other.
     """
 
-    plan: ViewPlan
     count: int
+
+    def at(self, rows: Tensor | slice) -> Self:
+        """Return some of the rows."""
+        taken: dict[str, Any] = {name: x[rows] for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, **taken)
+
+    def of(self, pictures: Tensor) -> Self:
+        """Return the rows of all views of some pictures, whose positions 0 .. B - 1 are given."""
+        total = next(len(x) for x in vars(self).values() if isinstance(x, Tensor))
+        first = torch.arange(self.count) * (total // self.count)
+        return self.at((first[:, None] + pictures.cpu()).flatten())
+
+
+@dataclass(frozen=True)
+class Draws(DrawnRows):
+    """All chance of views: n = count * B rows."""
+
+    plan: ViewPlan
     boxes: Tensor  # (n, 4) x, y, width, height of the crop in [0, 1]
     flips: Tensor  # (n,) bool
     matrix: Tensor  # (n, 3, 3) of the channels: brightness, contrast, saturation, hue, grey
     lift: Tensor  # (n,) what is added: this many times the view's mean luminance, so that contrast keeps it
     sigma: Tensor  # (n,) of the blur in pixels; 0: none
     solarised: Tensor  # (n,) bool
-
-    def of(self, pictures: Tensor) -> "Draws":
-        """Return the same draws for some of the pictures only, whose positions in the batch are given."""
-        rows = rows_of(pictures, self.count, len(self.boxes))
-        names = ("boxes", "flips", "matrix", "lift", "sigma", "solarised")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
-
-
-def rows_of(pictures: Tensor, count: int, rows: int) -> Tensor:
-    """Return which of all ``rows`` views belong to these pictures, one view of them after the other."""
-    first = torch.arange(count) * (rows // count)
-    return (first[:, None] + pictures.cpu()).flatten()
 
 
 def draw_views(aspects: Tensor, plan: ViewPlan, generator: torch.Generator, count: int = 1) -> Draws:
@@ -78,10 +83,9 @@ def draw_views(aspects: Tensor, plan: ViewPlan, generator: torch.Generator, coun
     rows = count * len(aspects)
     boxes = crop_boxes(aspects.cpu().repeat(count), plan.scale, generator)
     flips = chance(rows, 0.5, generator)
-    matrix, lift = draw_jitter(rows, plan, generator)
-    sigma = (0.1 + (MAX_BLUR - 0.1) * torch.rand(rows, generator=generator)) * plan.size / 224
-    sigma = sigma * chance(rows, plan.blur, generator)
-    return Draws(plan, count, boxes, flips, matrix, lift, sigma, chance(rows, plan.solarise, generator))
+    matrix, lift = draw_jitter(rows, plan.jitter, plan.grey, generator)
+    sigma = draw_blur(rows, plan.blur, plan.size, generator)
+    return Draws(count, plan, boxes, flips, matrix, lift, sigma, chance(rows, plan.solarise, generator))
 
 
 def make_views(pictures: Tensor, draws: Draws) -> Tensor:
@@ -111,7 +115,7 @@ def make_views(pictures: Tensor, draws: Draws) -> Tensor:
             f"{draws.count} views of {len(pictures)} pictures are {rows} drawn rows: take Draws.of"
         )
     out = torch.empty(rows, 3, size, size, device=pictures.device)
-    for part in _portions(out):
+    for part in portions(out):
         view = out[part]
         recoloured(cut(pictures, draws, part), draws.matrix[part], draws.lift[part], out=view)
         blur_(view, draws.sigma[part])
@@ -123,12 +127,12 @@ def normalised(view: Tensor) -> Tensor:
     """Turn a view (B, 3, H, W) in [0, 1] into network input, ImageNet mean and standard deviation."""
     mean, std = (torch.tensor(x, device=view.device)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
     out = torch.empty_like(view)
-    for part in _portions(out):
+    for part in portions(out):
         torch.sub(view[part], mean, out=out[part]).div_(std)
     return out
 
 
-def _portions(out: Tensor) -> list[slice]:
+def portions(out: Tensor) -> list[slice]:
     """Return rows that fit a core's cache together, or all where there is no such cache."""
     together = max(1, PORTION // out[:1].numel()) if out.device.type == "cpu" else max(1, len(out))
     return [slice(at, min(at + together, len(out))) for at in range(0, len(out), together)]
@@ -202,88 +206,3 @@ def _cut_at_once(pictures: Tensor, draws: Draws) -> Tensor:
     grid = grid.view(count, batch, size, size, 2).transpose(0, 1).reshape(batch, count * size, size, 2)
     tall = functional.grid_sample(levels, grid, padding_mode="border", align_corners=False)
     return tall.view(batch, 3, count, size, size).permute(2, 0, 1, 3, 4).reshape(-1, 3, size, size)
-
-
-def draw_jitter(rows: int, plan: ViewPlan, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw brightness, contrast, saturation and hue (0.4, 0.4, 0.2, 0.1), then grey: (n, 3, 3) and (n,)."""
-    brightness, contrast, saturation = (
-        1 + strength * (2 * torch.rand(rows, generator=generator) - 1) for strength in (0.4, 0.4, 0.2)
-    )
-    hue = 0.1 * (2 * torch.rand(rows, generator=generator) - 1)
-    on = chance(rows, plan.jitter, generator).float()
-    brightness, contrast, saturation = (1 + on * (x - 1) for x in (brightness, contrast, saturation))
-    matrix = _hue_matrix(hue * on)
-    grey = torch.tensor(LUMINANCE).expand(3, 3)  # every output channel is the luminance
-    matrix = saturation[:, None, None] * matrix + (1 - saturation)[:, None, None] * (grey @ matrix)
-    matrix = torch.where(chance(rows, plan.grey, generator)[:, None, None], grey @ matrix, matrix)
-    return (brightness * contrast)[:, None, None] * matrix, brightness * (1 - contrast)
-
-
-def recoloured(view: Tensor, matrix: Tensor, lift: Tensor, out: Tensor | None = None) -> Tensor:
-    """Map the channels of views (n, 3, H, W) by matrices (n, 3, 3), and add ``lift`` (n,) mean luminances."""
-    matrix, lift = matrix.to(view.device), lift.to(view.device)
-    out = torch.empty_like(view) if out is None else out
-    pixels = view.flatten(2)
-    offset = lift * (pixels.mean(2) * torch.tensor(LUMINANCE, device=view.device)).sum(1)
-    torch.baddbmm(offset[:, None, None], matrix, pixels, out=out.view(pixels.shape))
-    return out.clamp_(0, 1)
-
-
-def blur_(view: Tensor, sigma: Tensor) -> None:
-    """Blur in place those of the views (n, 3, H, W) whose ``sigma`` (n,), in pixels, is not 0.
-
-    Gaussian, cut off where that of the widest blur of this size of views falls below 2 standard deviations.
-    """
-    chosen = torch.nonzero(sigma).flatten()
-    if len(chosen) == 0:
-        return
-    height, width = view.shape[2:]
-    reach = max(1, math.ceil(2 * MAX_BLUR * width / 224))
-    weights = _bell(sigma[chosen], reach).to(view.device)
-    at = chosen.to(view.device)
-    padded = functional.pad(view[at], (reach,) * 4, mode="replicate")
-    # Padded, an image lies in memory as one line in which a neighbour is always equally far: no row ends.
-    line = _along(padded.flatten(1), weights, 1)
-    line = _along(line, weights, width + 2 * reach)
-    strides = (line.stride(0), *padded.stride()[1:])
-    view.index_copy_(0, at, line.as_strided((len(at), 3, height, width), strides))
-
-
-def _bell(sigma: Tensor, reach: int) -> Tensor:
-    """Return the weights (n, 2 reach + 1) of Gaussians."""
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma[:, None].clamp(min=1e-3)) ** 2)
-    return weights / weights.sum(1, keepdim=True)
-
-
-def _along(line: Tensor, weights: Tensor, step: int) -> Tensor:
-    """Return sums (n, L - taps * step + step) over lines (n, L), weighted, of values ``step`` apart."""
-    length = line.shape[1] - (weights.shape[1] - 1) * step
-    total = line[:, :length] * weights[:, :1]
-    for tap in range(1, weights.shape[1]):
-        total.addcmul_(line[:, tap * step : tap * step + length], weights[:, tap : tap + 1])
-    return total
-
-
-def solarise_(view: Tensor, chosen: Tensor) -> None:
-    """Invert in place what is brighter than half, in the chosen views (n,) bool."""
-    at = torch.nonzero(chosen).flatten().to(view.device)
-    if len(at):
-        bright = view[at]
-        view.index_copy_(0, at, torch.minimum(bright, 1 - bright))
-
-
-def chance(count: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Return (count,) bool, each true with this probability."""
-    return torch.rand(count, generator=generator) < probability
-
-
-def _hue_matrix(turn: Tensor) -> Tensor:
-    """Rotate chroma by ``turn`` (1 = full circle) around the grey axis in YIQ: (B, 3, 3)."""
-    to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-    angle = turn * 2 * math.pi
-    rotation = torch.zeros(len(turn), 3, 3)
-    rotation[:, 0, 0] = 1
-    rotation[:, 1, 1] = rotation[:, 2, 2] = angle.cos()
-    rotation[:, 1, 2], rotation[:, 2, 1] = -angle.sin(), angle.sin()
-    turned: Tensor = torch.linalg.inv(to_yiq) @ rotation @ to_yiq
-    return turned
