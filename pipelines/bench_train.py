@@ -20,10 +20,11 @@ from dinonat.models.nat import NATSettings
 from dinonat.models.neighborhood import default_backend
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.timing import in_turn, machine, peak_memory, ratio, refusal, threads
-from dinonat.pretraining.recipe import TrainSettings, view_plans
-from dinonat.pretraining.thermal_look import ThermalLook, draw_look, thermal_like
-from dinonat.pretraining.trainer import train
-from dinonat.pretraining.views import draw_views, make_views, normalised
+from dinonat.pretraining.crops import draw, parts
+from dinonat.pretraining.pictures import alone
+from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.schedule import Course
+from dinonat.pretraining.trainer import held, train
 from dinonat.records import Float32, UInt8
 
 MADE = "pictures of noise"
@@ -189,7 +190,8 @@ def _step(
     def step() -> object:
         with default_backend(backend):
             if not run:
-                run.append(train(pixels, aspects, recipe, folder, steps=STEPS, device=device))
+                pictures = alone(pixels, aspects)
+                run.append(train(pictures, recipe, folder, course=Course(STEPS), device=device))
             return next(run[0])
 
     return step
@@ -198,20 +200,13 @@ def _step(
 def _views(
     recipe: TrainSettings, pixels: UInt8, aspects: Float32, device: torch.device
 ) -> Callable[[], object]:
-    """Return what makes all views of one step, those of the student once more where they look thermal."""
-    plans = view_plans(recipe, 0.0 if recipe.switch_at else 1.0)
-    pictures = torch.from_numpy(np.array(pixels[: recipe.batch])).to(device)
-    shapes = torch.from_numpy(np.array(aspects[: recipe.batch]))
-    generator = torch.Generator().manual_seed(recipe.seed)
-    look = ThermalLook(recipe.thermal_tone, recipe.thermal_low_resolution)
+    """Return what makes all views of one step, and nothing else of it."""
+    pictures = alone(held(pixels[: recipe.batch], device), aspects[: recipe.batch])
+    position = 0.0 if recipe.switch_at else 1.0
 
     def make() -> object:
-        draws = [draw_views(shapes, plan, generator, count) for plan, count in plans]
-        groups = [make_views(pictures, each) for each in draws]
-        if recipe.profile == "thermal":
-            looks = [draw_look(len(shapes), look, each.plan.size, generator, each.count) for each in draws]
-            groups += [thermal_like(group, each) for group, each in zip(groups, looks, strict=True)]
-        return [normalised(group) for group in groups]
+        drawn = draw(pictures, pictures.items, recipe, position=position, seed=recipe.seed)
+        return list(parts(pictures, pictures.items, drawn, recipe.accumulate, device))
 
     return make
 

@@ -20,7 +20,9 @@ from dinonat.models.checkpoint import save
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.progress import duration, say, track
+from dinonat.pretraining.pictures import alone
 from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.schedule import Course
 from dinonat.pretraining.state import load_teacher
 from dinonat.pretraining.trainer import Speed, measure_speed, train
 from dinonat.records import ImageRef
@@ -140,7 +142,8 @@ def _train(
     device = device_named(settings.device)
     steps = _steps(packed, recipe, settings, folder, device)
     figures: dict[str, float] = {}
-    passed = _timed(train(packed.pixels, packed.aspects, recipe, folder, steps=steps, device=device))
+    pictures = alone(packed.pixels, packed.aspects)
+    passed = _timed(train(pictures, recipe, folder, course=Course(steps), device=device))
     seconds, taken = 0.0, 0
     for last, spent in track(passed, "pretrain", total=steps):
         figures, seconds, taken = last, seconds + spent, taken + 1
@@ -177,7 +180,7 @@ def _steps(
             steps = int(str(known["steps"]))
             say(f"Going on with {folder.name}: {steps} steps in all")
             return steps
-    speed = measure_speed(packed.pixels, packed.aspects, recipe, device)
+    speed = measure_speed(alone(packed.pixels, packed.aspects), recipe, device)
     steps = _wanted_steps(len(packed.names), recipe, settings, speed)
     write_json(path, {"asked": asked, "steps": steps, "seconds_per_step": [speed.small, speed.large]})
     say(

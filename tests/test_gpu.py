@@ -11,7 +11,9 @@ from dinonat.models.catalog import build
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.embed import EmbedSettings, run
 from dinonat.pretraining import trainer
+from dinonat.pretraining.pictures import alone
 from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.schedule import Course
 from dinonat.pretraining.state import load_teacher
 from dinonat.pretraining.trainer import train
 from dinonat.scenes import write_scenes
@@ -62,7 +64,8 @@ def trained(folder: Path, *, steps: int, stop: int | None = None, **changes) -> 
     recipe = TrainSettings.checked(values | changes)
     folder.mkdir(exist_ok=True)
     taken = []
-    for figures in train(pictures(), np.ones(48, np.float32), recipe, folder, steps=steps, device=GPU):
+    known = alone(pictures(), np.ones(48, np.float32))
+    for figures in train(known, recipe, folder, course=Course(steps), device=GPU):
         taken.append(figures)
         if figures["step"] == stop:
             break

@@ -8,8 +8,11 @@ from dinonat.errors import CheckpointError, DinonatError, UsageError
 from dinonat.models import catalog
 from dinonat.models.checkpoint import fingerprint
 from dinonat.models.nat import NATSettings
-from dinonat.pretraining import step, trainer
+from dinonat.pretraining import losses, trainer
+from dinonat.pretraining.crops import draw, parts
+from dinonat.pretraining.pictures import Pictures, alone
 from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.schedule import Course
 from dinonat.pretraining.state import load_teacher, new_state
 from dinonat.pretraining.step import make_step
 from dinonat.pretraining.trainer import batch_indices, train
@@ -17,6 +20,7 @@ from dinonat.pretraining.trainer import batch_indices, train
 CPU = torch.device("cpu")
 PICTURES = np.random.default_rng(0).integers(0, 256, (10, 40, 40, 3), dtype=np.uint8)
 ASPECTS = np.linspace(0.7, 1.5, 10, dtype=np.float32)
+ALONE = alone(PICTURES, ASPECTS)
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +40,14 @@ def recipe(**changes) -> TrainSettings:
 
 def trained(folder, steps: int, settings: TrainSettings, stop: int | None = None) -> str:
     folder.mkdir(exist_ok=True)
-    for figures in train(PICTURES, ASPECTS, settings, folder, steps=steps, device=CPU):
+    for figures in train(ALONE, settings, folder, course=Course(steps), device=CPU):
         if figures["step"] == stop:
             break
     return fingerprint(load_teacher(folder, settings)) if stop is None else ""
+
+
+def stepped(state, settings: TrainSettings, pictures: Pictures = ALONE, **more) -> dict[str, float]:
+    return make_step(state, pictures, np.arange(4), settings, course=Course(10), **more)
 
 
 def test_same_seed_twice_gives_the_same_teacher_and_another_seed_another(tmp_path):
@@ -69,7 +77,8 @@ def test_the_loss_falls_on_pictures_that_can_be_told_apart(tmp_path):
     flat = np.broadcast_to(np.arange(8, dtype=np.uint8)[:, None, None, None] * 30, (8, 32, 32, 3)).copy()
     settings = recipe(batch=8, learning_rate=5e-3, koleo=0.0)
     losses = [
-        f["loss"] for f in train(flat, np.ones(8, np.float32), settings, tmp_path, steps=40, device=CPU)
+        f["loss"]
+        for f in train(alone(flat, np.ones(8, np.float32)), settings, tmp_path, course=Course(40), device=CPU)
     ]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.2
 
@@ -97,7 +106,7 @@ def test_a_damaged_state_is_refused_in_words(tmp_path):
 
 @pytest.mark.parametrize("part", ["dino_loss", "koleo", "region_loss"])
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path, monkeypatch, part):
-    monkeypatch.setattr(step.dino, part, lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    monkeypatch.setattr(losses.dino, part, lambda *_, **__: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(DinonatError, match="no longer finite"):
         trained(tmp_path, 1, recipe(dense=1.0))
     assert not (tmp_path / "state.pt").exists()
@@ -107,7 +116,7 @@ def test_groups_of_one_size_are_asked_apart():
     # A recorded pass keeps one set of answers: the second group would overwrite the first's gradient.
     settings = recipe(global_sizes=(32, 32), local_sizes=(32, 32), n_local=2)
     state = new_state(settings, CPU)
-    make_step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+    stepped(state, settings)
     asked = [value for (who, *_), value in state.passes.items() if who == "student"]
     assert len(asked) == 2
     assert asked[0] is not asked[1]
@@ -121,16 +130,22 @@ def test_what_a_network_draws_depends_on_the_step_alone(tmp_path):
     assert trained(tmp_path / "b", 2, settings) == first
 
 
+def views_of(pictures: Pictures, settings: TrainSettings, position: float, chosen=range(4)):
+    chosen = np.array(chosen)
+    drawn = draw(pictures, chosen, settings, position=position, seed=1)
+    [part] = parts(pictures, chosen, drawn, 1, CPU)
+    return part
+
+
 def test_the_teacher_never_sees_thermal_views_and_the_student_only_at_the_end():
     settings = recipe(profile="thermal", thermal_from=0.5, thermal_tone=1.0)
-    state = new_state(settings, CPU)
-    early, late = (step._views(state, PICTURES[:4], ASPECTS[:4], settings, share) for share in (0.4, 0.6))
-    for (plain, seen), changed in ((early, False), (late, True)):
-        assert [v.shape[-1] for v in plain] == [32, 32]
-        assert [v.shape[-1] for v in seen] == [32, 32, 16]
-        assert len(seen[2]) == 2 * len(seen[0])
-        assert torch.equal(torch.cat(plain), torch.cat(seen[:2])) != changed
-    torch.testing.assert_close(torch.cat(early[0]), torch.cat(late[0]))  # the same crops for the teacher
+    early, late = views_of(ALONE, settings, 0.4), views_of(ALONE, settings, 0.6)
+    for part, changed in ((early, False), (late, True)):
+        assert [v.shape[-1] for v in part.plain] == [32, 32]
+        assert [v.shape[-1] for v in part.seen] == [32, 32, 16]
+        assert len(part.seen[2]) == 2 * len(part.seen[0])
+        assert torch.equal(torch.cat(part.plain), torch.cat(part.seen[:2])) != changed
+    torch.testing.assert_close(torch.cat(early.plain), torch.cat(late.plain))  # the same crops
 
 
 @pytest.mark.parametrize("network", ["tiny", "vit_tiny"])
@@ -139,7 +154,7 @@ def test_the_loss_between_regions_reaches_the_network_and_its_own_head(network):
     state = new_state(settings, CPU)
     before = {name: p.clone() for name, p in state.student_regions.named_parameters()}
     for _ in range(2):
-        figures = make_step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+        figures = stepped(state, settings)
     assert figures["region_loss"] > 0
     assert any(not torch.equal(p, before[name]) for name, p in state.student_regions.named_parameters())
     followed = zip(state.teacher_regions.parameters(), state.student_regions.parameters(), strict=True)
@@ -171,7 +186,7 @@ def test_prototypes_stay_frozen_at_the_start(tmp_path):
     state = new_state(settings, CPU)
     before = state.student_head.prototypes.weight.clone()
     for _ in range(3):
-        make_step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+        stepped(state, settings)
     assert torch.equal(state.student_head.prototypes.weight, before)
-    make_step(state, PICTURES[:4], ASPECTS[:4], settings, steps=10)
+    stepped(state, settings)
     assert not torch.equal(state.student_head.prototypes.weight, before)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dinonat.pretraining import ranks
+
 
 class Head(nn.Module):
     """Three-layer MLP, L2 normalisation, then prototypes of unit length: logits are cosines."""
@@ -43,25 +45,35 @@ def centred_targets(logits: Tensor, centre: Tensor, temperature: float) -> Tenso
 
 
 def next_centre(centre: Tensor, logits: Tensor, momentum: float = 0.9) -> Tensor:
-    """Move the centre towards the mean of the raw teacher logits; to be called after the loss."""
-    return centre * momentum + logits.float().mean(0) * (1 - momentum)
+    """Move the centre towards the mean of the raw teacher logits of all processes; after the loss.
+
+    ``logits`` (N, K) are those of the whole step, as many in every process.
+    """
+    return centre * momentum + ranks.averaged(logits.float().mean(0)) * (1 - momentum)
 
 
 def sinkhorn_targets(logits: Tensor, temperature: float, *, iterations: int = 3) -> Tensor:
     """Teacher probabilities (N, K) by Sinkhorn-Knopp: rows sum to 1, prototypes are used equally.
 
-    Alternately scales columns to N / K and rows to 1, in that order, from exp(logits / temperature).
+    Alternately scales columns to N / K and rows to 1, in that order, from exp(logits / temperature); the
+    columns are those of all processes, each of which has N rows.
     """
     scaled = logits.float() / temperature
-    q = (scaled - scaled.max()).exp()
-    count, prototypes = q.shape
+    q = (scaled - ranks.largest(scaled.max())).exp()
+    count, prototypes = len(q) * ranks.world(), q.shape[1]
     for _ in range(iterations):
-        q = q / q.sum(0, keepdim=True).clamp_min(1e-30) * (count / prototypes)
+        q = q / ranks.summed(q.sum(0, keepdim=True)).clamp_min(1e-30) * (count / prototypes)
         q = q / q.sum(1, keepdim=True).clamp_min(1e-30)
     return q
 
 
-def dino_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], temperature: float = 0.1) -> Tensor:
+def dino_loss(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    temperature: float = 0.1,
+    *,
+    same_place: Tensor | None = None,
+) -> Tensor:
     """Mean cross-entropy over all pairs of a teacher view and another student view.
 
     Parameters
@@ -70,6 +82,8 @@ def dino_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], temperature:
     teacher : sequence of (B, K) probabilities, one for each global view
     temperature : float
         Of the student.
+    same_place : LongTensor (P,) or None
+        Rows that student and teacher see in two lights: for these the views of one place are compared, too.
 
     The sign is that of equation 1: minus the sum of p_t log p_s. The printed algorithm of the DINONAT
     paper leaves the minus out, which would drive the student away from its teacher.
@@ -81,8 +95,16 @@ def dino_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], temperature:
             f"{len(student)} student views leave no pair."
         )
     log_student = [(logits.float() / temperature).log_softmax(-1) for logits in student]
-    terms = [-(teacher[i] * log_student[v]).sum(-1).mean() for i, v in pairs]
-    return torch.stack(terms).mean()
+
+    def between(i: int, v: int) -> Tensor:  # (B,)
+        return -(teacher[i] * log_student[v]).sum(-1)
+
+    loss = torch.stack([between(i, v) for i, v in pairs]).mean(0)
+    if same_place is not None and len(same_place):
+        more = torch.stack([between(i, i)[same_place] for i in range(len(teacher))]).mean(0)
+        share = len(teacher) / (len(teacher) + len(pairs))  # every pair of views counts the same
+        loss = loss.index_copy(0, same_place, torch.lerp(loss[same_place], more, share))
+    return loss.mean()
 
 
 def region_loss(

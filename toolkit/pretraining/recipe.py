@@ -10,8 +10,13 @@ from dinonat.models.catalog import NETWORKS
 from dinonat.models.nat import NATSettings
 from dinonat.models.timm_built import PREFIX
 from dinonat.models.vit import ViTSettings
+from dinonat.pretraining.schedule import Course
+from dinonat.pretraining.thermal_look import ThermalLook
 from dinonat.pretraining.views import ViewPlan
 from dinonat.settings import Settings
+
+MOST_WARMUP = 12_500  # steps in which the learning rate rises, however long the run
+MOST_TEMPERATURE_WARMUP = 37_500
 
 
 class TrainSettings(Settings):
@@ -19,7 +24,10 @@ class TrainSettings(Settings):
 
     network: str = "nat_nano"  # one of NETWORKS, or timm:NAME
     timm: dict[str, JsonValue] = Field(default_factory=dict)  # keywords for timm, to build NAME otherwise
-    batch: int = 48
+    batch: int = Field(48, ge=1)  # pictures of an optimizer step, over all processes
+    accumulate: int = Field(
+        1, ge=1
+    )  # parts in which a process goes through its pictures, to need less memory
     # Crops: small ones first, larger ones after `switch_at` of the steps: most of what is learned in
     # the first half hour is learned as well, and twice as fast, at 64 px.
     global_sizes: tuple[int, int] = (64, 96)
@@ -28,14 +36,18 @@ class TrainSettings(Settings):
     global_scale: tuple[float, float] = (0.4, 1.0)
     local_scale: tuple[float, float] = (0.05, 0.4)
     n_local: int = 4
+    # A run to a fixed end, or one that goes on as long as there is time and cools down when told to.
+    schedule: Literal["closed", "open"] = "closed"
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-6
     warmup_share: float = 0.03
+    head_first: int = Field(0, ge=0)  # steps in which only the head learns: it is new, and the network is not
     weight_decay: tuple[float, float] = (0.04, 0.2)
     clip: float = 3.0
     momentum: tuple[float, float] = (0.985, 0.9995)
     teacher_update: Literal["step", "epoch"] = "step"
     targets: Literal["sinkhorn", "centre"] = "sinkhorn"
+    centre_momentum: float = Field(0.9, ge=0, le=1)  # 1: no centring
     teacher_temperature: tuple[float, float] = (0.02, 0.02)
     temperature_warmup_share: float = 0.3
     student_temperature: float = 0.1
@@ -49,11 +61,12 @@ class TrainSettings(Settings):
     out_dim: int = 1024
     hidden: int = 1024
     bottleneck: int = 64
-    freeze_prototypes: int = 100  # steps
+    freeze_prototypes: int = Field(100, ge=0)  # steps
     drop_path: float = 0.0
     pooling: Literal["mean", "simpool"] = "mean"  # how a NAT makes one vector of its last tokens
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     graphs: bool = True  # on CUDA, record the passes of our own networks once and replay them
+    patience: int = Field(300, ge=1)  # steps for which a collapsed run may stay so before it stops
     seed: int = 0
 
     @model_validator(mode="after")
@@ -80,6 +93,18 @@ class TrainSettings(Settings):
         return self
 
 
+def warmup_steps(settings: TrainSettings, course: Course) -> tuple[int, int]:
+    """Return in how many steps the learning rate rises, and the teacher's temperature.
+
+    Of a run without an end there is no share; its learning rate rises while the prototypes are frozen.
+    """
+    if course.open:
+        return min(settings.freeze_prototypes, MOST_WARMUP), MOST_TEMPERATURE_WARMUP
+    shares = settings.warmup_share, settings.temperature_warmup_share
+    rate, temperature = (int(course.steps * share) for share in shares)
+    return min(rate, MOST_WARMUP), min(temperature, MOST_TEMPERATURE_WARMUP)
+
+
 def view_plans(settings: TrainSettings, share: float) -> list[tuple[ViewPlan, int]]:
     """Return how views are made and how many so: two global ones, as officially, and the local ones.
 
@@ -93,3 +118,8 @@ def view_plans(settings: TrainSettings, share: float) -> list[tuple[ViewPlan, in
         (ViewPlan(local, settings.local_scale, blur=0.5, solarise=0.0), settings.n_local),
     ]
     return [(plan, count) for plan, count in plans if count]
+
+
+def thermal_look(settings: TrainSettings) -> ThermalLook:
+    """Return how often each ingredient makes a student's view look thermal."""
+    return ThermalLook(settings.thermal_tone, settings.thermal_low_resolution)

@@ -3,18 +3,21 @@
 import copy
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from dinonat.errors import CheckpointError
 from dinonat.files import write_whole
-from dinonat.models.catalog import build
+from dinonat.models.catalog import build, load_network
 from dinonat.models.network import Network
-from dinonat.pretraining import dino
+from dinonat.models.timm_built import PREFIX
+from dinonat.pretraining import dino, ranks
 from dinonat.pretraining.graphs import Pass
 from dinonat.pretraining.recipe import TrainSettings
 
@@ -22,6 +25,29 @@ SAVED = (  # parts of a state that have a state of their own
     *("student", "student_head", "student_regions"),
     *("teacher", "teacher_head", "teacher_regions", "optimizer"),
 )
+
+
+Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+
+
+class Learner(nn.Module):
+    """A network and its heads in one module, so that processes can share its gradients."""
+
+    def __init__(self, network: Network, head: dino.Head, regions: dino.Head | None) -> None:
+        super().__init__()
+        self.network, self.head, self.regions = network, head, regions
+
+    def forward(self, groups: Sequence[Tensor], passes: Sequence[Pass]) -> Lists:
+        """Ask the network about groups (N, 3, H, W) by ``passes``, one for each, and the heads in float32.
+
+        Gives features, logits, tokens and their logits, of each group; plain lists, since torch looks
+        through them for what has gradients.
+        """
+        said = [ask(group) for ask, group in zip(passes, groups, strict=True)]
+        features, tokens = [each[0] for each in said], [each[1] for each in said if len(each) > 1]
+        logits = torch.split(self.head(torch.cat(features)), [len(each) for each in features])
+        of_tokens = [self.regions(each) for each in tokens] if self.regions is not None else []
+        return features, list(logits), tokens, of_tokens
 
 
 @dataclass
@@ -38,10 +64,20 @@ class State:
     teacher_regions: dino.Head | None = None
     step: int = 0  # optimizer steps done
     passes: dict[tuple[object, ...], Pass] = field(default_factory=dict)  # how step.py asks the networks
+    together: DistributedDataParallel | None = None  # the student's Learner, where processes share it
+
+    def learner(self, who: Literal["student", "teacher"]) -> Learner:
+        """Return a network with its heads, as one module."""
+        return Learner(*(getattr(self, f"{who}{part}") for part in ("", "_head", "_regions")))
 
 
-def new_state(settings: TrainSettings, device: torch.device) -> State:
-    """Build an untrained student and a teacher that is a copy of it."""
+def new_state(settings: TrainSettings, device: torch.device, start: Path | None = None) -> State:
+    """Build a student and a teacher that is a copy of it: untrained, or from the weights at ``start``.
+
+    ``start`` is a checkpoint of a network of the same kind, to which the heads are new, or the ``state.pt``
+    of a run, of which all is taken but its optimizer and its step. Raises CheckpointError where it is of
+    another network.
+    """
     student = build(
         settings.network,
         seed=settings.seed,
@@ -56,6 +92,8 @@ def new_state(settings: TrainSettings, device: torch.device) -> State:
             dino.Head(dim, hidden=settings.hidden, bottleneck=settings.bottleneck, out_dim=settings.out_dim)
             for dim in dims
         ]
+    if start is not None:
+        _take_over(student, heads, start)
     learning = torch.nn.ModuleList([student, *heads]).to(device)
     following = copy.deepcopy(learning)
     for parameter in following.parameters():
@@ -65,6 +103,36 @@ def new_state(settings: TrainSettings, device: torch.device) -> State:
     own: list[Any] = list(learning)
     its: list[Any] = list(following)
     return State(own[0], own[1], its[0].eval(), its[1], optimizer, centre, *own[2:], *its[2:])
+
+
+def share(state: State, settings: TrainSettings) -> None:
+    """Let the processes that train together share the student's gradients from now on."""
+    device = state.centre.device
+    if ranks.world() > 1:
+        state.together = DistributedDataParallel(
+            state.learner("student"),
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,  # BatchNorm counts in each process; the first one's is kept
+            find_unused_parameters=settings.network.startswith(PREFIX),
+        )
+
+
+def _take_over(student: Network, heads: list[dino.Head], start: Path) -> None:
+    """Load the teacher of another run, with its heads where there are such, or a network alone."""
+    try:
+        if start.suffix == ".pt":
+            saved = torch.load(start, map_location="cpu", weights_only=True)
+            names = ("teacher", "teacher_head", "teacher_regions")
+            for name, module in zip(names, (student, *heads), strict=False):
+                module.load_state_dict(saved[name])
+        else:
+            student.load_state_dict(load_network(str(start))[0].state_dict())
+    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{start}: not of this network and these heads ({said}). Give the settings it was made with, or "
+            "begin with --from-scratch."
+        ) from error
 
 
 def region_map(network: Network) -> int:

@@ -1,198 +1,153 @@
-"""One optimizer step of DINO, in the order of the official loop."""
+"""One optimizer step of DINO, in the order of the official loop.
 
-from dataclasses import dataclass
-from typing import Any, Literal
+A step goes through its batch in parts: those of several processes, and in each process as many as
+``accumulate`` says. What it learns is what the whole batch in one would teach: views are drawn for the
+whole, targets are made over the whole, and teacher, centre and schedules move once.
+"""
 
-import numpy as np
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
-from dinonat.models.network import Network
-from dinonat.models.timm_built import PREFIX
-from dinonat.pretraining import dino
-from dinonat.pretraining.graphs import Asked, Pass, recorded
-from dinonat.pretraining.recipe import TrainSettings, view_plans
-from dinonat.pretraining.schedule import cosine, linear
-from dinonat.pretraining.state import State, region_map
-from dinonat.pretraining.thermal_look import ThermalLook, draw_look, thermal_like
-from dinonat.pretraining.views import draw_views, make_views, normalised
-from dinonat.records import Float32, UInt8
+from dinonat.pretraining import dino, ranks
+from dinonat.pretraining.answers import Answers, answers, seed
+from dinonat.pretraining.crops import Part, draw, parts
+from dinonat.pretraining.health import feature_rank, feature_std
+from dinonat.pretraining.losses import koleo_pulls, losses_of, region_targets_of, targets_of
+from dinonat.pretraining.pictures import Pictures
+from dinonat.pretraining.recipe import TrainSettings, warmup_steps
+from dinonat.pretraining.schedule import Course, cosine, linear
+from dinonat.pretraining.state import State
+from dinonat.records import Int64
 
 
 def make_step(
     state: State,
-    pictures: UInt8 | Tensor,
-    aspects: Float32,
+    pictures: Pictures,
+    chosen: Int64,  # (B,) which pictures this step is about, in all processes
     settings: TrainSettings,
     *,
-    steps: int,
-    share: float | None = None,  # of the run that is done; only measure_speed sets it
-    epoch: int | None = None,  # pictures in an epoch
+    course: Course,
+    position: float | None = None,  # of the run; only measurements set it
+    detail: bool = False,
 ) -> dict[str, float]:
-    """Make one optimizer step, in the order of the official loop; return its figures."""
-    share = state.step / steps if share is None else share
-    _seed(state, settings)
-    views, seen = _views(state, pictures, aspects, settings, share)
-    rates = _set_rates(state, settings, steps)
+    """Make one optimizer step, in the order of the official loop; return its figures.
+
+    With ``detail`` also ``feature_std`` and ``feature_rank`` of the student's global views.
+    """
+    position = course.position(state.step) if position is None else position
+    seed(state, settings)
+    drawn = draw(pictures, chosen, settings, position=position, seed=settings.seed * 1_000_003 + state.step)
+    batch = list(parts(pictures, chosen, drawn, settings.accumulate, state.centre.device))
+    rates = _set_rates(state, settings, course)
+    temperature = linear(state.step, warmup_steps(settings, course)[1], *settings.teacher_temperature)
     with torch.no_grad():
-        targets_of = _answers(state, settings, "teacher", [torch.cat(views)])
-    groups = [torch.cat(seen[:2]), *seen[2:]]
-    student = _answers(state, settings, "student", groups)
-    warm = int(steps * settings.temperature_warmup_share)
-    temperature = linear(state.step, warm, *settings.teacher_temperature)
-    logits = targets_of.logits[0]
-    targets = _targets(logits, state.centre, settings, temperature)
-    figures: dict[str, Any] = {
-        **_losses(student, targets_of, targets, settings, temperature),
-        "teacher_entropy": dino.entropy(targets),
-        "spread_entropy": dino.entropy(targets.mean(0, keepdim=True)),
-        **rates,
-    }
-    _descend(state, figures["total_loss"], settings)
-    state.centre = dino.next_centre(state.centre, logits)
+        taught = [answers(state, settings, "teacher", [torch.cat(part.plain)]) for part in batch]
+    targets = targets_of(taught, state.centre, settings, temperature)
+    regions = region_targets_of(taught, settings, temperature)
+    figures = _learn(state, settings, batch, taught, targets, regions, detail=detail)
+    logits, flat = torch.cat([each.logits[0] for each in taught]), torch.cat(targets)
+    figures["teacher_entropy"] = dino.entropy(flat)
+    figures["spread_entropy"] = dino.entropy(ranks.averaged(flat.mean(0, keepdim=True)))
+    _descend(state, settings)
+    state.centre = dino.next_centre(state.centre, logits, settings.centre_momentum)
     state.step += 1
-    _follow(state, settings, rates["momentum"], len(pictures), epoch)
+    _follow(state, settings, rates["momentum"], len(chosen), len(pictures.items))
     # Only here, when all work is given out, is a GPU waited for.
-    return {"step": state.step, **{name: _number(value) for name, value in figures.items()}}
+    numbers = _numbers(figures)
+    return {"step": state.step, **numbers, "kl": numbers["loss"] - numbers["teacher_entropy"], **rates}
 
 
-def _seed(state: State, settings: TrainSettings) -> None:
-    """Let what drop path and a backbone's own dropouts draw depend on the step alone."""
-    torch.manual_seed(settings.seed * 1_000_003 + state.step)
-
-
-def _views(
-    state: State, pictures: UInt8 | Tensor, aspects: Float32, settings: TrainSettings, share: float
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Make the two global views as the teacher sees them, and as the student does, local ones after them."""
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
-    if not isinstance(pictures, Tensor):
-        pictures = torch.from_numpy(np.ascontiguousarray(pictures))
-    images, shape = pictures.to(state.centre.device), torch.from_numpy(aspects.copy())
-    draws = [draw_views(shape, plan, generator, count) for plan, count in view_plans(settings, share)]
-    groups = [make_views(images, each) for each in draws]
-    plain = [normalised(group) for group in groups]
-    if settings.profile == "plain" or share < settings.thermal_from:
-        return plain[:2], plain
-    look = ThermalLook(settings.thermal_tone, settings.thermal_low_resolution)
-    looks = [draw_look(len(shape), look, each.plan.size, generator, each.count) for each in draws]
-    seen = [thermal_like(group, each) for group, each in zip(groups, looks, strict=True)]
-    return plain[:2], [normalised(group) for group in seen]
-
-
-def _number(value: Tensor | float) -> float:
-    return value.item() if isinstance(value, Tensor) else value
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """What a network and its heads say of groups of views of one size each."""
-
-    features: list[Tensor]  # (N, C)
-    logits: list[Tensor]  # (N, K)
-    tokens: list[Tensor]  # (N, T, C'), none without a loss between regions
-    token_logits: list[Tensor]  # (N, T, K)
-
-
-def _answers(
-    state: State, settings: TrainSettings, who: Literal["student", "teacher"], groups: list[Tensor]
-) -> _Answers:
-    """Ask the student or the teacher, heads in float32."""
-    # All recordings first: each seeds anew, which may not happen between two passes.
-    passes = [_pass_of(state, settings, who, *each) for each in enumerate(groups)]
-    answers = [make(group) for make, group in zip(passes, groups, strict=True)]
-    features, tokens = [each[0] for each in answers], [each[1] for each in answers if len(each) > 1]
-    head, regions = getattr(state, f"{who}_head"), getattr(state, f"{who}_regions")
-    logits = torch.split(head(torch.cat(features)), [len(each) for each in features])
-    return _Answers(features, list(logits), tokens, [regions(each) for each in tokens])
-
-
-def _pass_of(
-    state: State, settings: TrainSettings, who: Literal["student", "teacher"], number: int, group: Tensor
-) -> Pass:
-    """Return how the network is asked about a group: on a GPU recorded, at the first of its size."""
-    key = (who, number, tuple(group.shape))
-    if key not in state.passes:
-        device = state.centre.device
-        answer = _vector_and_regions if settings.dense else _vector
-        asked = Asked(getattr(state, who), answer, bfloat16=_half(settings, device))
-        replay = settings.graphs and device.type == "cuda" and not settings.network.startswith(PREFIX)
-        state.passes[key] = recorded(asked, group) if replay else asked
-        if replay:
-            _seed(state, settings)  # recording has drawn from the generator
-    return state.passes[key]
-
-
-def _vector(network: Network, x: Tensor) -> tuple[Tensor, ...]:
-    return (network(x),)
-
-
-def _vector_and_regions(network: Network, x: Tensor) -> tuple[Tensor, ...]:
-    maps = network.tokens(x)
-    return network.pooled(maps), maps[region_map(network)].flatten(1, 2)
-
-
-def _losses(
-    student: _Answers, teacher: _Answers, targets: Tensor, settings: TrainSettings, temperature: float
+def _learn(
+    state: State,
+    settings: TrainSettings,
+    batch: Sequence[Part],
+    taught: Sequence[Answers],
+    targets: Sequence[Tensor],
+    regions: Sequence[Tensor],
+    *,
+    detail: bool,
 ) -> dict[str, Tensor]:
-    """Return DINO's loss, that between regions where it is wanted, and the total that is descended."""
-    count = len(targets) // 2
-    parts = [part for group in student.logits for part in torch.split(group, count)]
-    losses = {"loss": dino.dino_loss(parts, targets.chunk(2), settings.student_temperature)}
-    total = losses["loss"]
-    if settings.koleo:
-        total = total + settings.koleo * sum(dino.koleo(f) for f in student.features[0].chunk(2))
-    if settings.dense:
-        losses["region_loss"] = _between_regions(student, teacher, settings, temperature, count)
-        total = total + settings.dense * losses["region_loss"]
-    return {**losses, "total_loss": total}
+    """Sum the gradients of all parts; return losses, means over the pictures of this process."""
+    whole, figures = sum(len(part) for part in batch), dict[str, Tensor]()
+    in_parts = settings.koleo > 0 and (len(batch) > 1 or ranks.world() > 1)
+    pulls: list[Tensor] = []
+    if in_parts:
+        figures["koleo"], pulls = koleo_pulls(batch, lambda n: _globals(state, settings, batch[n], n))
+    for n, part in enumerate(batch):
+        with _shared_at(state, n == len(batch) - 1):
+            groups = [torch.cat(part.seen[:2]), *part.seen[2:]]
+            student = answers(state, settings, "student", groups, part=n, shared=True)
+            losses = losses_of(
+                student, taught[n], part, targets[n], regions[n] if regions else None, settings
+            )
+            if settings.koleo and not in_parts:
+                losses["koleo"] = torch.stack([dino.koleo(f) for f in student.features[0].chunk(2)]).sum()
+            total = _total(losses, settings) * (len(part) / whole)
+            if in_parts:  # processes take the mean of their gradients; this one is a sum over them
+                total = total + settings.koleo * ranks.world() * (student.features[0] * pulls[n]).sum()
+            total.backward()  # type: ignore[no-untyped-call]
+        for name, value in losses.items():
+            figures[name] = figures.get(name, 0.0) + value.detach() * (len(part) / whole)
+        if detail and n == 0:
+            features = student.features[0].detach().float()
+            figures["feature_std"] = features.new_tensor(feature_std(features))
+            figures["feature_rank"] = features.new_tensor(feature_rank(features))
+    return {**figures, "total_loss": _total(figures, settings)}
 
 
-def _between_regions(
-    student: _Answers, teacher: _Answers, settings: TrainSettings, temperature: float, count: int
-) -> Tensor:
-    """Loss between the regions of ``count`` pictures; targets by Sinkhorn-Knopp over all their tokens."""
-    logits = teacher.token_logits[0]
-    targets = dino.sinkhorn_targets(logits.flatten(0, 1), temperature).view_as(logits)
-    return dino.region_loss(
-        [part for group in student.token_logits for part in torch.split(group, count)],
-        targets.chunk(2),
-        [part for group in student.tokens for part in torch.split(group, count)],
-        teacher.tokens[0].chunk(2),
-        settings.student_temperature,
+def _total(losses: dict[str, Tensor], settings: TrainSettings) -> Tensor:
+    """Weigh the losses of a part or of a step."""
+    weights = {"loss": 1.0, "koleo": settings.koleo, "region_loss": settings.dense}
+    return torch.stack([weights[name] * value for name, value in losses.items() if name in weights]).sum()
+
+
+def _globals(state: State, settings: TrainSettings, part: Part, number: int) -> Tensor:
+    """Features (2 n, C) of a part's global views, as the student will give them when it learns."""
+    return answers(state, settings, "student", [torch.cat(part.seen[:2])], part=number).features[0].clone()
+
+
+def _shared_at(state: State, last: bool) -> AbstractContextManager[None]:
+    """Let processes share gradients only after the last part."""
+    return nullcontext() if last or state.together is None else state.together.no_sync()
+
+
+def _numbers(figures: dict[str, Tensor]) -> dict[str, float]:
+    """Return figures as numbers, the means over all processes."""
+    values = torch.stack([value.detach().float() for value in figures.values()])
+    return dict(zip(figures, ranks.averaged(values).tolist(), strict=True))
+
+
+def _set_rates(state: State, settings: TrainSettings, course: Course) -> dict[str, float]:
+    position = course.position(state.step)
+    warmup, _ = warmup_steps(settings, course)
+    rate = course.learning_rate(
+        state.step, settings.learning_rate, settings.final_learning_rate, warmup=warmup
     )
-
-
-def _targets(logits: Tensor, centre: Tensor, settings: TrainSettings, temperature: float) -> Tensor:
-    if settings.targets == "sinkhorn":
-        return dino.sinkhorn_targets(logits, temperature)
-    return dino.centred_targets(logits, centre, temperature)
-
-
-def _set_rates(state: State, settings: TrainSettings, steps: int) -> dict[str, float]:
-    warmup = int(steps * settings.warmup_share)
-    rate = cosine(state.step, steps, settings.learning_rate, settings.final_learning_rate, warmup=warmup)
-    decay = cosine(state.step, steps, *settings.weight_decay)
+    decay = cosine(position, *settings.weight_decay)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
         group["weight_decay"] = decay if group["decays"] else 0.0
-    return {"learning_rate": rate, "momentum": cosine(state.step, steps, *settings.momentum)}
+    return {"learning_rate": rate, "momentum": cosine(position, *settings.momentum)}
 
 
-def _descend(state: State, loss: Tensor, settings: TrainSettings) -> None:
-    loss.backward()  # type: ignore[no-untyped-call]
+def _descend(state: State, settings: TrainSettings) -> None:
     heads = [head for head in (state.student_head, state.student_regions) if head is not None]
     dino.clip_each([p for module in (state.student, *heads) for p in module.parameters()], settings.clip)
     if state.step < settings.freeze_prototypes:
         for head in heads:
             head.prototypes.weight.grad = None
+    if state.step < settings.head_first:
+        state.student.zero_grad(set_to_none=True)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
 
 
-def _follow(state: State, settings: TrainSettings, momentum: float, batch: int, epoch: int | None) -> None:
+def _follow(state: State, settings: TrainSettings, momentum: float, batch: int, epoch: int) -> None:
     """Move the teacher after every step, or only where an epoch ends."""
-    if settings.teacher_update == "epoch" and epoch:
+    if settings.teacher_update == "epoch":
         ended = state.step * batch // epoch > (state.step - 1) * batch // epoch
         if not ended:
             return
@@ -200,12 +155,3 @@ def _follow(state: State, settings: TrainSettings, momentum: float, batch: int, 
     dino.move_teacher(state.teacher_head, state.student_head, momentum)
     if state.teacher_regions is not None and state.student_regions is not None:
         dino.move_teacher(state.teacher_regions, state.student_regions, momentum)
-
-
-def _half(settings: TrainSettings, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: 'auto' only where the hardware multiplies it natively."""
-    if settings.precision != "auto":
-        return settings.precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

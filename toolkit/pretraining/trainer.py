@@ -8,8 +8,8 @@ import gc
 import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,14 @@ import torch
 
 from dinonat.errors import DinonatError
 from dinonat.files import write_whole
-from dinonat.pretraining.recipe import TrainSettings
-from dinonat.pretraining.state import new_state, restore, save
+from dinonat.models.network import Network
+from dinonat.pretraining import ranks
+from dinonat.pretraining.health import Collapsed, Health
+from dinonat.pretraining.pictures import Pictures
+from dinonat.pretraining.recipe import TrainSettings, warmup_steps
+from dinonat.pretraining.schedule import Course
+from dinonat.pretraining.state import new_state, restore, save, share
 from dinonat.pretraining.step import make_step
-from dinonat.records import Float32, UInt8
 
 LOG_EVERY = 20  # steps between two lines of metrics.jsonl
 SAVE_SECONDS = 120.0  # how much work a kill may cost
@@ -39,16 +43,18 @@ class Speed:
         return steps * (switch_at * self.small + (1 - switch_at) * self.large)
 
 
-def measure_speed(pictures: UInt8, aspects: Float32, settings: TrainSettings, device: torch.device) -> Speed:
+def measure_speed(
+    pictures: Pictures, settings: TrainSettings, device: torch.device, *, steps: int = 4
+) -> Speed:
     """Time a few steps of both sizes on states that are thrown away."""
-    batch = np.arange(settings.batch) % len(pictures)
-    some, shapes = _held(pictures[batch], device), aspects[batch]
+    chosen = pictures.items[np.arange(settings.batch) % len(pictures.items)]
     seconds = []
-    for share in (0.0, 1.0):
+    for position in (0.0, 1.0):
         state, times = new_state(settings, device), []
-        for _ in range(4):
+        share(state, settings)
+        for _ in range(steps):
             start = time.perf_counter()
-            make_step(state, some, shapes, settings, steps=10_000, share=share)
+            make_step(state, pictures, chosen, settings, course=Course(10_000), position=position)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - start)
@@ -59,49 +65,99 @@ def measure_speed(pictures: UInt8, aspects: Float32, settings: TrainSettings, de
 
 
 def train(
-    pictures: UInt8,  # (N, S, S, 3), may be a memory map
-    aspects: Float32,  # (N,) width over height of the originals
+    pictures: Pictures,
     settings: TrainSettings,
     folder: Path,
     *,
-    steps: int,
+    course: Course,
     device: torch.device,
+    start: Path | None = None,
+    judge: Callable[[Network, int], object] | None = None,
+    judge_at: Container[int] = (),
+    remark: Callable[[str], object] = lambda said: None,
 ) -> Iterator[dict[str, float]]:
-    """Train up to ``steps`` optimizer steps, yielding the figures of each step.
+    """Train up to ``course.steps`` optimizer steps, yielding the figures of each step.
 
-    Goes on from ``folder/state.pt`` where there is one; writes it every two minutes and at the end, and
-    a line of ``folder/metrics.jsonl`` every LOG_EVERY steps. Raises DinonatError when the loss is not
-    finite, CheckpointError when the state belongs to other settings.
+    Goes on from ``folder/state.pt`` where there is one, else from the weights at ``start`` (see
+    ``new_state``) or untrained. Writes the state every two minutes and at the end, and a line of
+    ``folder/metrics.jsonl`` every LOG_EVERY steps. After each step of ``judge_at``, ``judge`` gets the
+    teacher's network, in evaluation mode, and the step; a run that is taken up again may ask it about the
+    same step once more. ``remark`` gets a sentence of what is wrong with the run and need not end it. Of
+    several processes the first alone writes, asks and speaks.
+
+    Raises DinonatError when the loss is not finite, Collapsed when it has collapsed and stays so,
+    CheckpointError when the state belongs to other settings.
     """
-    state = new_state(settings, device)
+    state = new_state(settings, device, start)
     restore(state, settings, folder / "state.pt")
-    pictures = _held(pictures, device)
-    _cut_metrics(folder / "metrics.jsonl", state.step)
+    share(state, settings)
+    pictures = replace(pictures, pixels=held(pictures.pixels, device))
+    speaks, watch = ranks.rank() == 0, _watch(settings, course, remark if ranks.rank() == 0 else _silent)
+    if speaks:
+        _cut_metrics(folder / "metrics.jsonl", state.step)
     saved = time.monotonic()
-    while state.step < steps:
-        batch = batch_indices(len(pictures), settings.batch, state.step, settings.seed)
-        figures = make_step(
-            state, pictures[batch], aspects[batch], settings, steps=steps, epoch=len(pictures)
-        )
-        if not math.isfinite(figures["total_loss"]):
-            raise DinonatError(
-                f"{folder}: the loss is no longer finite at step {state.step}. Lower learning_rate "
-                f"(now {settings.learning_rate}) or set koleo=0 and dense=0, and start again with --again."
-            )
-        if state.step % LOG_EVERY == 0 or state.step == steps:
+    while state.step < course.steps:
+        logged = (state.step + 1) % LOG_EVERY == 0 or state.step + 1 == course.steps
+        chosen = pictures.items[batch_indices(len(pictures.items), settings.batch, state.step, settings.seed)]
+        figures = make_step(state, pictures, chosen, settings, course=course, detail=logged)
+        _refuse_nonsense(figures, settings, folder)
+        if logged and speaks:
             with (folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(figures) + "\n")
-        if time.monotonic() - saved > SAVE_SECONDS or state.step == steps:
+        if judge is not None and speaks and state.step in judge_at:
+            judge(state.teacher, state.step)
+        collapsed = watch(figures)
+        due = time.monotonic() - saved > SAVE_SECONDS or state.step == course.steps
+        if speaks and (due or collapsed):
             save(state, settings, folder / "state.pt")
             saved = time.monotonic()
+        if collapsed:
+            raise Collapsed(f"{folder}: {collapsed} The state of step {state.step} is kept there.")
         yield figures
 
 
-def _held(pictures: UInt8, device: torch.device) -> Any:
+def _watch(
+    settings: TrainSettings, course: Course, remark: Callable[[str], object]
+) -> Callable[[dict[str, float]], str]:
+    """Return what says of each step's figures why the run should stop, "" if it need not."""
+    started = max(warmup_steps(settings, course)[0], settings.freeze_prototypes, settings.head_first)
+    health = Health(
+        settings.out_dim,
+        warmup=started,
+        patience=settings.patience,
+        temperature=settings.student_temperature,
+    )
+    told: set[str] = set()
+
+    def watch(figures: dict[str, float]) -> str:
+        finding = health.observe(figures)
+        if finding is None:
+            return ""
+        if finding.name not in told:
+            told.add(finding.name)
+            remark(f"Step {figures['step']:.0f}, {finding}")
+        return str(finding) if finding.stop else ""
+
+    return watch
+
+
+def _silent(said: str) -> None:
+    """Say nothing: another process does."""
+
+
+def _refuse_nonsense(figures: dict[str, float], settings: TrainSettings, folder: Path) -> None:
+    if not math.isfinite(figures["total_loss"]):
+        raise DinonatError(
+            f"{folder}: the loss is no longer finite at step {figures['step']:.0f}. Lower learning_rate "
+            f"(now {settings.learning_rate}) or set koleo=0 and dense=0, and start again with --again."
+        )
+
+
+def held(pixels: Any, device: torch.device) -> Any:
     """Keep the pictures on a GPU that has room for them, so that none is copied at each step."""
-    if device.type != "cuda" or pictures.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
-        return pictures
-    return torch.from_numpy(np.array(pictures)).to(device)
+    if device.type != "cuda" or pixels.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+        return pixels
+    return torch.from_numpy(np.array(pixels)).to(device)
 
 
 def batch_indices(count: int, batch: int, step: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
