@@ -18,9 +18,7 @@ from dinonat.models.network import IMAGENET_MEAN, IMAGENET_STD
 from dinonat.pretraining.distortions import blur_, chance, draw_blur, draw_jitter, recoloured, solarise_
 
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height, log-uniform, as torchvision's RandomResizedCrop
-PORTION = (
-    150_000  # numbers worked on together: 0.6 MB, as most cores have 1 MB of cache or more to themselves
-)
+PORTION = 150_000  # numbers worked on together: 0.6 MB, which a core's own cache mostly holds
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def draw_views(aspects: Tensor, plan: ViewPlan, generator: torch.Generator, coun
         Width over height of the originals.
     plan : ViewPlan
     generator : torch.Generator
-        On the CPU; all random choices come from it, so equal seeds give equal views on every device.
+        On the CPU; all random choices come from it, so equal seeds draw equal views for every device.
     """
     rows = count * len(aspects)
     boxes = crop_boxes(aspects.cpu().repeat(count), plan.scale, generator)
@@ -134,7 +132,7 @@ def normalised(view: Tensor) -> Tensor:
 
 def portions(out: Tensor) -> list[slice]:
     """Return rows that fit a core's cache together, or all where there is no such cache."""
-    together = max(1, PORTION // out[:1].numel()) if out.device.type == "cpu" else max(1, len(out))
+    together = max(1, PORTION // out.shape[1:].numel()) if out.device.type == "cpu" else max(1, len(out))
     return [slice(at, min(at + together, len(out))) for at in range(0, len(out), together)]
 
 
