@@ -18,7 +18,7 @@ from dinonat.models.network import IMAGENET_MEAN, IMAGENET_STD
 from dinonat.pretraining.distortions import blur_, chance, draw_blur, draw_jitter, recoloured, solarise_
 
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height, log-uniform, as torchvision's RandomResizedCrop
-PORTION = 150_000  # numbers worked on together: 0.6 MB, which a core's own cache mostly holds
+PORTION = 600_000  # numbers worked on together, 2.4 MB: in a cache, and calls cost little beside them
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,14 @@ def cut(pictures: Tensor, draws: Draws, rows: slice | None = None) -> Tensor:
     first, last, _ = (rows or slice(None)).indices(len(draws.boxes))
     size = draws.plan.size
     places = _whole(draws.boxes[first:last], pictures.shape[1]).tolist()
+    flips = draws.flips[first:last].tolist()
     view = torch.empty(last - first, 3, size, size)
-    for at, ((x, y, width, height), flip) in enumerate(
-        zip(places, draws.flips[first:last].tolist(), strict=True)
-    ):
-        crop = pictures[(first + at) % len(pictures), y : y + height, x : x + width].permute(2, 0, 1)[None]
+    planes = pictures.permute(0, 3, 1, 2)
+    for at, (x, y, width, height) in enumerate(places):
+        picture = (first + at) % len(pictures)
+        crop = planes[picture : picture + 1, :, y : y + height, x : x + width]
         small = functional.interpolate(crop, (size, size), mode="bicubic", antialias=True)
-        view[at] = small[0].flip(-1) if flip else small[0]
+        view[at] = small[0].flip(-1) if flips[at] else small[0]
     return view.div_(255)
 
 
