@@ -7,7 +7,7 @@ learn of it. Three figures of a step tell every collapse of the heads:
   information of picture and prototype). It is 0 where every picture gets the same answer.
 - KL is 0 where the student gives that answer as well: nothing is left to learn.
 - H(p_t) says which answer it is: ln K where all prototypes are alike (uniform collapse), 0 where it is
-  one of them (constant collapse).
+  one of them (constant collapse). It stands still.
 
 Sinkhorn-Knopp keeps H(mean p_t) at ln K by construction, so no figure is judged by it alone. The loss
 itself is no judge: it starts near ln K and may fall and rise again in a healthy run.
@@ -27,9 +27,11 @@ from dinonat.errors import DinonatError
 
 WINDOW = 20  # steps whose mean is judged
 NOTHING = 0.01  # nats: answers that tell less do not tell pictures apart
-STILL = 0.05  # nats: a student this near to its teacher stands still
-SAME = 0.05  # feature_std below which all features are one; healthy ones have 0.5 to 1
-FALLEN = 0.25  # share of its best value at which the rank of features has fallen
+NEAR = 0.05  # nats: a student this near to its teacher has nothing left to learn
+STILL = 0.02  # nats by which H(p_t) may move from half a window to the next and still stand
+SAME = 0.05  # feature_std below which all features are one; healthy ones come to 0.5 to 1
+FALLEN = 0.25  # share of its best value at which a figure of the features has fallen
+FIGURES = 5  # of features, taken every LOG_EVERY steps, that are judged together: single batches vary
 SLOW = 1000  # judged steps after which a student should know something of its teacher's answers
 
 
@@ -75,9 +77,9 @@ class Health:
     def __init__(self, out_dim: int, *, warmup: int, patience: int = 300, temperature: float = 0.1) -> None:
         self.out_dim, self.warmup, self.patience, self.temperature = out_dim, warmup, patience, temperature
         self._recent: deque[dict[str, float]] = deque(maxlen=WINDOW)
-        self._features: deque[tuple[float, float]] = deque(maxlen=3)  # (std, rank), where they are given
-        self._best_rank = 0.0
-        self._best_known = -math.inf  # nats that the student's answers tell of the teacher's
+        self._features: deque[tuple[float, float]] = deque(maxlen=FIGURES)  # (std, rank)
+        self._best_std = self._best_rank = 0.0
+        self.known = -math.inf  # nats that the student at its best told of the teacher's answers
         self._judged = 0
         self._last: Finding | None = None
 
@@ -85,6 +87,7 @@ class Health:
         """Take the figures of one step, in order; return what is wrong now, the worst first."""
         if not all(math.isfinite(figures[name]) for name in ("loss", "total_loss") if name in figures):
             return _not_finite(figures)
+        self._remember_features(figures)
         if figures["step"] <= self.warmup:
             return None
         self._remember(figures)
@@ -101,17 +104,32 @@ class Health:
         wanted = {"loss": figures["loss"], "entropy": figures["teacher_entropy"], "told": told, "kl": kl}
         self._recent.append(wanted)
         if len(self._recent) == WINDOW:
-            self._best_known = max(self._best_known, self._mean("told") - self._mean("kl"))
-        if "feature_std" in figures and "feature_rank" in figures:
-            self._features.append((figures["feature_std"], figures["feature_rank"]))
-            self._best_rank = max(self._best_rank, median(rank for _, rank in self._features))
+            self.known = max(self.known, self._mean("told") - self._mean("kl"))
+
+    def _remember_features(self, figures: Mapping[str, float]) -> None:
+        if "feature_std" not in figures or "feature_rank" not in figures:
+            return
+        self._features.append((figures["feature_std"], figures["feature_rank"]))
+        std, rank = self._typical_features()
+        self._best_std, self._best_rank = max(self._best_std, std), max(self._best_rank, rank)
+
+    def _typical_features(self) -> tuple[float, float]:
+        std, rank = (median(values) for values in zip(*self._features, strict=True))
+        return std, rank
 
     def _mean(self, name: str) -> float:
         return fmean(each[name] for each in self._recent)
 
+    def _drift(self) -> float:
+        values = [each["entropy"] for each in self._recent]
+        return abs(fmean(values[WINDOW // 2 :]) - fmean(values[: WINDOW // 2]))
+
     def _collapse(self) -> Finding | None:
-        """Name a collapse of the heads: every picture gets one answer, and the student gives it too."""
-        if self._mean("told") > NOTHING or self._mean("kl") > STILL:
+        """Name a collapse of the heads: one answer to every picture, given by the student as well.
+
+        An untrained network may give one answer, too, but it moves, and is left within some ten steps.
+        """
+        if self._mean("told") > NOTHING or self._mean("kl") > NEAR or self._drift() > STILL:
             return None
         full, entropy = math.log(self.out_dim), self._mean("entropy")
         numbers = (
@@ -137,15 +155,19 @@ class Health:
         )
 
     def _features_collapse(self) -> Finding | None:
-        """Judge the features below the heads, which KoLeo may keep apart whatever the heads do."""
-        if len(self._features) < 3:
+        """Judge the features below the heads, which KoLeo may keep apart whatever the heads do.
+
+        Only by what they were before: some untrained networks give all pictures nearly one feature, and
+        learn from there.
+        """
+        if len(self._features) < FIGURES:
             return None
-        std, rank = (median(values) for values in zip(*self._features, strict=True))
-        if std < SAME:
+        std, rank = self._typical_features()
+        if max(each for each, _ in self._features) < min(SAME, FALLEN * self._best_std):
             return Finding(
                 "feature collapse",
-                f"the features of all pictures are the same (their deviation is {std:.4f} of about 1, rank "
-                f"{rank:.1f}).",
+                f"the features of all pictures have become the same (deviation {std:.4f}, it was "
+                f"{self._best_std:.3f}; rank {rank:.1f}).",
                 "Change one thing at a time: koleo=0.1 (keeps features apart), a lower learning_rate, "
                 "teacher_temperature=[0.02,0.02]; and look whether the pictures differ at all.",
                 fatal=True,
@@ -163,7 +185,7 @@ class Health:
 
     def _no_progress(self) -> Finding | None:
         """Say where the student still answers no better than without looking, as at the start."""
-        if self._judged < SLOW or self._best_known > NOTHING:
+        if self._judged < SLOW or self.known > NOTHING:
             return None
         blind = self._mean("told") + self._mean("entropy")  # the loss of the best single answer
         return Finding(
