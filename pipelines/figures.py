@@ -99,7 +99,8 @@ def about_intervals(table: Basis) -> str:
     if count < 2:
         return f"No intervals: all queries are from one {word}, which says nothing about others"
     rough = f"; of fewer than {FEW} {word}s they are rough" if count < FEW else ""
-    return f"{100 * LEVEL:.0f} % intervals: {RESAMPLES} resamples of the query's {count} {word}s{rough}"
+    thin = f"; {_few(table.thin)} in one {word} only, of which they cannot tell" if table.thin else ""
+    return f"{100 * LEVEL:.0f} % intervals: {RESAMPLES} resamples of the query's {count} {word}s{rough}{thin}"
 
 
 def _few(names: Sequence[str], most: int = 6) -> str:

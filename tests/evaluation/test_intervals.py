@@ -26,12 +26,14 @@ def test_accuracies_are_those_of_scikit_learn(n: int, seed: int) -> None:
 
 def by_loop(right: Bool, labels: Int64, groups: Int64, *, resamples: int, seed: int) -> list[list[float]]:
     """Draw whole groups and count the items of each resample, as the definition says."""
+    whole = {c: right[labels == c].mean() for c in np.unique(labels)}
     names = np.unique(groups)
     drawn = np.random.default_rng(seed).integers(0, len(names), (resamples, len(names)))
     figures = []
     for draw in drawn:
         rows = np.concatenate([np.flatnonzero(groups == names[each]) for each in draw])
-        figures.append(list(accuracies(right[rows], labels[rows])))
+        shares = [right[own].mean() if len(own := rows[labels[rows] == c]) else whole[c] for c in whole]
+        figures.append([100 * right[rows].mean(), 100 * np.mean(shares)])
     return np.array(figures).T.tolist()
 
 
@@ -92,6 +94,14 @@ def test_of_single_items_it_is_the_binomial_interval() -> None:
     (found,) = measured([right], np.zeros(400, np.int64), np.arange(400))
     reach = 100 * 1.96 * np.sqrt(0.75 * 0.25 / 400)
     np.testing.assert_allclose(found.top1_interval, (75 - reach, 75 + reach), atol=0.4)
+
+
+def test_a_rare_class_that_nobody_gets_right_does_not_lift_the_interval_by_its_absence() -> None:
+    labels, groups = np.append(np.arange(48) % 2, 2), np.append(np.arange(48) % 16, 0)
+    right = np.append(np.ones(48, bool), False)
+    (found,) = measured([right], labels, groups)
+    assert found.balanced == pytest.approx(200 / 3)
+    assert found.balanced_interval[1] == pytest.approx(200 / 3)
 
 
 def test_one_recording_has_no_interval() -> None:

@@ -121,8 +121,9 @@ def _extreme(all_right: bool, labels: Int64, groups: Int64) -> tuple[Interval, I
 def _resampled(right: Bool, labels: Int64, groups: Int64, resamples: int, seed: int) -> Float64:
     """Return both accuracies in percent (rows, 2, resamples), whole groups drawn with replacement.
 
-    All follows from how many items, and how many right ones, each group has of each class. A class that no
-    drawn group holds is left out of that resample's balanced accuracy.
+    All follows from how many items, and how many right ones, each group has of each class. Where no
+    drawn group holds a class, its share of the whole sample stands: left out, a class that nobody gets right
+    would lift the balanced accuracy by its absence.
     """
     _, classes = np.unique(labels, return_inverse=True)
     _, group = np.unique(groups, return_inverse=True)
@@ -130,13 +131,13 @@ def _resampled(right: Bool, labels: Int64, groups: Int64, resamples: int, seed: 
     counts = sparse.csr_array((np.ones(len(group)), (classes, group)), shape=(n_classes, n_groups))
     rows = [sparse.csr_array((row.astype(float), (classes, group)), shape=counts.shape) for row in right]
     hits = sparse.vstack(rows, format="csr")  # (rows x classes, groups)
+    whole = np.asarray(hits.sum(axis=1)).reshape(len(right), -1) / np.asarray(counts.sum(axis=1))
     parts = []
     for drawn in _draws(n_groups, resamples, max(n_groups, hits.shape[0]), seed):
         asked: Float64 = np.asarray(counts @ drawn)  # (classes, r)
         found: Float64 = np.asarray(hits @ drawn).reshape(len(right), n_classes, -1)
-        share = found / np.where(asked > 0, asked, 1)
-        balanced = share.sum(axis=1) / (asked > 0).sum(axis=0)
-        parts.append(np.stack([found.sum(axis=1) / asked.sum(axis=0), balanced], axis=1))
+        share = np.where(asked > 0, found / np.maximum(asked, 1), whole[:, :, None])
+        parts.append(np.stack([found.sum(axis=1) / asked.sum(axis=0), share.mean(axis=1)], axis=1))
     return 100 * np.concatenate(parts, axis=2)
 
 

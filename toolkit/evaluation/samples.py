@@ -40,6 +40,7 @@ class Basis:
     interval_by: str  # "recording" or "image": what the intervals draw anew
     interval_groups: int  # how many of those; of one there are no intervals
     strange: tuple[str, ...]  # classes of the query that the gallery lacks: always wrong
+    thin: tuple[str, ...]  # classes of the query that one such group holds: no interval can tell of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,8 @@ class Task:
         """Say what figures of this task stand on."""
         frequent = int(np.bincount(self.classes).argmax())
         drawn, word = resampled_together(self.query.items)
+        own = self.query.labels.astype(str)
+        holders = {name: len(np.unique(drawn[own == name])) for name in np.unique(own)}
         return Basis(
             classes=self.names,
             gallery=len(self.classes),
@@ -90,7 +93,8 @@ class Task:
             chance=100 / len(self.names),
             interval_by=word,
             interval_groups=len(np.unique(drawn)),
-            strange=tuple(sorted({str(label) for label in self.query.labels} - set(self.names))),
+            strange=tuple(str(name) for name in holders if name not in self.names),
+            thin=tuple(str(name) for name, count in holders.items() if count == 1),
         )
 
 
@@ -128,12 +132,13 @@ def groups_of(gallery: Sample, query: Sample, leave_out: str) -> Groups:
 def folds_of(exclude: Groups, leave_out: str, *, most: int) -> Iterator[tuple[Bool, Bool]]:
     """Yield queries (m,) that are asked about together, and the items (n,) that may be learned from for them.
 
-    At most ``most`` folds of whole groups, in the order of their names; one of everything where nothing is
-    left out.
+    At most ``most`` folds of whole groups, dealt out by their names so that neighbours (of one class, where a
+    folder holds each) come into different folds; one of everything where nothing is left out.
     """
     if leave_out == "none":
         yield np.ones(len(exclude[1]), bool), np.ones(len(exclude[0]), bool)
         return
     groups = np.unique(exclude[1])
-    for part in np.array_split(groups, min(most, len(groups))):
+    for start in range(min(most, len(groups))):
+        part = groups[start::most]
         yield np.isin(exclude[1], part), ~np.isin(exclude[0], part)
