@@ -331,6 +331,64 @@ def evaluate_knn(
         show(run_knn(settings, workspace), json)
 
 
+@evaluate_app.command("linear")
+def evaluate_linear(
+    gallery: Annotated[
+        str | None, typer.Option(metavar="SET", help="Whose items are learned (default: newest).")
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(metavar="SET", help="What is classified (default: the gallery).")
+    ] = None,
+    labels: Annotated[list[Path] | None, typer.Option(help="Label files (default: folder names).")] = None,
+    leave_out: Annotated[str | None, typer.Option(help="recording, image or none.")] = None,
+    kind: Annotated[str | None, typer.Option(help="image or region.")] = None,
+    features: Annotated[list[str] | None, typer.Option(help="Vectors to compare: grid=0.7,hog=1.")] = None,
+    balanced: Annotated[
+        bool | None, typer.Option("--balanced", help="Weigh classes as if all had as many items.")
+    ] = None,
+    augmented: Annotated[
+        bool | None, typer.Option("--augmented", help="Learn from images, augmented anew in each epoch.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of the network for --augmented (default: the set's).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of augmented images (default: see --minutes).")] = None,
+    minutes: Annotated[float | None, typer.Option(help="At most 100 epochs in about this (30).")] = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Classify by a linear layer, and count.
+
+    On stored vectors in seconds, or as in the paper: the network is frozen, each image augmented anew, and
+    only the classifier learns.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.evaluate_linear import EvaluateLinearSettings, run
+
+        named = {
+            "gallery": gallery,
+            "query": query,
+            "labels": labels,
+            "leave_out": leave_out,
+            "kind": kind,
+            "features": features,
+            "balanced": balanced,
+            "augmented": augmented,
+            "weights": weights,
+            "epochs": epochs,
+            "minutes": minutes,
+            "seed": seed,
+            "threads": threads,
+        }
+        settings = EvaluateLinearSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run(settings, workspace), json)
+
+
 @evaluate_app.command("boxes")
 def evaluate_boxes(
     set_name: SetName = None,
