@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinonat.images.alignment import CELLS, REACH, edges, measure_alignment, surfaces
+from dinonat.images.alignment import CELLS, REACH, Alignment, edges, measure_alignment, surfaces
 from dinonat.images.batches import pack_pictures
 from dinonat.images.listing import list_images
 from dinonat.scenes import automatic_gain, make_scene
@@ -14,6 +14,12 @@ from dinonat.scenes import automatic_gain, make_scene
 Pictures = NDArray[np.uint8]
 Pair = tuple[Pictures, Pictures]
 SIDE = 128
+
+
+def measured(colour: Pictures, thermal: Pictures) -> Alignment:
+    count = len(colour)
+    pairs = np.stack([np.arange(count), np.arange(count, 2 * count)], axis=1)
+    return measure_alignment(np.concatenate([colour, thermal]), pairs)
 
 
 def squashed(pictures: list[np.ndarray], box: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Pictures:
@@ -43,12 +49,12 @@ def shifted(scenes: tuple[list[np.ndarray], list[np.ndarray]], dx: float, dy: fl
 
 def test_aligned_pairs_are_aligned_whatever_the_polarity(scenes: tuple[list, list]) -> None:
     colour, thermal = shifted(scenes, 0, 0)
-    found = measure_alignment(colour, thermal)
+    found = measured(colour, thermal)
     assert found.verdict == "aligned"
     assert found.shift == (0, 0)
     assert found.gap > 0.3
     assert found.best == pytest.approx(found.gap)
-    turned = measure_alignment(colour, 255 - thermal)
+    turned = measured(colour, 255 - thermal)
     assert (turned.verdict, turned.shift) == ("aligned", (0, 0))
     assert turned.gap == pytest.approx(found.gap, abs=0.02)
     assert found.sentence((256, 192)).startswith("The pairs are aligned: edges correlate 0.")
@@ -58,7 +64,7 @@ def test_aligned_pairs_are_aligned_whatever_the_polarity(scenes: tuple[list, lis
 def test_a_shift_is_told_and_the_offset_that_mends_it(
     scenes: tuple[list, list], shift: tuple[float, float]
 ) -> None:
-    found = measure_alignment(*shifted(scenes, *shift))
+    found = measured(*shifted(scenes, *shift))
     assert found.verdict == "shifted"
     common = [each / (1 - abs(each)) for each in shift]  # in shares of what is left after the cut
     assert found.shift == pytest.approx(common, abs=0.6 / CELLS)
@@ -69,7 +75,7 @@ def test_a_shift_is_told_and_the_offset_that_mends_it(
 
 def test_what_is_left_after_an_offset_is_added_to_it(scenes: tuple[list, list]) -> None:
     """Cut for half the shift, the rest is found in shares of the smaller common area."""
-    found = measure_alignment(*shifted(scenes, 0.05, 0.0))
+    found = measured(*shifted(scenes, 0.05, 0.0))
     x, y = found.offset((1000, 500), given=(100.0, -50.0))
     assert (x, y) == (round(100 + found.shift[0] * 900), round(-50 + found.shift[1] * 450))
 
@@ -77,29 +83,29 @@ def test_what_is_left_after_an_offset_is_added_to_it(scenes: tuple[list, list]) 
 def test_strangers_and_mirrored_pictures_are_not_aligned(scenes: tuple[list, list]) -> None:
     colour, thermal = shifted(scenes, 0, 0)
     wrong = np.random.default_rng(0).permutation(len(thermal))
-    found = measure_alignment(colour, thermal[wrong])
+    found = measured(colour, thermal[wrong])
     assert found.verdict == "not aligned"
     assert "edges correlate" in found.sentence((256, 192))
     noise = np.random.default_rng(1).integers(0, 255, thermal.shape, dtype=np.uint8)
-    assert measure_alignment(colour, noise).verdict == "not aligned"
-    flat = measure_alignment(colour, np.full_like(thermal, 9))
+    assert measured(colour, noise).verdict == "not aligned"
+    flat = measured(colour, np.full_like(thermal, 9))
     assert (flat.verdict, flat.paired, flat.odd) == ("not aligned", 0.0, ())
 
 
 def test_partners_one_place_later_are_out_of_step(scenes: tuple[list, list]) -> None:
     colour, thermal = shifted(scenes, 0, 0)
     for step in (1, -2):
-        found = measure_alignment(colour, np.roll(thermal, step, axis=0))
+        found = measured(colour, np.roll(thermal, step, axis=0))
         assert (found.verdict, found.step) == ("out of step", step)
-    assert "1 earlier" in measure_alignment(colour, np.roll(thermal, -1, axis=0)).sentence((9, 9))
+    assert "1 earlier" in measured(colour, np.roll(thermal, -1, axis=0)).sentence((9, 9))
 
 
 def test_another_field_of_view_is_told(scenes: tuple[list, list]) -> None:
     middle = squashed(scenes[1], (0.15, 0.15, 0.85, 0.85))
-    found = measure_alignment(squashed(scenes[0]), middle)
+    found = measured(squashed(scenes[0]), middle)
     assert (found.verdict, found.field) == ("another field", pytest.approx(0.7))
     assert "thermal pictures seem to show only the middle 70% of the colour" in found.sentence((9, 9))
-    other = measure_alignment(squashed(scenes[0], (0.1, 0.1, 0.9, 0.9)), squashed(scenes[1]))
+    other = measured(squashed(scenes[0], (0.1, 0.1, 0.9, 0.9)), squashed(scenes[1]))
     assert (other.verdict, other.field) == ("another field", pytest.approx(1.25))
     assert "colour pictures seem to show only the middle 80% of the thermal" in other.sentence((9, 9))
 
@@ -107,25 +113,25 @@ def test_another_field_of_view_is_told(scenes: tuple[list, list]) -> None:
 def test_single_wrong_pairs_are_named_and_right_ones_are_not(textures: Callable[..., np.ndarray]) -> None:
     """Of pictures that share nothing every wrong partner is as good as a stranger, half of them worse."""
     made = squashed([textures(seed) for seed in range(40)])
-    assert measure_alignment(made, made).odd == ()
+    assert measured(made, made).odd == ()
     order = np.arange(40)
     wrong = [3, 9, 14, 20, 26, 33, 38, 39]
     order[wrong] = np.roll(wrong, 1)
-    odd = measure_alignment(made, made[order]).odd
+    odd = measured(made, made[order]).odd
     assert set(odd) <= set(wrong)
     assert len(odd) >= 1
 
 
 def test_a_few_pairs_tell_nothing() -> None:
     pictures = np.zeros((3, SIDE, SIDE, 3), np.uint8)
-    assert measure_alignment(pictures, pictures).verdict == "too few"
-    assert measure_alignment(pictures, pictures).sentence((9, 9)).startswith("3 pairs are too few")
+    assert measured(pictures, pictures).verdict == "too few"
+    assert measured(pictures, pictures).sentence((9, 9)).startswith("3 pairs are too few")
 
 
 def test_surfaces_are_the_plain_correlations(textures: Callable[..., np.ndarray]) -> None:
     """Against loops over all pairs and slices of the maps, in float64."""
-    one = edges(squashed([textures(seed) for seed in range(4)]))
-    other = edges(squashed([textures(seed) for seed in range(4, 8)]))
+    made = squashed([textures(seed) for seed in range(8)])
+    one, other = edges(made, np.arange(4)), edges(made, np.arange(4, 8))
     assert np.linalg.norm(one.reshape(4, -1), axis=1) == pytest.approx(1.0, abs=1e-5)
     own, strangers = surfaces(one, other)
     for dx, dy in ((0, 0), (3, -2), (-REACH, REACH)):
@@ -149,19 +155,19 @@ def road(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 def test_real_aligned_pairs(road: Pair) -> None:
     colour, thermal = road
-    found = measure_alignment(colour, thermal)
+    found = measured(colour, thermal)
     assert (found.verdict, found.shift, found.odd) == ("aligned", (0, 0), ())
     assert found.gap > 0.25
-    few = measure_alignment(colour[::20], thermal[::20])
+    few = measured(colour[::20], thermal[::20])
     assert (few.pairs, few.verdict) == (5, "aligned")
 
 
 def test_real_pairs_that_were_shuffled_mirrored_or_moved(road: Pair) -> None:
     colour, thermal = road
     wrong = np.random.default_rng(0).permutation(len(thermal))
-    assert measure_alignment(colour, thermal[wrong]).verdict == "not aligned"
-    assert measure_alignment(colour, thermal[:, :, ::-1]).verdict == "not aligned"
+    assert measured(colour, thermal[wrong]).verdict == "not aligned"
+    assert measured(colour, thermal[:, :, ::-1]).verdict == "not aligned"
     for cells in (6, 12):  # of 128: the thermal pictures lie 4.7 and 9.4 % too far left
-        found = measure_alignment(colour[:, :, : 128 - cells], thermal[:, :, cells:])
+        found = measured(colour[:, :, : 128 - cells], thermal[:, :, cells:])
         assert found.verdict == "shifted"
         assert found.shift == pytest.approx((cells / (128 - cells), 0.0), abs=0.01)

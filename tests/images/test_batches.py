@@ -256,3 +256,44 @@ def test_real_pictures_of_every_set_are_read(data: Path) -> None:
         loaded = list(read_prepared(refs))
         assert [one.reason for one in loaded] == [""] * len(refs)
         assert all(one.prepared is not None and one.prepared.pixels.ndim == 3 for one in loaded)
+
+
+@pytest.mark.parametrize("name", ["colour.png", "grey.png"])
+def test_a_box_keeps_that_part_and_its_shape(tmp_path: Path, name: str) -> None:
+    """As if the picture had been cut before, but prepared by the values of all of it."""
+    rng = np.random.default_rng(0)
+    shape = (40, 80, 3) if name == "colour.png" else (40, 80)
+    whole = np.kron(
+        rng.integers(0, 255, [5, 10, *shape[2:]], dtype=np.uint8), np.ones((8, 8, *[1] * len(shape[2:])))
+    )
+    Image.fromarray(whole.astype(np.uint8).reshape(shape)).save(tmp_path / name)
+    ref, path = ImageRef(tmp_path, name), tmp_path / "pack.npy"
+    packed = pack_pictures([ref], path, side=16, boxes={ref: (0.1, 0.0, 0.9, 0.5)})
+    assert packed.aspects[0] == np.float32(64 / 20)
+    pixels = prepare(read_thermal(ref.file)).pixels[:20, 8:72]
+    expected = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BICUBIC)).astype(int)
+    inner = (slice(2, -2), slice(2, -2))  # at its edges a cut picture knows nothing beyond them
+    assert np.abs(packed.pixels[0][inner] - expected[inner]).max() <= 1
+    again = np.array(pack_pictures([ref], path, side=16).pixels)
+    np.testing.assert_array_equal(again, pack_pictures([ref], path, side=16, boxes={}).pixels)
+    full = pack_pictures([ref], path, side=16, boxes={ref: (0.0, 0.0, 1.0, 1.0)})
+    np.testing.assert_array_equal(again, full.pixels)
+
+
+def test_a_box_of_a_large_jpeg_is_decoded_large_enough(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (100, 100, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((1600, 1600), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg", quality=95)
+    ref, box = ImageRef(tmp_path, "a.jpg"), (0.25, 0.5, 0.75, 1.0)
+    packed = pack_pictures([ref], tmp_path / "p.npy", side=100, boxes={ref: box})
+    with Image.open(tmp_path / "a.jpg") as picture:
+        cut = picture.crop((400, 800, 1200, 1600)).resize((100, 100), Image.Resampling.BICUBIC)
+    assert np.abs(packed.pixels[0] - np.asarray(cut).astype(int)).mean() < 1.5
+
+
+def test_the_places_of_a_pack_tell_which_pictures_are_missing(folder: Path, tmp_path: Path) -> None:
+    refs = list_images(folder).refs
+    packed = pack_pictures([*refs, *refs], tmp_path / "pack.npy", side=16)
+    assert [(refs * 2)[place].name for place in packed.places] == list(packed.names)
+    failed = sorted(set(range(2 * len(refs))) - set(packed.places))
+    assert [(refs * 2)[place].name for place in failed] == [name for name, _ in packed.failures]

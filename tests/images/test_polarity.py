@@ -69,6 +69,14 @@ def test_pictures_without_anything_in_common_give_nothing(seed: int) -> None:
     assert find_mixed(recording(seed, 30, common=0.2)) == ()
 
 
+def test_only_the_places_asked_for_count() -> None:
+    pictures = recording(0, 20)
+    pictures[14:] = 255 - pictures[14:]
+    assert find_mixed(pictures, places=np.arange(14)) == ()
+    (found,) = find_mixed(pictures, places=np.arange(19, 3, -1))
+    assert found.turned == tuple(range(6))
+
+
 def test_colour_flat_and_few_pictures_are_left_out() -> None:
     pictures = recording(0, 20)
     pictures[:6] = 255 - pictures[:6]
@@ -82,7 +90,7 @@ def test_colour_flat_and_few_pictures_are_left_out() -> None:
 
 
 def test_the_mean_correlation_needs_no_table_of_pairs() -> None:
-    looks = _looks(recording(2, 9))
+    looks = _looks(recording(2, 9), np.arange(9))
     table = looks.astype(np.float64) @ looks.T
     pairs = table[np.triu_indices(9, 1)]
     assert _alike(looks) == pytest.approx(pairs.mean(), abs=1e-6)

@@ -1,6 +1,5 @@
 """Do colour and thermal pictures of pairs show the same place? By the correlation of their edges."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,11 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dinonat.records import Float32, UInt8
+from dinonat.records import Float32, Int64, UInt8
 
 Verdict = Literal["aligned", "shifted", "another field", "out of step", "not aligned", "too few"]
 Shift = tuple[int, int]  # (dx, dy) in cells
 Float64 = NDArray[np.float64]
+Places = NDArray[np.integer]
 
 CELLS = 64  # along each side of the maps of edges
 BLUR = 0.7  # cells
@@ -22,6 +22,7 @@ REACH = 7  # cells, a little more than 10 % of a side: farther shifts are not lo
 STILL = 1.5  # cells: a smaller shift is none
 FEWEST = 4  # pairs below which nothing can be told
 MOST = 512  # pairs, spread over all, from which the common shift is measured
+MOST_JUDGED = 4096  # pairs that are judged by themselves
 MOST_SEARCHED = 128  # pairs from which another field of view is
 FIELDS = (0.9, 0.8, 0.7, 0.6, 0.5)
 BETTER = 1.2  # times the correlation that another shift, field or partner must reach to be believed
@@ -117,21 +118,21 @@ def _places(x: int, y: int) -> str:
     return " and ".join(sides) or "less than a pixel off"
 
 
-def measure_alignment(colour: UInt8, thermal: UInt8) -> Alignment:
-    """Measure how well colour (N, S, S, 3) and thermal (N, S, S, 3) pictures fit, pair by pair.
+def measure_alignment(pictures: UInt8, pairs: Int64) -> Alignment:
+    """Measure how well the pairs (P, 2) of places of a colour and a thermal picture fit, among (N, S, S, 3).
 
     Edges are what both lights share; brightness is not (on 82 aligned road scenes the correlation
     of grey levels is -0.09). Strangers, i.e. all other pictures, tell what any two pictures of the set
-    have in common. Measured on up to 512 pairs spread over all; every pair is judged by itself.
+    have in common. Measured on 512 pairs spread over all; up to 4096 are judged by themselves. Pictures
+    are taken one by one, so that a memory map stays on disk.
     """
-    count = len(colour)
+    count = len(pairs)
     if count < FEWEST:
         return Alignment(count, float("nan"), float("nan"), float("nan"), (0.0, 0.0), 1.0, "too few")
-    some = _spread(count, MOST)
-    maps = edges(colour[some]), edges(thermal[some])
+    some = pairs[_spread(count, MOST)]
+    maps = edges(pictures, some[:, 0]), edges(pictures, some[:, 1])
     own, strangers = surfaces(*maps)
-    excess = own - strangers
-    best, (dx, dy) = _peak(excess)
+    best, (dx, dy) = _peak(own - strangers)
     found = Alignment(
         pairs=count,
         paired=float(own[REACH, REACH]),
@@ -139,41 +140,53 @@ def measure_alignment(colour: UInt8, thermal: UInt8) -> Alignment:
         best=best,
         shift=(dx / CELLS, dy / CELLS),
         field=1.0,
-        verdict="aligned",
+        verdict="shifted",
     )
-    wider = _another_field(colour, thermal)
     limit = max(FITS, BY_CHANCE / np.sqrt(len(some)))
-    if wider is not None and wider[0] >= max(limit, BETTER * best):
-        return replace(found, best=wider[0], field=wider[1], shift=(0.0, 0.0), verdict="another field")
-    step, fit = _step(*maps) if len(some) == count else _step(edges(colour[:MOST]), edges(thermal[:MOST]))
-    fit -= found.mismatched
-    if fit >= max(limit, BETTER * best):
-        return replace(found, best=fit, step=step, shift=(0.0, 0.0), verdict="out of step")
+    other = _another_reason(pictures, pairs, found, limit)
+    if other is not None:
+        return other
     if best < limit:
         return replace(found, verdict="not aligned")
-    moved = max(abs(dx), abs(dy)) > STILL and best > BETTER * found.gap
-    if not moved:
-        found, dx, dy = replace(found, shift=(0.0, 0.0)), 0.0, 0.0
-    odd = _odd(colour, thermal, (round(dx), round(dy)))
-    return replace(found, verdict="shifted" if moved else "aligned", odd=odd)
+    if max(abs(dx), abs(dy)) <= STILL or best <= BETTER * found.gap:
+        found, dx, dy = replace(found, shift=(0.0, 0.0), verdict="aligned"), 0.0, 0.0
+    return replace(found, odd=_odd(pictures, pairs, (round(dx), round(dy))))
 
 
-def edges(pictures: UInt8, *, cut: Callable[[Image.Image], Image.Image] | None = None) -> Float32:
-    """Return maps of edges (N, CELLS, CELLS) of pictures (N, S, S, 3), without mean and of length 1.
+def _another_reason(pictures: UInt8, pairs: Int64, found: Alignment, limit: float) -> Alignment | None:
+    """Return what fits clearly better than any shift: another field of view, or other partners."""
+    wanted = max(limit, BETTER * found.best)
+    fit, field = _another_field(pictures, pairs)
+    if fit >= wanted:
+        return replace(found, best=fit, field=field, shift=(0.0, 0.0), verdict="another field")
+    step, fit = _another_step(pictures, pairs[:MOST])
+    fit -= found.mismatched
+    if fit >= wanted:
+        return replace(found, best=fit, step=step, shift=(0.0, 0.0), verdict="out of step")
+    return None
+
+
+def edges(pictures: UInt8, places: Places, *, middle: float = 1.0) -> Float32:
+    """Return maps of edges (n, CELLS, CELLS) of the pictures (N, S, S, 3) at n places, or of their middle.
+
+    Each is without mean and of length 1.
 
     Size of the gradient of the luminance (BT.601) after a small blur, over its own mean around each
     cell. Zeros where a picture shows nothing.
     """
-    maps = np.empty((len(pictures), CELLS, CELLS), np.float32)
-    for place, pixels in enumerate(pictures):
-        grey = Image.fromarray(pixels).convert("L")
-        small = (cut(grey) if cut else grey).resize((CELLS, CELLS), Image.Resampling.BOX)
+    height, width = pictures.shape[1:3]
+    near, far = (1 - middle) / 2, (1 + middle) / 2
+    box = (near * width, near * height, far * width, far * height)
+    maps = np.empty((len(places), CELLS, CELLS), np.float32)
+    for at, place in enumerate(places):
+        grey = Image.fromarray(pictures[place]).convert("L")
+        small = grey.resize((CELLS, CELLS), Image.Resampling.BOX, box)
         down, right = np.gradient(gaussian_filter(np.asarray(small, np.float32), BLUR))
         size = np.hypot(down, right)
         relative = size / (gaussian_filter(size, AROUND) + 1.0)  # one grey level a cell is no edge
         free = relative - relative.mean()
         length = float(np.linalg.norm(free))
-        maps[place] = free / length if length > 1e-3 else 0.0
+        maps[at] = free / length if length > 1e-3 else 0.0
     return maps
 
 
@@ -211,55 +224,47 @@ def _between(line: Float64, place: int) -> float:
     return float((left - right) / (2 * bend)) if bend < 0 else 0.0
 
 
-def _another_field(colour: UInt8, thermal: UInt8) -> tuple[float, float] | None:
+def _another_field(pictures: UInt8, pairs: Int64) -> tuple[float, float]:
     """Return how well pictures fit at best if one shows only the middle of the other, and that field."""
-    some = _spread(len(colour), MOST_SEARCHED)
-    pictures = colour[some], thermal[some]
-    whole = edges(pictures[0]), edges(pictures[1])
+    colour, thermal = pairs[_spread(len(pairs), MOST_SEARCHED)].T
+    whole = edges(pictures, colour), edges(pictures, thermal)
     found = []
     for share in FIELDS:
-        middles = [edges(each, cut=_middle(share)) for each in pictures]
-        for maps, field in (((middles[0], whole[1]), share), ((whole[0], middles[1]), 1 / share)):
+        middle = edges(pictures, colour, middle=share), edges(pictures, thermal, middle=share)
+        for maps, field in (((middle[0], whole[1]), share), ((whole[0], middle[1]), 1 / share)):
             own, strangers = surfaces(*maps)
             found.append((float((own - strangers).max()), field))
     return max(found)
 
 
-def _middle(share: float) -> Callable[[Image.Image], Image.Image]:
-    def cut(picture: Image.Image) -> Image.Image:
-        side, edge = picture.width, (1 - share) / 2
-        box = (edge * side, edge * side, (1 - edge) * side, (1 - edge) * side)
-        return picture.resize((CELLS, CELLS), Image.Resampling.BOX, box=box)
-
-    return cut
-
-
-def _step(one: Float32, other: Float32) -> tuple[int, float]:
-    """Return how many places on the thermal maps fit best, and their mean correlation there."""
-    if len(one) < ENOUGH:
+def _another_step(pictures: UInt8, pairs: Int64) -> tuple[int, float]:
+    """Return how many pairs on the thermal pictures fit best, and their mean correlation there."""
+    if len(pairs) < ENOUGH:
         return 0, -1.0
-    steps = [step for step in range(-STEPS, STEPS + 1) if step]
-    fits = []
-    for step in steps:
+    one, other = edges(pictures, pairs[:, 0]), edges(pictures, pairs[:, 1])
+    found = []
+    for step in (step for step in range(-STEPS, STEPS + 1) if step):
         behind, ahead = max(0, -step), max(0, step)
         products = one[behind : len(one) - ahead] * other[ahead : len(one) - behind]
-        fits.append(float(products.sum(axis=(1, 2)).mean()))
-    best = int(np.argmax(fits))
-    return steps[best], fits[best]
+        found.append((float(products.sum(axis=(1, 2)).mean()), step))
+    fit, step = max(found)
+    return step, fit
 
 
-def _odd(colour: UInt8, thermal: UInt8, shift: Shift) -> tuple[int, ...]:
+def _odd(pictures: UInt8, pairs: Int64, shift: Shift) -> tuple[int, ...]:
     """Return the pairs that fit no better than strangers, the worst first.
 
     Strangers are compared through the sum of all maps. About half of all wrong partners are found so, and
     none of 82 aligned ones.
     """
-    one = edges(colour).reshape(len(colour), -1)
-    other = np.stack([_moved(each, shift) for each in edges(thermal)]).reshape(len(thermal), -1)
+    some = _spread(len(pairs), MOST_JUDGED)
+    colour, thermal = pairs[some].T
+    one = edges(pictures, colour).reshape(len(some), -1)
+    other = np.stack([_moved(each, shift) for each in edges(pictures, thermal)]).reshape(len(some), -1)
     own = (one * other).sum(axis=1)
     strangers = (one @ other.sum(axis=0) + other @ one.sum(axis=0) - 2 * own) / (2 * (len(one) - 1))
     excess = own - strangers
-    return tuple(int(place) for place in np.argsort(excess, kind="stable") if excess[place] <= 0)
+    return tuple(int(some[at]) for at in np.argsort(excess, kind="stable") if excess[at] <= 0)
 
 
 def _moved(one: Float32, shift: Shift) -> Float32:
@@ -270,5 +275,5 @@ def _moved(one: Float32, shift: Shift) -> Float32:
     return padded[top : top + CELLS, left : left + CELLS]
 
 
-def _spread(count: int, most: int) -> NDArray[np.intp]:
+def _spread(count: int, most: int) -> Places:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))

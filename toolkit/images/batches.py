@@ -21,6 +21,10 @@ from dinonat.images.reading import AS_STORED, Reading
 from dinonat.images.workers import run_in_workers
 from dinonat.records import Float32, ImageRef, Loaded, UInt8
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of a picture's sides
+Cut = tuple[ImageRef, Box | None]  # a picture, and what of it is kept
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
 PACK_FORMAT = 1  # rises when packed pixels change, so that old packs are made again
 
 
@@ -32,6 +36,7 @@ class Packed:
     aspects: Float32  # (N,), width / height before squashing
     names: tuple[str, ...]
     failures: tuple[tuple[str, str], ...]  # name, reason
+    places: tuple[int, ...]  # (N,), which of the asked references each picture is
 
 
 @dataclass(frozen=True)
@@ -119,24 +124,27 @@ def pack_pictures(
     path: Path,
     *,
     side: int = 176,
+    boxes: Mapping[ImageRef, Box] | None = None,
     workers: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Packed:
     """Decode every picture once and keep it squashed to ``side`` x ``side`` in one file.
 
+    Where ``boxes`` names a picture only that part of it is kept; values are prepared by all of it.
     Writes ``path`` (.npy, uint8 (N, side, side, 3)) and beside it ``.json`` with names, aspects and
     failures, each whole or not at all; where both are there for the same files, they are reused.
     Colour stays colour; grey and thermal pictures are prepared by percentiles to three channels.
     ``progress(done, total)`` is called after each picture.
     Raises ImageError where not one picture could be read.
     """
-    key = _pack_key(refs, side)
+    asked = [(ref, (boxes or {}).get(ref)) for ref in refs]
+    key = _pack_key(asked, side)
     facts_path = path.with_suffix(".json")
     if not _is_packed(path, facts_path, key):
         facts: dict[str, object] = {}
 
         def write(stream: IO[bytes]) -> None:
-            facts.update(_write_pack(stream, refs, side, workers, progress))
+            facts.update(_write_pack(stream, asked, side, workers, progress))
 
         facts_path.unlink(missing_ok=True)  # never new pixels beside old facts
         write_whole(path, write)
@@ -144,21 +152,23 @@ def pack_pictures(
     return _open_pack(path, facts_path)
 
 
-def _pack_key(refs: Sequence[ImageRef], side: int) -> str:
-    """Name the list by what can be known without reading it: names, sizes and times of change."""
-    files = []
-    for ref in refs:
+def _pack_key(asked: Sequence[Cut], side: int) -> str:
+    """Name the list by what can be known without reading it: names, sizes, times of change and boxes."""
+    files: list[tuple[object, ...]] = []
+    for ref, _ in asked:
         try:
             facts = ref.file.stat()
             files.append((ref.name, facts.st_size, facts.st_mtime_ns))
         except OSError:
             files.append((ref.name, -1, -1))
-    return short_hash("pack", PACK_FORMAT, side, files)
+    boxes = {place: box for place, (_, box) in enumerate(asked) if box is not None}
+    return short_hash("pack", PACK_FORMAT, side, files, *([boxes] if boxes else []))
 
 
 def _is_packed(path: Path, facts_path: Path, key: str) -> bool:
     try:
-        return path.is_file() and json.loads(facts_path.read_bytes()).get("key") == key
+        known = json.loads(facts_path.read_bytes())
+        return path.is_file() and known.get("key") == key and "places" in known
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -170,39 +180,41 @@ def _open_pack(path: Path, facts_path: Path) -> Packed:
         np.asarray(facts["aspects"], np.float32),
         tuple(facts["names"]),
         tuple((name, reason) for name, reason in facts["failures"]),
+        tuple(facts["places"]),
     )
 
 
 def _write_pack(
     stream: IO[bytes],
-    refs: Sequence[ImageRef],
+    asked: Sequence[Cut],
     side: int,
     workers: int,
     progress: Callable[[int, int], object] | None,
 ) -> dict[str, object]:
-    names, aspects, failures = list[str](), list[float](), list[tuple[str, str]]()
-    header_length = _write_header(stream, len(refs), side)
+    names, aspects, places, failures = list[str](), list[float](), list[int](), list[tuple[str, str]]()
+    header_length = _write_header(stream, len(asked), side)
     squash = partial(_squash, side=side)
     results = run_in_workers(
-        squash, refs, workers=workers, on_death=_lost_squash, belongs_to=lambda ref: ref.file
+        squash, asked, workers=workers, on_death=_lost_squash, belongs_to=lambda cut: cut[0].file
     )
-    for done, (ref, (pixels, aspect, reason)) in enumerate(zip(refs, results, strict=True), start=1):
+    for place, ((ref, _), (pixels, aspect, reason)) in enumerate(zip(asked, results, strict=True)):
         if pixels is None:
             failures.append((ref.name, reason))
         else:
             stream.write(pixels.tobytes())
             names.append(ref.name)
             aspects.append(aspect)
+            places.append(place)
         if progress is not None:
-            progress(done, len(refs))
+            progress(place + 1, len(asked))
     if not names:
         first = f" The first: {failures[0][1]}" if failures else ""
-        raise ImageError(f"Not one of {len(refs)} pictures could be read.{first}")
+        raise ImageError(f"Not one of {len(asked)} pictures could be read.{first}")
     # numpy leaves room in the header for the first axis to change, so its length stays.
     stream.seek(0)
     written = _write_header(stream, len(names), side)
     assert written == header_length
-    return {"names": names, "aspects": aspects, "failures": failures}
+    return {"names": names, "aspects": aspects, "failures": failures, "places": places}
 
 
 def _write_header(stream: IO[bytes], count: int, side: int) -> int:
@@ -214,10 +226,13 @@ def _write_header(stream: IO[bytes], count: int, side: int) -> int:
 Squashed = tuple[UInt8 | None, float, str]  # pixels (side, side, 3), aspect, reason
 
 
-def _squash(ref: ImageRef, *, side: int) -> Squashed:
+def _squash(cut: Cut, *, side: int) -> Squashed:
+    ref, box = cut
+    left, top, right, low = box or WHOLE
     try:
-        pixels, (height, width) = _decoded(ref, at_least=2 * side)
-        return _resized(pixels, side), width / height, ""
+        smallest = min(right - left, low - top)
+        pixels, (height, width) = _decoded(ref, at_least=int(np.ceil(2 * side / smallest)))
+        return _resized(pixels, side, box), width * (right - left) / (height * (low - top)), ""
     except (ImageError, OSError, MemoryError) as error:
         return None, 0.0, sentence(ref, error)
 
@@ -235,12 +250,14 @@ def _decoded(ref: ImageRef, *, at_least: int) -> tuple[UInt8, tuple[int, int]]:
     return grey, (grey.shape[0], grey.shape[1])
 
 
-def _lost_squash(ref: ImageRef, reason: str) -> Squashed:
-    return None, 0.0, sentence(ref, ImageError(f"Lost: {reason}."))
+def _lost_squash(cut: Cut, reason: str) -> Squashed:
+    return None, 0.0, sentence(cut[0], ImageError(f"Lost: {reason}."))
 
 
-def _resized(pixels: UInt8, side: int) -> UInt8:
-    """Squash (H, W) or (H, W, 3) to (side, side, 3), bicubic with antialiasing."""
-    small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+def _resized(pixels: UInt8, side: int, box: Box | None) -> UInt8:
+    """Squash (H, W) or (H, W, 3), or a box of it, to (side, side, 3), bicubic with antialiasing."""
+    height, width = pixels.shape[:2]
+    part = box and (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
+    small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, part, reducing_gap=3.0)
     array = np.asarray(small)
     return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dinonat.records import Bool, Float32, UInt8
+
+Places = NDArray[np.integer]
 
 SIDE = 16  # of the small pictures that are compared
 FRAMES = 8  # below, a group of alike pictures may well be chance
@@ -31,17 +34,21 @@ class Mixed:
     within: float  # geometric mean of the mean correlations in them
 
 
-def find_mixed(pictures: UInt8, recordings: Sequence[str] | None = None) -> tuple[Mixed, ...]:
+def find_mixed(
+    pictures: UInt8, recordings: Sequence[str] | None = None, *, places: Places | None = None
+) -> tuple[Mixed, ...]:
     """Find the recordings whose pictures (N, S, S, 3) fall into two groups of opposite polarity.
+
+    With ``places`` only those pictures count; ``recordings`` names theirs, and ``turned`` counts in them.
 
     Each recording of at least FRAMES grey pictures is looked at by itself; where none is mixed, or
     none is known, the whole set: a recording may be turned round as a whole. Pictures in colour are
     left out. False alarms are worse than misses: pictures that have little in common give none.
     """
-    looks = _looks(pictures)
+    looks = _looks(pictures, np.arange(len(pictures)) if places is None else places)
     seen = np.linalg.norm(looks, axis=1) > 0
     found = []
-    names = np.array(list(recordings) if recordings is not None else [""] * len(pictures))
+    names = np.array(list(recordings) if recordings is not None else [""] * len(looks))
     for name in sorted(set(names.tolist()) - {""}):
         found += _mixed(looks, np.flatnonzero(seen & (names == name)), name)
     return tuple(found or _mixed(looks, np.flatnonzero(seen), ""))
@@ -61,10 +68,11 @@ def sentence(mixed: Sequence[Mixed], names: Sequence[str]) -> str:
     )
 
 
-def _looks(pictures: UInt8) -> Float32:
+def _looks(pictures: UInt8, places: Places) -> Float32:
     """Return (N, SIDE * SIDE) small pictures without mean, of length 1; zeros for colour and flat ones."""
-    looks = np.zeros((len(pictures), SIDE * SIDE), np.float32)
-    for place, pixels in enumerate(pictures):
+    looks = np.zeros((len(places), SIDE * SIDE), np.float32)
+    for at, place in enumerate(places):
+        pixels = pictures[place]
         grey = np.ascontiguousarray(pixels[..., 0])
         if (pixels != grey[..., None]).any():
             continue
@@ -72,11 +80,11 @@ def _looks(pictures: UInt8) -> Float32:
         free = (small - small.mean()).ravel()
         length = float(np.linalg.norm(free))
         if length > SIDE:  # a spread of one grey level
-            looks[place] = free / length
+            looks[at] = free / length
     return looks
 
 
-def _mixed(looks: Float32, places: "np.ndarray[tuple[int], np.dtype[np.intp]]", name: str) -> list[Mixed]:
+def _mixed(looks: Float32, places: Places, name: str) -> list[Mixed]:
     """Return what the best split of some pictures into two opposite groups shows, if it is one."""
     own = looks[places]
     if len(own) < FRAMES:

@@ -1,0 +1,315 @@
+"""Pairs of a colour and a thermal picture for training: found by name, time or a list, and checked."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, cast
+
+import numpy as np
+
+from dinonat.errors import ImageError, UsageError
+from dinonat.formats.matching import match_names
+from dinonat.formats.pair_lists import read_pair_list
+from dinonat.images.alignment import measure_alignment
+from dinonat.images.batches import Box
+from dinonat.images.listing import list_images, spread
+from dinonat.images.pairing import common_area
+from dinonat.images.polarity import find_mixed
+from dinonat.images.polarity import sentence as polarity_sentence
+from dinonat.images.reader import read_raster, read_thermal
+from dinonat.images.workers import run_in_workers
+from dinonat.pipelines.inputs import find_recordings as given_recordings
+from dinonat.pipelines.progress import say, track
+from dinonat.pretraining.sources import Pictures
+from dinonat.records import Bool, ImageRef
+from dinonat.survey.duplicates import find_duplicates
+from dinonat.survey.facts import PHOTOGRAPH, Facts, survey
+from dinonat.survey.recordings import find_recordings
+from dinonat.survey.twins import Twin, find_twins
+
+NAMED = 3  # pictures that a sentence names
+LOOKED_AT = 32  # thermal pictures that are looked at where nothing else asks for it
+NEARLY_ALL = 0.9
+MEASURED = 16  # colour pictures that tell the usual size
+
+Couple = tuple[ImageRef, ImageRef]  # colour, thermal
+Size = tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Pairs in order: ``colour[i]``, ``thermal[i]``, and the recording of both, "" where unknown."""
+
+    colour: tuple[ImageRef, ...]
+    thermal: tuple[ImageRef, ...]
+    recordings: tuple[str, ...]
+    by: str  # how the recordings were found, in words
+    remarks: tuple[str, ...] = ()  # sentences for the user
+
+    def __len__(self) -> int:
+        """Return how many pairs there are."""
+        return len(self.colour)
+
+    def part(self, marks: Bool) -> "Gathered":
+        """Return the pairs that are marked (N,)."""
+        kept = np.flatnonzero(marks).tolist()
+        return replace(
+            self,
+            colour=tuple(self.colour[place] for place in kept),
+            thermal=tuple(self.thermal[place] for place in kept),
+            recordings=tuple(self.recordings[place] for place in kept),
+        )
+
+
+def gather_pairs(
+    colour_folder: Path,
+    thermal_folder: Path,
+    *,
+    workspace: Path,
+    list_file: Path | None = None,
+    recordings: Path | None = None,
+    workers: int = 0,
+) -> Gathered:
+    """Find which pictures of two folders (or twice the same one) belong together, and their recordings.
+
+    By ``list_file`` (a CSV with the columns colour,thermal, such as the twins.csv of `dinotool
+    inspect`), else by the rules of `find_twins`: names, then times. The recordings are those of the
+    CSV asked for, of a recordings.csv beside the pictures or of an inspection in ``workspace``, else
+    those that the thermal pictures show as `dinotool inspect` finds them. Raises UsageError where no
+    two pictures belong together, LabelError for a bad list, ImageError for a folder without images.
+    """
+    colour, thermal = list_images(colour_folder).refs, list_images(thermal_folder).refs
+    remarks: list[str] = []
+    if list_file is not None:
+        couples = _listed(list_file, colour, thermal, remarks)
+    elif colour_folder.resolve() == thermal_folder.resolve():
+        couples = _of_one_folder(thermal, workers)
+    else:
+        couples = _of_two_folders(colour, thermal, workers)
+        remarks += _alone(couples, colour, "colour") + _alone(couples, thermal, "thermal")
+    if not couples:
+        raise UsageError(_nothing(colour_folder, thermal_folder, colour, thermal, list_file))
+    given = _given(couples, (thermal_folder, colour_folder), recordings, workspace, remarks)
+    if given is None:
+        return _shown(couples, workers, remarks)
+    names, file = given
+    remarks += _swapped(_surveyed(spread([own for _, own in couples], LOOKED_AT), workers))
+    return _gathered(couples, names, f"as {file} says", remarks)
+
+
+def _gathered(couples: Sequence[Couple], names: Sequence[str], by: str, remarks: Sequence[str]) -> Gathered:
+    colour, thermal = zip(*couples, strict=True)
+    return Gathered(colour, thermal, tuple(names), by, tuple(remarks))
+
+
+def _listed(
+    file: Path, colour: Sequence[ImageRef], thermal: Sequence[ImageRef], remarks: list[str]
+) -> list[Couple]:
+    """Return the pairs of a list whose pictures are there, each picture in its first pair only."""
+    rows = read_pair_list(file)
+    known = []
+    for names, refs in zip(zip(*rows, strict=True), (colour, thermal), strict=True):
+        by_name = {ref.name: ref for ref in refs}
+        found = match_names(names, list(by_name)).found
+        known.append({asked: by_name[name] for asked, name in found.items()})
+    missing = [name for row in rows for name, own in zip(row, known, strict=True) if name not in own]
+    if missing:
+        remarks.append(f"{file}: {_counted(missing, 'picture is', 'pictures are')} not in the folders.")
+    couples, used, again = list[Couple](), set[tuple[str, ImageRef]](), list[str]()
+    for a, b in rows:
+        if a in known[0] and b in known[1]:
+            couple = (known[0][a], known[1][b])
+            sides = {("colour", couple[0]), ("thermal", couple[1])}
+            if sides & used:
+                again.append(f"{a},{b}")
+            else:
+                couples.append(couple)
+                used |= sides
+    if again:
+        remarks.append(
+            f"{file}: {_counted(again, 'row names', 'rows name')} a picture that an earlier row gives "
+            "another partner; left out."
+        )
+    return couples
+
+
+def _of_one_folder(refs: Sequence[ImageRef], workers: int) -> list[Couple]:
+    facts = _surveyed(refs, workers)
+    return [(facts[twin.colour].ref, facts[twin.thermal].ref) for twin in find_twins(facts)]
+
+
+def _of_two_folders(colour: Sequence[ImageRef], thermal: Sequence[ImageRef], workers: int) -> list[Couple]:
+    """Pair by what names say, which reads no picture; what is left on both sides by what files say."""
+    one, other = [Facts(ref) for ref in thermal], [Facts(ref) for ref in colour]
+    twins = list(find_twins(one, other))
+    couples = _couples(twins, one, other)
+    paired = {ref for couple in couples for ref in couple}
+    left = [[ref for ref in refs if ref not in paired] for refs in (thermal, colour)]
+    if all(left):
+        say(f"Reading {sum(map(len, left))} pictures without a partner of their name for their times")
+        one, other = (_surveyed(refs, workers) for refs in left)
+        couples += _couples(find_twins(one, other), one, other)
+    return sorted(couples, key=lambda couple: couple[1])
+
+
+def _couples(twins: Sequence[Twin], thermal: Sequence[Facts], colour: Sequence[Facts]) -> list[Couple]:
+    return [(colour[twin.colour].ref, thermal[twin.thermal].ref) for twin in twins]
+
+
+def _surveyed(refs: Sequence[ImageRef], workers: int) -> list[Facts]:
+    results = survey(refs, workers=min(workers, len(refs)))
+    with closing(cast("Any", results)):
+        return list(track(results, "pairs", total=len(refs)))
+
+
+def _alone(couples: Sequence[Couple], refs: Sequence[ImageRef], which: str) -> list[str]:
+    paired = {ref for couple in couples for ref in couple}
+    alone = [ref.name for ref in refs if ref not in paired]
+    return (
+        [f"{_counted(alone, f'{which} picture has', f'{which} pictures have')} no partner."] if alone else []
+    )
+
+
+def _counted(names: Sequence[str], one: str, several: str) -> str:
+    """Say how many there are and name the first.
+
+    >>> _counted(["a", "b"], "picture is", "pictures are")
+    '2 pictures are (a, b)'
+    """
+    more = ", ..." if len(names) > NAMED else ""
+    return f"{len(names)} {one if len(names) == 1 else several} ({', '.join(names[:NAMED])}{more})"
+
+
+def _nothing(
+    colour_folder: Path,
+    thermal_folder: Path,
+    colour: Sequence[ImageRef],
+    thermal: Sequence[ImageRef],
+    list_file: Path | None,
+) -> str:
+    there = f"{colour[0].name!r} in {colour_folder} and {thermal[0].name!r} in {thermal_folder}"
+    if list_file is not None:
+        return f"{list_file}: names no pair of pictures that are there. They are named like {there}."
+    return (
+        f"--pairs: no two of {len(colour)} colour and {len(thermal)} thermal pictures belong together by "
+        f"their names or times; they are named like {there}. Give a CSV with the columns colour,thermal."
+    )
+
+
+def _given(
+    couples: Sequence[Couple],
+    folders: tuple[Path, Path],
+    asked: Path | None,
+    workspace: Path,
+    remarks: list[str],
+) -> tuple[list[str], Path] | None:
+    """Return the recordings that a file gives, by the thermal pictures' names, else by the colour ones'."""
+    colour, thermal = zip(*couples, strict=True)
+    for folder, refs in zip(folders, (thermal, colour), strict=True):
+        said: list[str] = []
+        found, file = given_recordings(asked, folder, refs, workspace=workspace, warn=said.append)
+        if found and file is not None:
+            remarks += said
+            return [found.get(ref.name, "") for ref in refs], file
+    if asked is not None:
+        remarks.append(f"{asked}: names none of the pictures of the pairs.")
+    return None
+
+
+def _shown(couples: Sequence[Couple], workers: int, remarks: list[str]) -> Gathered:
+    """Find the recordings by what the thermal pictures show, as `dinotool inspect` does."""
+    say(f"Reading {len(couples)} thermal pictures for their recordings")
+    facts = _surveyed([thermal for _, thermal in couples], workers)
+    same = [(pair.first, pair.second) for pair in find_duplicates(facts).pairs]
+    found = find_recordings(facts, same=same)
+    return _gathered(couples, found.of, found.words, [*remarks, *_swapped(facts)])
+
+
+def _swapped(facts: Sequence[Facts]) -> list[str]:
+    seen = [fact for fact in facts if not fact.reason]
+    photographs = sum(fact.look == PHOTOGRAPH for fact in seen)
+    if photographs <= NEARLY_ALL * len(seen):
+        return []
+    return ["The thermal pictures of the pairs look like colour photographs: give the colour folder first."]
+
+
+def _size(ref: ImageRef) -> Size | None:
+    """Return width and height of a picture, decoded as small as its format can; None where damaged."""
+    try:
+        raster = read_raster(ref.file, frame=ref.frame, at_least=1)
+        shape = raster.full_hw if raster is not None else read_thermal(ref.file, frame=ref.frame).data.shape
+    except (ImageError, OSError, MemoryError):
+        return None
+    return shape[1], shape[0]
+
+
+def _unknown(ref: ImageRef, reason: str) -> Size | None:
+    return None
+
+
+def _sizes(refs: Sequence[ImageRef], workers: int) -> list[Size | None]:
+    results = run_in_workers(
+        _size, refs, workers=min(workers, len(refs)), on_death=_unknown, belongs_to=lambda ref: ref.file
+    )
+    with closing(cast("Any", results)):
+        return list(track(results, "sizes", total=len(refs)))
+
+
+def usual_size(pairs: Gathered) -> Size:
+    """Return the median width and height of a few colour pictures; (1, 1) where none can be read."""
+    sizes = [size for size in _sizes(spread(pairs.colour, MEASURED), 0) if size is not None] or [(1, 1)]
+    width, height = (round(median(side)) for side in zip(*sizes, strict=True))
+    return width, height
+
+
+def common_boxes(pairs: Gathered, offset: tuple[float, float], *, workers: int = 0) -> dict[ImageRef, Box]:
+    """Return what of each picture of the pairs is kept: what both show, with the thermal one at ``offset``.
+
+    In pixels of each colour picture, right and down; the thermal picture counts as scaled to it. Nothing
+    where the offset is zero. Raises UsageError as `common_area` does.
+    """
+    boxes: dict[ImageRef, Box] = {}
+    if offset == (0, 0):
+        return boxes
+    for colour, thermal, size in zip(pairs.colour, pairs.thermal, _sizes(pairs.colour, workers), strict=True):
+        if size is not None:  # else packing will say what is wrong with it
+            boxes[colour], boxes[thermal] = common_area(size, offset)
+    return boxes
+
+
+def without_pairs(refs: Sequence[ImageRef], pairs: Gathered) -> list[ImageRef]:
+    """Return the pictures of folders that are in no pair: those that are come as pairs, or are held out."""
+    taken = {_place(ref) for ref in (*pairs.colour, *pairs.thermal)}
+    return [ref for ref in refs if _place(ref) not in taken]
+
+
+def _place(ref: ImageRef) -> tuple[Path, int]:
+    return ref.file.resolve(), ref.frame
+
+
+def check_pairs(
+    pictures: Pictures, pairs: Gathered, *, offset: tuple[float, float] = (0.0, 0.0)
+) -> list[str]:
+    """Say whether packed pairs are aligned, which are not, and whether thermal ones have two polarities.
+
+    ``pictures`` were packed from ``pairs`` with the boxes of ``offset``. The first sentence is about all
+    pairs.
+    """
+    colour, thermal = pictures.paired.T
+    pixels, names = pictures.packed.pixels, pictures.packed.names
+    found = measure_alignment(pixels, pictures.paired)
+    said = [found.sentence(usual_size(pairs), offset)]
+    if found.odd:
+        odd = [f"{names[colour[place]]} and {names[thermal[place]]}" for place in found.odd]
+        said.append(
+            f"{_counted(odd, 'pair fits', 'pairs fit')} no better than strangers; as many again may be "
+            "wrong. Look at them, or leave them out by a list."
+        )
+    of = dict(zip(((ref.name) for ref in pairs.thermal), pairs.recordings, strict=True))
+    recordings = [of[names[place]] for place in thermal]
+    turned = polarity_sentence(
+        find_mixed(pixels, recordings, places=thermal), [names[place] for place in thermal]
+    )
+    return said + ([turned] if turned else [])

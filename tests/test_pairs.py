@@ -1,0 +1,222 @@
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinonat.errors import ImageError, LabelError, UsageError
+from dinonat.images.listing import list_images
+from dinonat.neighbors.pairs import split_recordings
+from dinonat.pipelines.pairs import (
+    Gathered,
+    check_pairs,
+    common_boxes,
+    gather_pairs,
+    usual_size,
+    without_pairs,
+)
+from dinonat.pretraining.sources import pack_sources
+from dinonat.scenes import MadeScenes, write_scenes
+
+COUNT = 20
+Make = Callable[[Path, int], None]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeScenes:
+    """Colour pictures 0 to 23 and thermal ones 0 to 19 of the same names, 16 bits, and their recordings."""
+    return write_scenes(tmp_path_factory.mktemp("made"), colour=24, thermal=COUNT, labelled=2)
+
+
+def pictures(folder: Path, *names: str) -> None:
+    """Write small pictures that all differ; those with "v" or "rgb" in their name are coloured."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(sum(map(ord, name)))
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+        picture = coarse.resize((160, 120), Image.Resampling.BICUBIC)
+        picture.convert("RGB" if "v" in name or "rgb" in name else "L").save(path)
+
+
+def names_of(found: Gathered) -> list[tuple[str, str]]:
+    return [(a.name, b.name) for a, b in zip(found.colour, found.thermal, strict=True)]
+
+
+def test_pairs_by_name_and_what_has_no_partner(made: MadeScenes, tmp_path: Path) -> None:
+    found = gather_pairs(made.rgb, made.thermal, workspace=tmp_path)
+    assert names_of(found) == [(f"made-{i:04}.png", f"made-{i:04}.png") for i in range(COUNT)]
+    assert found.colour[0].root == made.rgb
+    assert found.thermal[0].root == made.thermal
+    assert found.remarks == (
+        "4 colour pictures have (made-0020.png, made-0021.png, made-0022.png, ...) no partner.",
+    )
+    # recordings.csv lies beside the folders and names the thermal pictures
+    with (made.labels.with_name("recordings.csv")).open() as stream:
+        of = dict(csv.reader(stream))
+    assert found.recordings == tuple(of[ref.name] for ref in found.thermal)
+    assert "recordings.csv says" in found.by
+
+
+def test_the_words_of_views_make_pairs(tmp_path: Path) -> None:
+    pictures(tmp_path / "rgb", "D_0001_V.jpg", "D_0002_V.jpg", "sub/D_0003_V.jpg")
+    pictures(tmp_path / "t", "D_0001_T.jpg", "D_0003_T.jpg")
+    found = gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path)
+    assert names_of(found) == [("D_0001_V.jpg", "D_0001_T.jpg"), ("sub/D_0003_V.jpg", "D_0003_T.jpg")]
+    assert found.remarks[0] == "1 colour picture has (D_0002_V.jpg) no partner."
+    assert found.recordings == ("rec-01", "rec-01")  # numbers 1 and 3
+    assert "By the number in the name" in found.by
+
+
+def test_one_folder_holds_both(tmp_path: Path) -> None:
+    pictures(tmp_path / "all", "a_0001_rgb.png", "a_0001_ir.png", "a_0200_rgb.png", "a_0200_ir.png")
+    found = gather_pairs(tmp_path / "all", tmp_path / "all", workspace=tmp_path)
+    assert names_of(found) == [("a_0001_rgb.png", "a_0001_ir.png"), ("a_0200_rgb.png", "a_0200_ir.png")]
+    assert len(set(found.recordings)) == 2  # a jump of the number
+
+
+def test_pairs_by_time(tmp_path: Path) -> None:
+    """Two cameras with names of their own, half a second apart."""
+    for folder, second in (("rgb", ".2"), ("t", ".7")):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            exif = Image.Exif()
+            exif.get_ifd(0x8769)[0x9003] = f"2024:05:06 07:08:{10 * number:02}"
+            exif.get_ifd(0x8769)[0x9291] = second[1:]
+            picture = Image.new("RGB" if folder == "rgb" else "L", (40, 30), 99)
+            picture.putpixel((number, 3), 7)
+            picture.save(tmp_path / folder / f"{folder}x{number + 5 * (folder == 't')}.jpg", exif=exif)
+    found = gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path)
+    assert names_of(found) == [(f"rgbx{i}.jpg", f"tx{i + 5}.jpg") for i in range(3)]
+
+
+def test_a_list_gives_pairs_and_says_what_it_cannot(tmp_path: Path) -> None:
+    pictures(tmp_path / "rgb", "v1.png", "v2.png", "v3.png")
+    pictures(tmp_path / "t", "x.png", "y.png", "z.png")
+    table = tmp_path / "pairs.csv"
+    table.write_text(
+        "thermal,colour\ny.png,v1.png\nx.png,v2.png\ny.png,v3.png\nx.png,v2.png\ngone.png,v3.png\n"
+    )
+    found = gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path, list_file=table)
+    assert names_of(found) == [("v1.png", "y.png"), ("v2.png", "x.png")]
+    said = " ".join(found.remarks)
+    assert "1 picture is (gone.png) not in the folders." in said
+    assert "2 rows name (v3.png,y.png, v2.png,x.png) a picture that an earlier row gives another" in said
+
+
+def test_the_twins_of_an_inspection_are_such_a_list(tmp_path: Path) -> None:
+    """Its names are relative to the folder that was inspected."""
+    pictures(tmp_path / "set", "visible/0001.png", "lwir/0001.png", "visible/0002.png", "lwir/0002.png")
+    (tmp_path / "twins.csv").write_text("thermal,colour\nlwir/0001.png,visible/0001.png\n")
+    found = gather_pairs(
+        tmp_path / "set/visible", tmp_path / "set/lwir", workspace=tmp_path, list_file=tmp_path / "twins.csv"
+    )
+    assert names_of(found) == [("0001.png", "0001.png")]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "expected the columns colour,thermal"),
+        ("image,label\na,b\n", "its header is 'image,label'"),
+        ("colour,thermal\n", "no row names a colour and a thermal picture"),
+        ("colour,thermal\nonly.png,\n", "no row names a colour and a thermal picture"),
+    ],
+)
+def test_a_bad_list_is_a_sentence(tmp_path: Path, text: str, says: str) -> None:
+    pictures(tmp_path / "rgb", "v1.png")
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(LabelError, match=says):
+        gather_pairs(tmp_path / "rgb", tmp_path / "rgb", workspace=tmp_path, list_file=tmp_path / "pairs.csv")
+
+
+def test_no_pair_at_all_is_a_sentence(tmp_path: Path) -> None:
+    pictures(tmp_path / "rgb", "v1.png", "v2.png")
+    pictures(tmp_path / "t", "x.png")
+    with pytest.raises(UsageError, match=r"no two of 2 colour and 1 thermal .*'v1.png' in .*'x.png' in "):
+        gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path)
+    (tmp_path / "pairs.csv").write_text("colour;thermal\nv9.png;x.png\n")
+    with pytest.raises(UsageError, match=r"pairs.csv: names no pair of pictures that are there"):
+        gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path, list_file=tmp_path / "pairs.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match="no image found"):
+        gather_pairs(tmp_path / "rgb", tmp_path / "empty", workspace=tmp_path)
+
+
+def test_folders_in_the_wrong_order_are_told(made: MadeScenes, tmp_path: Path) -> None:
+    found = gather_pairs(made.thermal, made.rgb, workspace=tmp_path)
+    assert any("give the colour folder first" in remark for remark in found.remarks)
+
+
+def test_recordings_asked_for_come_first(made: MadeScenes, tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    rows = [f"made-{i:04}.png,drive-{i % 2}" for i in range(COUNT - 2)]
+    table.write_text("\n".join(["image,recording", *rows, ""]))
+    found = gather_pairs(made.rgb, made.thermal, workspace=tmp_path, recordings=table)
+    assert found.recordings == (*(f"drive-{i % 2}" for i in range(COUNT - 2)), "", "")
+    assert any("no recording for 2 of 20 images" in remark for remark in found.remarks)
+    held = split_recordings(found.recordings)
+    one, other = found.part(held), found.part(~held)
+    assert len(one) + len(other) == COUNT
+    assert set(one.recordings).isdisjoint(other.recordings)
+    left = without_pairs(list_images(made.rgb).refs, found)
+    assert [ref.name for ref in left] == [f"made-{i:04}.png" for i in range(COUNT, 24)]
+
+
+def test_the_whole_way_from_folders_to_checked_pairs(made: MadeScenes, tmp_path: Path) -> None:
+    """Deep thermal pictures are prepared; an offset cuts both to what they share, and is checked."""
+    found = gather_pairs(made.rgb, made.thermal, workspace=tmp_path)
+    assert usual_size(found) == (256, 192)
+    assert common_boxes(found, (0, 0)) == {}
+    packed = pack_sources([], found.colour, found.thermal, tmp_path / "a.npy", side=96)
+    said = check_pairs(packed, found)
+    assert [line.split(":")[0] for line in said] == ["The pairs are aligned"]
+    boxes = common_boxes(found, (16, -12))
+    assert boxes[found.colour[0]] == (16 / 256, 0.0, 1.0, 1 - 12 / 192)
+    moved = pack_sources([], found.colour, found.thermal, tmp_path / "b.npy", side=96, boxes=boxes)
+    assert moved.packed.aspects[0] == np.float32(240 / 180)
+    first = check_pairs(moved, found, offset=(16, -12))[0]
+    assert "--pair-offset" in first
+    x, y = (int(part) for part in first.rsplit("--pair-offset ", 1)[1].rstrip(".").split(","))
+    assert abs(x) <= 3  # the scenes are aligned as they are, and that is what it finds out
+    assert abs(y) <= 3
+    with pytest.raises(UsageError, match="leaves less than half"):
+        common_boxes(found, (200, 0))
+
+
+def test_turned_thermal_pictures_and_wrong_partners_are_told(made: MadeScenes, tmp_path: Path) -> None:
+    found = gather_pairs(made.rgb, made.thermal, workspace=tmp_path)
+    packed = pack_sources([], found.colour, found.thermal, tmp_path / "a.npy", side=96)
+    pixels = np.array(packed.packed.pixels)
+    turned = [COUNT + place for place in (1, 4, 7, 11, 13, 16)]
+    pixels[turned] = 255 - pixels[turned]
+    object.__setattr__(packed.packed, "pixels", pixels)
+    said = check_pairs(packed, found)
+    assert said[0].startswith("The pairs are aligned")
+    assert said[-1].startswith("6 of 20 thermal pictures seem to show hot and cold the other way round")
+    pixels[COUNT:] = pixels[COUNT:][::-1].copy()
+    assert check_pairs(packed, found)[0].startswith("The pairs are not aligned")
+
+
+def test_pairs_load_no_torch() -> None:
+    assert "dinonat.pipelines.pairs" in sys.modules
+    import subprocess
+
+    code = "import sys, dinonat.pipelines.pairs; sys.exit('torch' in sys.modules or 'faiss' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_real_pairs(data: Path, tmp_path: Path) -> None:
+    found = gather_pairs(
+        data / "paired_road/visible", data / "paired_road/infrared", workspace=tmp_path, workers=2
+    )
+    assert (len(found), found.remarks) == (82, ())
+    assert len(set(found.recordings)) == 16
+    held = split_recordings(found.recordings)
+    assert 10 <= held.sum() <= 22
+    packed = pack_sources([], found.colour, found.thermal, tmp_path / "a.npy", side=96)
+    (said,) = check_pairs(packed, found)
+    assert said.startswith("The pairs are aligned: edges correlate 0.3")
