@@ -22,7 +22,7 @@ from dinonat.images.reader import read_raster, read_thermal
 from dinonat.images.workers import run_in_workers
 from dinonat.pipelines.inputs import find_recordings as given_recordings
 from dinonat.pipelines.progress import say, track
-from dinonat.pretraining.sources import Pictures
+from dinonat.pretraining.sources import Sources
 from dinonat.records import Bool, ImageRef
 from dinonat.survey.duplicates import find_duplicates
 from dinonat.survey.facts import PHOTOGRAPH, Facts, survey
@@ -75,7 +75,8 @@ def gather_pairs(
     """Find which pictures of two folders (or twice the same one) belong together, and their recordings.
 
     By ``list_file`` (a CSV with the columns colour,thermal, such as the twins.csv of `dinotool
-    inspect`), else by the rules of `find_twins`: names, then times. The recordings are those of the
+    inspect`), else by the rules of `find_twins`: names, for which no picture of two folders is read,
+    then times. The recordings are those of the
     CSV asked for, of a recordings.csv beside the pictures or of an inspection in ``workspace``, else
     those that the thermal pictures show as `dinotool inspect` finds them. Raises UsageError where no
     two pictures belong together, LabelError for a bad list, ImageError for a folder without images.
@@ -114,9 +115,12 @@ def _listed(
         by_name = {ref.name: ref for ref in refs}
         found = match_names(names, list(by_name)).found
         known.append({asked: by_name[name] for asked, name in found.items()})
-    missing = [name for row in rows for name, own in zip(row, known, strict=True) if name not in own]
+    asked = dict.fromkeys((name, side) for row in rows for side, name in enumerate(row))
+    missing = [name for name, side in asked if name not in known[side]]
     if missing:
-        remarks.append(f"{file}: {_counted(missing, 'picture is', 'pictures are')} not in the folders.")
+        remarks.append(
+            f"{file}: " + _counted(missing, "picture of it is not there", "pictures of it are not there")
+        )
     couples, used, again = list[Couple](), set[tuple[str, ImageRef]](), list[str]()
     for a, b in rows:
         if a in known[0] and b in known[1]:
@@ -129,8 +133,12 @@ def _listed(
                 used |= sides
     if again:
         remarks.append(
-            f"{file}: {_counted(again, 'row names', 'rows name')} a picture that an earlier row gives "
-            "another partner; left out."
+            f"{file}: "
+            + _counted(
+                again,
+                "row is left out, because an earlier one has a partner for its picture",
+                "rows are left out, because earlier ones have a partner for their pictures",
+            )
         )
     return couples
 
@@ -167,19 +175,18 @@ def _surveyed(refs: Sequence[ImageRef], workers: int) -> list[Facts]:
 def _alone(couples: Sequence[Couple], refs: Sequence[ImageRef], which: str) -> list[str]:
     paired = {ref for couple in couples for ref in couple}
     alone = [ref.name for ref in refs if ref not in paired]
-    return (
-        [f"{_counted(alone, f'{which} picture has', f'{which} pictures have')} no partner."] if alone else []
-    )
+    said = _counted(alone, f"{which} picture has no partner", f"{which} pictures have no partner")
+    return [said] if alone else []
 
 
 def _counted(names: Sequence[str], one: str, several: str) -> str:
     """Say how many there are and name the first.
 
-    >>> _counted(["a", "b"], "picture is", "pictures are")
-    '2 pictures are (a, b)'
+    >>> _counted(["a", "b"], "picture is missing", "pictures are missing")
+    '2 pictures are missing (a, b).'
     """
     more = ", ..." if len(names) > NAMED else ""
-    return f"{len(names)} {one if len(names) == 1 else several} ({', '.join(names[:NAMED])}{more})"
+    return f"{len(names)} {one if len(names) == 1 else several} ({', '.join(names[:NAMED])}{more})."
 
 
 def _nothing(
@@ -289,25 +296,23 @@ def _place(ref: ImageRef) -> tuple[Path, int]:
     return ref.file.resolve(), ref.frame
 
 
-def check_pairs(
-    pictures: Pictures, pairs: Gathered, *, offset: tuple[float, float] = (0.0, 0.0)
-) -> list[str]:
+def check_pairs(sources: Sources, pairs: Gathered, *, offset: tuple[float, float] = (0.0, 0.0)) -> list[str]:
     """Say whether packed pairs are aligned, which are not, and whether thermal ones have two polarities.
 
-    ``pictures`` were packed from ``pairs`` with the boxes of ``offset``. The first sentence is about all
+    ``sources`` were packed from ``pairs`` with the boxes of ``offset``. The first sentence is about all
     pairs.
     """
-    colour, thermal = pictures.paired.T
-    pixels, names = pictures.packed.pixels, pictures.packed.names
-    found = measure_alignment(pixels, pictures.paired)
+    colour, thermal = sources.paired.T
+    pixels, names = sources.packed.pixels, sources.packed.names
+    found = measure_alignment(pixels, sources.paired)
     said = [found.sentence(usual_size(pairs), offset)]
     if found.odd:
         odd = [f"{names[colour[place]]} and {names[thermal[place]]}" for place in found.odd]
         said.append(
-            f"{_counted(odd, 'pair fits', 'pairs fit')} no better than strangers; as many again may be "
-            "wrong. Look at them, or leave them out by a list."
+            _counted(odd, "pair fits no better than strangers", "pairs fit no better than strangers")
+            + " About as many more may be wrong. Look at them, or leave them out by a list."
         )
-    of = dict(zip(((ref.name) for ref in pairs.thermal), pairs.recordings, strict=True))
+    of = dict(zip((ref.name for ref in pairs.thermal), pairs.recordings, strict=True))
     recordings = [of[names[place]] for place in thermal]
     turned = polarity_sentence(
         find_mixed(pixels, recordings, places=thermal), [names[place] for place in thermal]

@@ -52,7 +52,7 @@ def test_pairs_by_name_and_what_has_no_partner(made: MadeScenes, tmp_path: Path)
     assert found.colour[0].root == made.rgb
     assert found.thermal[0].root == made.thermal
     assert found.remarks == (
-        "4 colour pictures have (made-0020.png, made-0021.png, made-0022.png, ...) no partner.",
+        "4 colour pictures have no partner (made-0020.png, made-0021.png, made-0022.png, ...).",
     )
     # recordings.csv lies beside the folders and names the thermal pictures
     with (made.labels.with_name("recordings.csv")).open() as stream:
@@ -66,7 +66,7 @@ def test_the_words_of_views_make_pairs(tmp_path: Path) -> None:
     pictures(tmp_path / "t", "D_0001_T.jpg", "D_0003_T.jpg")
     found = gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path)
     assert names_of(found) == [("D_0001_V.jpg", "D_0001_T.jpg"), ("sub/D_0003_V.jpg", "D_0003_T.jpg")]
-    assert found.remarks[0] == "1 colour picture has (D_0002_V.jpg) no partner."
+    assert found.remarks[0] == "1 colour picture has no partner (D_0002_V.jpg)."
     assert found.recordings == ("rec-01", "rec-01")  # numbers 1 and 3
     assert "By the number in the name" in found.by
 
@@ -103,8 +103,9 @@ def test_a_list_gives_pairs_and_says_what_it_cannot(tmp_path: Path) -> None:
     found = gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path, list_file=table)
     assert names_of(found) == [("v1.png", "y.png"), ("v2.png", "x.png")]
     said = " ".join(found.remarks)
-    assert "1 picture is (gone.png) not in the folders." in said
-    assert "2 rows name (v3.png,y.png, v2.png,x.png) a picture that an earlier row gives another" in said
+    assert "1 picture of it is not there (gone.png)." in said
+    assert "2 rows are left out, because earlier ones have a partner" in said
+    assert "(v3.png,y.png, v2.png,x.png)." in said
 
 
 def test_the_twins_of_an_inspection_are_such_a_list(tmp_path: Path) -> None:
@@ -199,6 +200,26 @@ def test_turned_thermal_pictures_and_wrong_partners_are_told(made: MadeScenes, t
     assert said[-1].startswith("6 of 20 thermal pictures seem to show hot and cold the other way round")
     pixels[COUNT:] = pixels[COUNT:][::-1].copy()
     assert check_pairs(packed, found)[0].startswith("The pairs are not aligned")
+
+
+def test_a_pair_of_strangers_is_named(tmp_path: Path, textures: Callable[..., np.ndarray]) -> None:
+    """Of four wrong pairs among 24 some fit no better than strangers; none of the right ones does."""
+    for folder in ("rgb", "t"):
+        (tmp_path / folder).mkdir()
+        for number in range(24):
+            shown = number if folder == "rgb" or number % 6 else (number + 6) % 24
+            Image.fromarray(textures(shown)).save(tmp_path / folder / f"{folder}{number:02}.png")
+    rows = [f"rgb{number:02}.png,t{number:02}.png" for number in range(24)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["colour,thermal", *rows]))
+    found = gather_pairs(
+        tmp_path / "rgb", tmp_path / "t", workspace=tmp_path, list_file=tmp_path / "pairs.csv"
+    )
+    packed = pack_sources([], found.colour, found.thermal, tmp_path / "a.npy", side=96)
+    said = check_pairs(packed, found)
+    assert said[0].startswith("The pairs are aligned")
+    assert "no better than strangers" in said[1]
+    named = said[1].split("(")[1].split(")")[0].replace(" and ", ",").replace(" ", "").split(",")
+    assert {int(name[-6:-4]) % 6 for name in named} == {0}
 
 
 def test_pairs_load_no_torch() -> None:

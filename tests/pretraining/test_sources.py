@@ -70,6 +70,6 @@ def test_folders_and_pairs_come_into_one_array(tmp_path: Path) -> None:
     assert found.paired.tolist() == [[2, 4], [3, 6]]
     assert [found.packed.pixels[place, 0, 0, 0] for place in found.paired[1]] == [80, 140]
     assert found.packed.aspects.tolist() == pytest.approx([16 / 12] * 4 + [8 / 12] + [16 / 12] * 2)
-    assert found.items.tolist() == sorted([0, 1, 5] + 3 * [2, 4] + 3 * [3, 6])
+    assert found.pictures.items.tolist() == sorted([0, 1, 5] + 3 * [2, 4] + 3 * [3, 6])
     with pytest.raises(ImageError, match=r"Not one of 1 pairs could be read\. The first: c1"):
         pack_sources(alone, [refs["c1"]], [refs["t1"]], tmp_path / "q.npy", side=8)

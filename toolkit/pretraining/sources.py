@@ -8,6 +8,7 @@ import numpy as np
 
 from dinonat.errors import ImageError
 from dinonat.images.batches import Box, Packed, pack_pictures
+from dinonat.pretraining.pictures import Pictures
 from dinonat.records import ImageRef, Int64
 
 ALONE = -1  # the partner of a picture that has none
@@ -15,18 +16,18 @@ MOST_TIMES = 100  # that a picture comes in one epoch
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """What a run learns from. ``packed`` holds folders' pictures, then colour, then thermal ones."""
+class Sources:
+    """One pack of folders' pictures, then colour, then thermal ones, and what is trained on of it."""
 
     packed: Packed
-    partners: Int64  # (N,), the place of the aligned picture in the other light, or ALONE
-    items: Int64  # (M,), places in the order of the array; one epoch shows each as often as it stands here
+    pictures: Pictures
 
     @property
     def paired(self) -> Int64:
-        """Return places (P, 2) of colour and thermal pictures of the pairs."""
-        colour = np.flatnonzero(self.partners > np.arange(len(self.partners)))
-        return np.stack([colour, self.partners[colour]], axis=1)
+        """Return places (P, 2) of the colour and the thermal picture of each pair that was read whole."""
+        partners = self.pictures.partners
+        colour = np.flatnonzero(partners > np.arange(len(partners)))
+        return np.stack([colour, partners[colour]], axis=1)
 
 
 def pack_sources(
@@ -40,7 +41,7 @@ def pack_sources(
     side: int = 176,
     workers: int = 0,
     progress: Callable[[int, int], object] | None = None,
-) -> Pictures:
+) -> Sources:
     """Pack the pictures of folders and of pairs (``colour[i]`` belongs to ``thermal[i]``) into one file.
 
     ``boxes`` as in `pack_pictures`; ``pair_share`` as in `joined`. A picture whose partner cannot be
@@ -54,7 +55,7 @@ def pack_sources(
     if colour and (partners == ALONE).all():
         first = f" The first: {packed.failures[0][1]}" if packed.failures else ""
         raise ImageError(f"Not one of {len(colour)} pairs could be read.{first}")
-    return Pictures(packed, partners, items)
+    return Sources(packed, Pictures(packed.pixels, packed.aspects, items, partners))
 
 
 def joined(
