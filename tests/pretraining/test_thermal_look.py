@@ -170,3 +170,8 @@ def test_a_flat_view_stays_finite_and_in_range_without_a_word(ingredient, level,
     assert torch.isfinite(out).all()
     assert out.min() >= 0
     assert out.max() <= 1
+
+
+def test_the_look_is_made_where_the_views_are():
+    draws = draw_look(64, ThermalLook(*[1.0] * len(NONE)), 64, seeded())
+    assert thermal_like(VIEWS.to("meta"), draws).device.type == "meta"

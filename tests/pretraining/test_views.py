@@ -210,3 +210,10 @@ def test_flat_and_tiny_pictures_give_finite_views_without_a_word(side, level, si
     assert view.min() >= 0
     assert view.max() <= 1
     torch.testing.assert_close(view.amax((2, 3)), view.amin((2, 3)), atol=1e-5, rtol=0)
+
+
+def test_views_are_made_where_the_pictures_are():
+    """Of a device that computes nothing but refuses to mix: no part of the work is left on the CPU."""
+    draws = draw_views(torch.ones(3), replace(WILD, blur=1, solarise=1), seeded(), 2)
+    view = normalised(make_views(noise(3, 40).to("meta"), draws))
+    assert (view.device.type, tuple(view.shape)) == ("meta", (6, 3, 32, 32))
