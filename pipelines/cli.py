@@ -74,10 +74,43 @@ def common(
 
 @app.command()
 def pretrain(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of images without labels.")],
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of images without labels.")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long, about (default 30).")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the images, instead of minutes.")] = None,
     network: Annotated[str | None, typer.Option(help="Which, or timm:NAME (default nat_nano).")] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="FILE|RUN", help="Weights to begin with (default: starter).")
+    ] = None,
+    from_scratch: Annotated[
+        bool | None, typer.Option("--from-scratch", help="Begin with weights by chance.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="plain (default), or thermal: late views look thermal.")
+    ] = None,
+    pairs: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="RGB THERMAL", help="Folders of aligned images: each light teaches the other."),
+    ] = None,
+    pair_list: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Which belong together: colour,thermal (default: by name)."),
+    ] = None,
+    pair_offset: Annotated[
+        str | None, typer.Option(metavar="DX,DY", help="Of the thermal picture, in pixels of the colour one.")
+    ] = None,
+    dense: Annotated[float | None, typer.Option(help="Weight of a loss between regions (default 0).")] = None,
+    monitor: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Images in class folders, to judge by.")
+    ] = None,
+    open_: Annotated[
+        bool | None, typer.Option("--open", help="No fixed end: --resume goes on as long as there is time.")
+    ] = None,
+    cool_down: Annotated[
+        bool | None, typer.Option("--cool-down", help="End a run of --open well (with --resume).")
+    ] = None,
+    check: Annotated[
+        bool | None, typer.Option("--check", help="Learn one batch, say time and memory, make no run.")
+    ] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run for longer.")] = None,
     seed: Seed = None,
     threads: Threads = None,
@@ -90,7 +123,8 @@ def pretrain(
 ) -> None:
     """Train a network on images without labels.
 
-    DINO on a Neighborhood Attention Transformer, by default for half an hour on two CPU cores.
+    DINO on a Neighborhood Attention Transformer, by default for half an hour on two CPU cores, from the
+    starter weights. Under torchrun several processes train together.
     """
     with sentences(debug):
         from dinonat.pipelines.pretrain import PretrainSettings, run
@@ -100,13 +134,26 @@ def pretrain(
             "minutes": minutes,
             "epochs": epochs,
             "network": network,
+            "init": init,
+            "from_scratch": from_scratch,
+            "profile": profile,
+            "pairs": pairs,
+            "pair_list": pair_list,
+            "pair_offset": pair_offset,
+            "dense": dense,
+            "monitor": monitor,
+            "schedule": "open" if open_ else None,
+            "cool_down": cool_down,
+            "check": check,
             "resume": resume,
             "seed": seed,
             "threads": threads,
             "again": again,
         }
         settings = PretrainSettings.resolve(config=config, overrides=set_ or (), named=named)
-        show(run(settings, workspace), json)
+        report = run(settings, workspace)
+        if os.environ.get("RANK", "0") == "0":  # of the processes of torchrun one speaks
+            show(report, json)
 
 
 @app.command()

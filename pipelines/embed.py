@@ -151,13 +151,12 @@ def _job(settings: EmbedSettings, images: Path, workspace: Path) -> _Job:
 def _weights(asked: str | None, workspace: Path, *, remark: Callable[[str], object]) -> tuple[str, str]:
     """Return how to name the weights again, and what ``load_network`` takes: a file, or as asked.
 
-    Where none are asked for: the newest run of the workspace, or the starter weights where it has none,
-    of which ``remark`` gets a sentence.
+    Where none are asked for: the newest run of the workspace, what it began with where that was better, or
+    the starter weights where there is no run. ``remark`` gets a sentence that says which.
     """
     if asked is None:
         asked, said = places.newest_weights(workspace)
-        if asked == STARTER:
-            remark(said)
+        remark(said)
     if asked == STARTER:
         return STARTER, STARTER
     if asked.startswith(("untrained:", PREFIX)):

@@ -1,202 +1,266 @@
-"""`dinotool pretrain`: colour images without labels in, the weights of a teacher network out."""
+"""`dinotool pretrain`: images without labels in, the weights of a teacher network out."""
 
 import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from pydantic import Field
 
 from dinonat.errors import UsageError
 from dinonat.files import short_hash, write_bytes, write_json
-from dinonat.images.batches import Packed, pack_pictures
-from dinonat.images.listing import list_images
-from dinonat.models.checkpoint import save
+from dinonat.models.checkpoint import load, save
+from dinonat.pipelines import judges
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.beginnings import Beginning, beginning
 from dinonat.pipelines.devices import device_named
-from dinonat.pipelines.progress import duration, say, track
-from dinonat.pretraining.pictures import alone
-from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pipelines.judges import Judge, read_judged
+from dinonat.pipelines.lengths import Length, planned, say_once
+from dinonat.pipelines.pretrain_pictures import Given, PictureSettings, asked_for, packed
+from dinonat.pipelines.pretrain_report import Judgement, PretrainReport
+from dinonat.pipelines.progress import track
+from dinonat.pretraining import ranks
+from dinonat.pretraining.judging import Judged, best, is_worse
+from dinonat.pretraining.recipe import TrainSettings, phase
 from dinonat.pretraining.schedule import Course
-from dinonat.pretraining.state import load_teacher
-from dinonat.pretraining.trainer import Speed, measure_speed, train
-from dinonat.records import ImageRef
+from dinonat.pretraining.sizing import fitted
+from dinonat.pretraining.state import new_state
+from dinonat.pretraining.trainer import train
+from dinonat.settings import read_yaml
 
-MEASURED_UP_TO = 20_000  # images for which the default recipe was measured
+JUDGED = 8  # times in a run, evenly
 
 
-class PretrainSettings(TrainSettings):
-    """What `dinotool pretrain` can be told; the recipe itself is in TrainSettings."""
+class PretrainSettings(TrainSettings, PictureSettings):
+    """What `dinotool pretrain` can be told: pictures, recipe, and how long.
 
-    folders: tuple[Path, ...] = Field(min_length=1)
+    Of the recipe, what nobody gives is fitted to the data (``dinonat.pretraining.sizing``).
+    """
+
+    init: str | None = None  # starter, a file or a run; None: starter where it fits
+    from_scratch: bool = False
+    monitor: Path | None = None  # images in class folders, by which the teachers are judged
     minutes: float = Field(30.0, gt=0)
     epochs: float | None = Field(None, gt=0)  # passes over the images, instead of minutes
-    picture_side: int = Field(176, ge=32)  # images are decoded once and kept squashed to this square
+    cool_down: bool = False  # end an open run that is on its plateau
     device: str = "auto"
     threads: int | None = None
-    workers: int = 2  # processes that decode
     resume: str | None = None  # go on with this run for longer
     again: bool = False
 
 
 # How long and where a run is made does not change what it is; all else names it.
-NOT_IN_ID = {"minutes", "epochs", "device", "threads", "workers", "resume", "again", "folders"}
-
-
-@dataclass(frozen=True)
-class PretrainReport:
-    """What a run made."""
-
-    run: str
-    weights: str
-    fingerprint: str
-    images: int
-    failed: int
-    steps: int
-    passes: float
-    loss: float
-    teacher_entropy: float
-    images_per_second: float
-    already_done: bool = False
-
-    def lines(self) -> list[str]:
-        """Text for people."""
-        if self.already_done:
-            return [
-                f"Run {self.run} is already done: {self.weights}",
-                f"Go on for longer with `--resume {self.run}`, or redo it with `--again`.",
-            ]
-        return [
-            f"Run {self.run}: {self.steps} steps, {self.passes:.1f} passes over {self.images} images"
-            + (f" ({self.failed} unreadable)" if self.failed else ""),
-            f"Loss {self.loss:.3f}, teacher entropy {self.teacher_entropy:.3f}, "
-            f"{self.images_per_second:.1f} images/s",
-            f"Weights {self.weights} (fingerprint {self.fingerprint})",
-        ]
+NOT_IN_ID = {
+    *("minutes", "epochs", "cool_down", "device", "threads", "workers", "resume", "again"),
+    *("folders", "pairs", "pair_list", "recordings"),  # the pictures are in it, by name
+    *("init", "from_scratch"),  # the weights it begins with are in it, whatever they are called
+}
 
 
 def run(settings: PretrainSettings, workspace: Path) -> PretrainReport:
     """Train a network on the images of ``settings.folders``.
 
-    Raises ImageError where no image can be read, UsageError where ``--resume`` names a run of other
-    settings.
+    Under `torchrun` several processes train together, and the first one alone writes. Raises ImageError
+    where no image can be read, UsageError where ``--resume`` names a run of other settings, Collapsed
+    where it has learned nothing for its patience.
     """
-    places.create(workspace)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    refs = _listed(settings.folders)
-    recipe = TrainSettings.checked(settings.model_dump(include=set(TrainSettings.model_fields)))
-    name = short_hash([ref.name for ref in refs], settings.model_dump(mode="json", exclude=NOT_IN_ID))
+    with ranks.together(settings.device) as device:
+        return _run(settings, workspace, device_named(device))
+
+
+def _run(told: PretrainSettings, workspace: Path, device: torch.device) -> PretrainReport:
+    places.create(workspace)
+    settings = _resumed(told, workspace) if told.resume else told
+    if not settings.folders and settings.pairs is None:
+        raise UsageError("pretrain: no folder of images was given. Write `dinotool pretrain FOLDER`.")
+    asked = asked_for(settings, workspace)
+    plain = TrainSettings.checked(settings.model_dump(include=set(TrainSettings.model_fields)))
+    start = beginning(settings.init, plain, workspace, from_scratch=settings.from_scratch)
+    name = short_hash(asked.names, settings.model_dump(mode="json", exclude=NOT_IN_ID), start.digest)
     if settings.resume and settings.resume != name:
         raise UsageError(_other_run(settings, workspace, name))
     folder = places.weights_folder(workspace, name)
-    if settings.again and folder.exists():
+    if settings.again and folder.exists() and ranks.rank() == 0:
         shutil.rmtree(folder)
+    ranks.wait()
     done = _finished(folder, settings)
     if done:
         places.remember(workspace, "weights", name)
         return done
-    packed = _pack(refs, folder, settings)
-    write_bytes(folder / "settings.yaml", _as_yaml(settings))
-    report = _train(packed, recipe, settings, folder, name)
-    (folder / "pictures.npy").unlink(missing_ok=True)  # large, and made again in a minute where needed
-    (folder / "pictures.json").unlink(missing_ok=True)
-    places.remember(workspace, "weights", name)
+    given = packed(asked, settings, folder)
+    recipe, said = fitted(
+        plain,
+        settings.model_fields_set,
+        images=len(given.pictures.pixels),
+        from_weights=start.path is not None,
+        with_heads=start.with_heads,
+    )
+    say_once(start.said)
+    say_once(said)
+    if ranks.rank() == 0:
+        write_bytes(folder / "settings.yaml", _as_yaml(settings))
+        write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+    report = _train(given, recipe, settings, start, folder, device)
+    if ranks.rank() == 0:
+        _tidy(folder)
+        places.remember(workspace, "weights", name)
     return report
 
 
-def _listed(folders: tuple[Path, ...]) -> list[ImageRef]:
-    refs: list[ImageRef] = []
-    for folder in folders:
-        listing = list_images(folder)
-        refs.extend(listing.refs)
-        for path, reason in listing.skipped:
-            say(f"{path}: {reason}")
-    return refs
-
-
-def _pack(refs: list[ImageRef], folder: Path, settings: PretrainSettings) -> Packed:
-    folder.mkdir(parents=True, exist_ok=True)
-    say(f"Reading {len(refs)} images once, squashed to {settings.picture_side} px")
-    packed = pack_pictures(
-        refs, folder / "pictures.npy", side=settings.picture_side, workers=settings.workers
-    )
-    for name, reason in packed.failures[:10]:
-        say(f"{name}: {reason}")
-    if len(packed.names) > MEASURED_UP_TO:
-        say(
-            f"{len(packed.names)} images: the default recipe was measured for up to {MEASURED_UP_TO}. "
-            "For many more, try --set out_dim=4096 and --set momentum=[0.996,1.0]."
-        )
-    return packed
+def _tidy(folder: Path) -> None:
+    """Delete what is large and made again in a minute where it is needed."""
+    for name in [
+        f"{what}.{kind}" for what in ("pictures", "held_out", "monitor") for kind in ("npy", "json")
+    ]:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _train(
-    packed: Packed, recipe: TrainSettings, settings: PretrainSettings, folder: Path, name: str
+    given: Given,
+    recipe: TrainSettings,
+    settings: PretrainSettings,
+    start: Beginning,
+    folder: Path,
+    device: torch.device,
 ) -> PretrainReport:
-    device = device_named(settings.device)
-    steps = _steps(packed, recipe, settings, folder, device)
-    figures: dict[str, float] = {}
-    pictures = alone(packed.pixels, packed.aspects)
-    passed = _timed(train(pictures, recipe, folder, course=Course(steps), device=device))
-    seconds, taken = 0.0, 0
-    for last, spent in track(passed, "pretrain", total=steps):
+    pictures = given.pictures
+    minutes = settings.minutes if not settings.cool_down or "minutes" in settings.model_fields_set else None
+    length = Length(minutes, settings.epochs, more=settings.resume is not None, cool_down=settings.cool_down)
+    course, at = planned(length, pictures, recipe, folder, device)
+    judge = _judge(given, recipe, settings, course, folder, at)
+    first = _first(start, folder, at)
+    if ranks.rank() == 0 and not any(each.step == 0 for each in read_judged(at)):
+        judge(new_state(recipe, device, first).teacher, {"step": 0})
+    ranks.wait()
+    judged_at = _judged_at(course)
+    steps = train(
+        *(pictures, recipe, at),
+        course=course,
+        device=device,
+        start=first,
+        judge=judge,
+        judge_at=judged_at,
+        remark=say_once,
+    )
+    figures, seconds, taken = dict[str, float](), 0.0, 0
+    for last, spent in (
+        track(_timed(steps), "pretrain", total=course.steps) if ranks.rank() == 0 else _timed(steps)
+    ):
         figures, seconds, taken = last, seconds + spent, taken + 1
+    speed = taken * recipe.batch / seconds if seconds else 0.0
+    if ranks.rank() > 0:
+        ranks.wait()
+        return _finished_anew(folder)
     if not figures:  # killed after the last step and before the weights were written
-        figures = _last_metrics(folder)
-    teacher = load_teacher(folder, recipe)
-    facts = {"run": name, "images": str(len(packed.names)), "steps": str(steps)}
-    fingerprint = save(folder / "teacher.safetensors", teacher, facts=facts)
+        figures = _last_metrics(at)
+    report = _report(given, recipe, start, folder, at, course, figures, speed)
+    ranks.wait()
+    return report
+
+
+def _report(
+    given: Given,
+    recipe: TrainSettings,
+    start: Beginning,
+    folder: Path,
+    at: Path,
+    course: Course,
+    figures: dict[str, float],
+    speed: float,
+) -> PretrainReport:
+    """Choose the teacher to keep, write its weights and the report."""
+    images = len(given.pictures.pixels)
+    judged = [each for each in read_judged(at) if each.step <= course.steps]
+    kept, why = best(judged)
+    facts = {"run": folder.name, "images": str(images), "steps": str(kept.step)}
+    network = load(judges.candidate(at, kept.step))
+    fingerprint = save(folder / "teacher.safetensors", network, facts=facts)
+    judges.forget(at)
+    worse = is_worse(judged, kept)
     report = PretrainReport(
-        run=name,
+        run=folder.name,
         weights=str(folder / "teacher.safetensors"),
         fingerprint=fingerprint,
-        images=len(packed.names),
-        failed=len(packed.failures),
-        steps=steps,
-        passes=steps * recipe.batch / len(packed.names),
+        images=images,
+        failed=given.failed,
+        steps=course.steps,
+        passes=course.steps * recipe.batch / len(given.pictures.items),
         loss=figures["loss"],
         teacher_entropy=figures["teacher_entropy"],
-        images_per_second=taken * recipe.batch / seconds if seconds else 0.0,
+        images_per_second=speed,
+        began=start.name,
+        judgement=_judgement(judged, kept, why, worse=worse),
+        better=start.name if worse and start.name else None,
+        resumable="plateau" if course.open and course.cool_from is None else "end",
     )
     write_json(folder / "report.json", asdict(report))
     return report
 
 
-def _steps(
-    packed: Packed, recipe: TrainSettings, settings: PretrainSettings, folder: Path, device: torch.device
-) -> int:
-    """Decide once how many steps the run takes, write it down, and say how long that will be."""
-    asked = {"epochs": settings.epochs, "minutes": None if settings.epochs else settings.minutes}
-    path = folder / "length.json"
-    if path.is_file():
-        known = places.read_object(path)
-        if known["asked"] == asked:
-            steps = int(str(known["steps"]))
-            say(f"Going on with {folder.name}: {steps} steps in all")
-            return steps
-    speed = measure_speed(alone(packed.pixels, packed.aspects), recipe, device)
-    steps = _wanted_steps(len(packed.names), recipe, settings, speed)
-    write_json(path, {"asked": asked, "steps": steps, "seconds_per_step": [speed.small, speed.large]})
-    say(
-        f"{steps} steps of {recipe.batch} images, {steps * recipe.batch / len(packed.names):.1f} passes over "
-        f"{len(packed.names)} images, on {device}: about "
-        f"{duration(speed.seconds(steps, recipe.switch_at))} ({recipe.batch / speed.small:.0f} images/s with "
-        f"{recipe.global_sizes[0]} px crops, then {recipe.batch / speed.large:.0f} with "
-        f"{recipe.global_sizes[1]} px)"
+def _judgement(judged: list[Judged], kept: Judged, why: str, *, worse: bool) -> Judgement:
+    begun = next((each for each in judged if each.step == 0), None)
+    return Judgement(
+        kept=kept.step,
+        why=why,
+        knn=kept.knn,
+        knn_before=begun.knn if begun else None,
+        pairs=kept.pairs,
+        pairs_before=begun.pairs if begun else None,
+        rank=kept.rank,
+        rank_before=begun.rank if begun else None,
+        worse=worse,
     )
-    return steps
 
 
-def _wanted_steps(images: int, recipe: TrainSettings, settings: PretrainSettings, speed: Speed) -> int:
-    if settings.epochs:
-        return max(1, round(settings.epochs * images / recipe.batch))
-    return max(1, int(settings.minutes * 60 / speed.seconds(1, recipe.switch_at)))
+def _judge(
+    given: Given,
+    recipe: TrainSettings,
+    settings: PretrainSettings,
+    course: Course,
+    folder: Path,
+    at: Path,
+) -> Judge:
+    monitor = None
+    side = recipe.global_sizes[1]
+    if settings.monitor is not None and ranks.rank() == 0:
+        monitor = judges.read_monitor(
+            settings.monitor, folder / "monitor.npy", side=settings.picture_side, workers=settings.workers
+        )
+    pixels = given.pictures.pixels
+    some = np.unique(np.linspace(0, len(pixels) - 1, min(len(pixels), judges.SAMPLE)).astype(np.int64))
+    return Judge(
+        folder=at,
+        pixels=np.asarray(pixels[some]),
+        side=side,
+        monitor=monitor,
+        pairs=given.held_out,
+        phase_of=lambda step: phase(recipe, course.position(step - 1)),
+    )
+
+
+def _judged_at(course: Course) -> set[int]:
+    """Return the steps after which the teacher is judged: eight, evenly, the last among them."""
+    begun = course.cool_from or 0
+    return {begun + round((course.steps - begun) * part / JUDGED) for part in range(1, JUDGED + 1)} - {0}
+
+
+def _first(start: Beginning, folder: Path, at: Path) -> Path | None:
+    """Return the weights to begin with; where a run's state is gone but its weights are not, these."""
+    ended = folder / "teacher.safetensors"
+    if ended.is_file() and not (at / "state.pt").is_file():
+        say_once(
+            f"{folder.name}: its state is gone. Starting again from its weights, with heads that are new."
+        )
+        return ended
+    return start.path
 
 
 def _timed(steps: Iterator[dict[str, float]]) -> Iterator[tuple[dict[str, float], float]]:
@@ -209,24 +273,38 @@ def _timed(steps: Iterator[dict[str, float]]) -> Iterator[tuple[dict[str, float]
 
 
 def _finished(folder: Path, settings: PretrainSettings) -> PretrainReport | None:
-    path = folder / "report.json"
-    if not path.is_file() or settings.resume:
+    if settings.resume or not (folder / "report.json").is_file():
         return None
-    known: Any = places.read_object(path)
-    return PretrainReport(**{**known, "already_done": True})
+    return _finished_anew(folder)
+
+
+def _finished_anew(folder: Path) -> PretrainReport:
+    known: Any = places.read_object(folder / "report.json")
+    judgement = Judgement(**known["judgement"])
+    return PretrainReport(**{**known, "judgement": judgement, "already_done": True})
+
+
+def _resumed(told: PretrainSettings, workspace: Path) -> PretrainSettings:
+    """Take what is not said from the run that goes on: `--resume RUN` alone is enough."""
+    assert told.resume
+    path = places.weights_folder(workspace, told.resume) / "settings.yaml"
+    if not path.is_file():
+        there = ", ".join(places.names(workspace, "weights")) or "none"
+        raise UsageError(f"--resume {told.resume}: no such run in {workspace} (there: {there}).")
+    before = read_yaml(str(path))
+    given = told.model_dump(mode="json", include=told.model_fields_set)
+    length = {"minutes", "epochs", "cool_down", "again"}
+    return PretrainSettings.checked({key: before[key] for key in before if key not in length} | given)
 
 
 def _other_run(settings: PretrainSettings, workspace: Path, name: str) -> str:
     assert settings.resume
     path = places.weights_folder(workspace, settings.resume) / "settings.yaml"
-    if not path.is_file():
-        there = ", ".join(places.names(workspace, "weights")) or "none"
-        return f"--resume {settings.resume}: no such run in {workspace} (there: {there})."
-    before, now = yaml.safe_load(path.read_text("utf-8")), yaml.safe_load(_as_yaml(settings))
-    changed = [key for key in now if key not in NOT_IN_ID and before.get(key) != now[key]]
+    before, now = (each.model_dump() for each in (PretrainSettings.checked(read_yaml(str(path))), settings))
+    changed = [key for key in now if key not in NOT_IN_ID and before[key] != now[key]]
     return (
         f"--resume {settings.resume}: the run was made with other "
-        f"{', '.join(changed) or 'images'}; only --minutes and --epochs may change."
+        f"{', '.join(changed) or 'images or weights to begin with'}; only --minutes and --epochs may change."
     )
 
 
@@ -237,4 +315,7 @@ def _last_metrics(folder: Path) -> dict[str, float]:
 
 
 def _as_yaml(settings: PretrainSettings) -> bytes:
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=True).encode()
+    """Write down what was given, so that what was not is fitted again in the same way."""
+    return yaml.safe_dump(
+        settings.model_dump(mode="json", include=settings.model_fields_set), sort_keys=True
+    ).encode()

@@ -79,7 +79,7 @@ def run(settings: RunSettings, workspace: Path) -> RunReport:
     weights = _weights(settings, workspace)
     if weights is None:
         reports["pretrain"] = _stage("pretrain", list(map(str, settings.rgb)), _pretrain(settings), workspace)
-        weights = str(reports["pretrain"]["run"])
+        weights = str(reports["pretrain"]["better"] or reports["pretrain"]["run"])
     common = {"threads": settings.threads, "again": settings.again or None}
     embed = {"weights": weights, **common, **settings.stages.get("embed", {})}
     reports["embed"] = _stage("embed", [str(settings.images)], embed, workspace)

@@ -136,9 +136,15 @@ def newest(root: Path, kind: Kind) -> str:
 
 
 def newest_weights(root: Path) -> tuple[str, str]:
-    """Return the newest pretraining run that has ended, else STARTER, and a sentence that says which."""
+    """Return the newest pretraining run that has ended, else STARTER, and a sentence that says which.
+
+    Where the run's monitor found it worse than the weights it began with, these.
+    """
     if _remembered(root, "weights") is not None:
         name = newest(root, "weights")
+        better = better_weights(root, name)
+        if better is not None:
+            return better, f"Run {name} ended worse than it began, by its monitor: taking {better} instead."
         return name, f"Taking the newest weights of the workspace, {name}."
     begun = ", ".join(names(root, "weights"))
     still = f" (begun: {begun}; the same `dinotool pretrain` goes on with it)" if begun else ""
@@ -146,6 +152,13 @@ def newest_weights(root: Path) -> tuple[str, str]:
         STARTER,
         f"{root}: no pretraining run has ended here{still}. Taking the starter weights of dinotool.",
     )
+
+
+def better_weights(root: Path, run: str) -> str | None:
+    """Return the weights that a run began with, where its monitor found them better than what it made."""
+    path = weights_folder(root, run) / "report.json"
+    better = read_object(path).get("better") if path.is_file() else None
+    return better if isinstance(better, str) else None
 
 
 def _remembered(root: Path, kind: Kind) -> str | None:

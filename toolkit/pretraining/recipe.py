@@ -120,6 +120,12 @@ def view_plans(settings: TrainSettings, share: float) -> list[tuple[ViewPlan, in
     return [(plan, count) for plan, count in plans if count]
 
 
+def phase(settings: TrainSettings, position: float) -> int:
+    """How often the views have become others by a ``position`` 0 to 1 of the run: larger, or thermal-like."""
+    changes = [settings.switch_at, *([settings.thermal_from] if settings.profile == "thermal" else [])]
+    return sum(position >= change for change in changes)
+
+
 def thermal_look(settings: TrainSettings) -> ThermalLook:
     """Return how often each ingredient makes a student's view look thermal."""
     return ThermalLook(settings.thermal_tone, settings.thermal_low_resolution)

@@ -154,6 +154,14 @@ def save(state: State, settings: TrainSettings, path: Path) -> None:
     write_whole(path, lambda stream: stream.write(buffer.getbuffer()))
 
 
+def saved_step(path: Path) -> int:
+    """Return how many steps a saved state has behind it, 0 where there is none or it cannot be read."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return 0
+
+
 def _modules(state: State) -> dict[str, Any]:
     names = [name for name in SAVED if getattr(state, name) is not None]
     return {**{name: getattr(state, name).state_dict() for name in names}, "centre": state.centre}

@@ -8,7 +8,7 @@ import gc
 import json
 import math
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def train(
     course: Course,
     device: torch.device,
     start: Path | None = None,
-    judge: Callable[[Network, int], object] | None = None,
+    judge: Callable[[Network, Mapping[str, float]], object] | None = None,
     judge_at: Container[int] = (),
     remark: Callable[[str], object] = lambda said: None,
 ) -> Iterator[dict[str, float]]:
@@ -81,7 +81,7 @@ def train(
     Goes on from ``folder/state.pt`` where there is one, else from the weights at ``start`` (see
     ``new_state``) or untrained. Writes the state every two minutes and at the end, and a line of
     ``folder/metrics.jsonl`` every LOG_EVERY steps. After each step of ``judge_at``, ``judge`` gets the
-    teacher's network, in evaluation mode, and the step; a run that is taken up again may ask it about the
+    teacher's network, in evaluation mode, and the figures; a run that is taken up again may ask it about the
     same step once more. ``remark`` gets a sentence of what is wrong with the run and need not end it. Of
     several processes the first alone writes, asks and speaks.
 
@@ -105,7 +105,7 @@ def train(
             with (folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(figures) + "\n")
         if judge is not None and speaks and state.step in judge_at:
-            judge(state.teacher, state.step)
+            judge(state.teacher, figures)
         collapsed = watch(figures)
         due = time.monotonic() - saved > SAVE_SECONDS or state.step == course.steps
         if speaks and (due or collapsed):
