@@ -19,7 +19,7 @@ CELLS = 64  # along each side of the maps of edges
 BLUR = 0.7  # cells
 AROUND = 6.0  # cells: edges count by how much they stand out around them, or a few strong ones decide
 REACH = 7  # cells, a little more than 10 % of a side: farther shifts are not looked for
-STILL = 1.5  # cells: a smaller shift is none
+STILL = 1.0  # cells: a smaller shift is none
 FEWEST = 4  # pairs below which nothing can be told
 MOST = 512  # pairs, spread over all, from which the common shift is measured
 MOST_JUDGED = 4096  # pairs that are judged by themselves
@@ -149,7 +149,7 @@ def measure_alignment(pictures: UInt8, pairs: Int64) -> Alignment:
     if best < limit:
         return replace(found, verdict="not aligned")
     if max(abs(dx), abs(dy)) <= STILL or best <= BETTER * found.gap:
-        found, dx, dy = replace(found, shift=(0.0, 0.0), verdict="aligned"), 0.0, 0.0
+        found = replace(found, shift=(0.0, 0.0), verdict="aligned")
     return replace(found, odd=_odd(pictures, pairs, (round(dx), round(dy))))
 
 
