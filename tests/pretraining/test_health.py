@@ -8,13 +8,13 @@ from dinonat.models import catalog
 from dinonat.models.nat import NATSettings
 from dinonat.models.vit import ViTSettings
 from dinonat.pretraining import health
-from dinonat.pretraining.health import Finding, Health, feature_rank, feature_std
+from dinonat.pretraining.health import Collapsed, Finding, Health, feature_rank, feature_std
 from dinonat.pretraining.pictures import alone
 from dinonat.pretraining.recipe import TrainSettings, warmup_steps
 from dinonat.pretraining.schedule import Course
 from dinonat.pretraining.state import new_state
 from dinonat.pretraining.step import make_step
-from dinonat.pretraining.trainer import batch_indices
+from dinonat.pretraining.trainer import batch_indices, train
 
 STEPS = 200
 # Sixteen greys: all that can be learned of them is how bright they are, and that within 200 steps.
@@ -72,6 +72,25 @@ def test_a_forced_collapse_is_named_within_200_steps_and_then_stops(changes, nam
     assert {each.name for each in named} == {name}
     assert [each.stop for each in named] == [False] * 9 + [True]  # after a patience of ten steps
     assert all(each.fatal for each in named)
+
+
+def test_a_collapsed_run_stops_and_keeps_its_state(tmp_path):
+    settings = recipe(
+        targets="centre", centre_momentum=1.0, teacher_temperature=(1.0, 1.0), patience=5, learning_rate=1e-2
+    )
+    said = []
+    run = train(
+        alone(GREYS, ASPECTS),
+        settings,
+        tmp_path,
+        course=Course(STEPS),
+        device=torch.device("cpu"),
+        remark=said.append,
+    )
+    with pytest.raises(Collapsed, match=f"{tmp_path}: uniform collapse.*step .* is kept"):
+        list(run)
+    assert len(said) == 1  # when it was first seen, and not at each step
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] < STEPS
 
 
 @pytest.mark.parametrize(
