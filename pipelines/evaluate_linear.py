@@ -3,18 +3,20 @@
 Stored vectors need scikit-learn and no torch, augmented images the other way round: each form loads its own.
 """
 
+import math
+import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from dinonat.errors import WorkspaceError
+from dinonat.errors import UsageError, WorkspaceError
 from dinonat.evaluation.classifiers import LinearTable
 from dinonat.evaluation.pictures import ROOM, Pictures, frame, side_of
 from dinonat.images.batches import read_prepared
@@ -57,6 +59,18 @@ class EvaluateLinearSettings(ComparisonSettings):
     device: str = "auto"
     seed: int = 0
 
+    @field_validator("rates", mode="before")
+    @classmethod
+    def _list_of_rates(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("rates")
+    @classmethod
+    def _above_zero(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < rate < 1e6 for rate in value):
+            raise ValueError("expected learning rates above 0")
+        return value
+
 
 @dataclass(frozen=True)
 class LinearReport:
@@ -98,6 +112,11 @@ def run(settings: EvaluateLinearSettings, workspace: Path) -> LinearReport:
     augmented images are gone or have changed.
     """
     for name in settings.features:
+        if name == "auto":
+            raise UsageError(
+                "features='auto': chosen for neighbours, by `dinotool evaluate knn`. A linear classifier "
+                f"weighs parts itself; take {', '.join(NAMED)}, or weights as in grid=0.7,hog=1."
+            )
         parse_features(name)
     gathered = gather(settings, workspace)
     gallery, query = gathered.samples
@@ -170,7 +189,7 @@ def _on_images(
             track=lambda steps: track(steps, "steps"),
         )
     protocol = (
-        f"SGD on the classifier alone, {lesson.epochs} epochs of crops (area {lesson.min_area:g} to 1, "
+        f"SGD on the classifier alone, {_epochs(lesson.epochs)} of crops (area {lesson.min_area:g} to 1, "
         f"{side} px) and flips, the last one counts{_weighed(settings)}"
     )
     return table, lesson.epochs, protocol
@@ -215,7 +234,9 @@ def _pictures(gathered: Gathered, side: int, workers: int, workspace: Path) -> I
     root, names = Path(known.meta["root"]), list(dict.fromkeys(items["image"]))
     shape = (len(items), side, side, 3)
     with tempfile.TemporaryFile(dir=workspace) as file:
-        file.truncate(int(np.prod(shape)))
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash at the last picture
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+        file.truncate(math.prod(shape))
         pixels = np.memmap(file, np.uint8, "r+", shape=shape)
         refs = [reference(root, name) for name in names]
         loaded = track(read_prepared(refs, workers=workers, shown=known.shown), "images", total=len(refs))
@@ -235,10 +256,14 @@ def _timed(
         fitting = int(settings.minutes * 60 / seconds)
         lesson = replace(lesson, epochs=min(MOST_EPOCHS, max(1, fitting)))
     say(
-        f"{lesson.epochs} epochs of {len(pictures.aspects)} pictures, about "
+        f"{_epochs(lesson.epochs)} of {len(pictures.aspects)} pictures, about "
         f"{duration(lesson.epochs * seconds)}; nothing is written, so a run that is stopped begins anew"
     )
     return lesson
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
 
 
 def _range(chosen: tuple[float, ...]) -> str:

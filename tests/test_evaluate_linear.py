@@ -11,6 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dinonat.errors import ImageError, LabelError, UsageError, WorkspaceError
+from dinonat.evaluation import linear
+from dinonat.evaluation.pictures import Pictures
 from dinonat.models import catalog
 from dinonat.models.nat import NATSettings
 from dinonat.pipelines import workspace as places
@@ -100,9 +102,26 @@ def test_augmented_images_leave_the_workspace_as_it_was(root: Path) -> None:
     assert again.table == report.table
 
 
+def test_nothing_is_there_while_it_runs_that_a_kill_could_leave(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(root)
+
+    def killed(*samples: object, pictures: Pictures, **more: object) -> None:
+        assert pictures.pixels.shape == (16, 73, 73, 3)  # 8 / 7 of 64
+        assert pictures.pixels.reshape(16, -1).any(axis=1).all()
+        assert contents(root) == before
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(linear, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ask(root, **FAST)
+    assert contents(root) == before
+
+
 def test_minutes_become_epochs(root: Path) -> None:
     fast = {key: value for key, value in FAST.items() if key != "epochs"}
-    assert ask(root, **fast, minutes=1e-6).epochs == 1
+    assert ask(root, **fast, minutes=1e-6, rates=0.1).epochs == 1
     assert ask(root, **fast, minutes=1e6, rates=(0.1,), features=("mean",)).epochs == 100
 
 
@@ -153,6 +172,10 @@ def test_what_cannot_be_learned_is_a_sentence(root: Path, more: dict[str, Any]) 
         ask(root, **more, query="train", leave_out="none")
     with pytest.raises(WorkspaceError, match="train"):
         ask(root, **more, gallery="trian")
+    with pytest.raises(UsageError, match="evaluate knn"):
+        ask(root, **more, features=("auto",))
+    with pytest.raises(UsageError, match="above 0"):
+        ask(root, **more, rates=(0.1, -1))
     with pytest.raises(UsageError, match="'grid'"):
         ask(root, **more, features=("gird",))
 

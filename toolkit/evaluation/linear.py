@@ -4,8 +4,9 @@ After facebookresearch/dino, eval_linear.py: a random crop and a flip, SGD with 
 decay, learning rate times batch / 256, a cosine to zero; the classifier of the last epoch counts. Its
 learning rate is for features from a layer norm, which have norm sqrt(d): vectors are scaled so.
 Two things differ. The rate is not given but one of several, each with classifiers of its own that are
-trained side by side, and the one that does best on parts of the gallery that were left out is taken. And the
-cosine moves with each step, not each epoch.
+trained side by side, and the one that does best on parts of the gallery that were left out is taken (where
+recordings are left out anyway, on the other recordings, by classifiers that did not learn from those). And
+the cosine moves with each step, not each epoch.
 """
 
 import math

@@ -1,9 +1,11 @@
 """How well a linear classifier on stored vectors tells classes apart: logistic regression, in seconds."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import eigh
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -130,7 +132,9 @@ def _fitted(
     weight = "balanced" if balanced else None
     regression = LogisticRegression(max_iter=STEPS, tol=1e-4, class_weight=weight, warm_start=True)
     winners = []
-    for strength in strengths:
-        regression.set_params(C=strength / len(bank)).fit(bank, classes)
-        winners.append(regression.predict(queries).astype(np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of weights decide nothing here
+        for strength in strengths:
+            regression.set_params(C=strength / len(bank)).fit(bank, classes)
+            winners.append(regression.predict(queries).astype(np.int64))
     return np.stack(winners)
