@@ -10,8 +10,6 @@ from typing import Any, cast
 import numpy as np
 
 from dinonat.errors import ImageError, UsageError
-from dinonat.formats.matching import match_names
-from dinonat.formats.pair_lists import read_pair_list
 from dinonat.images.alignment import measure_alignment
 from dinonat.images.batches import Box
 from dinonat.images.listing import list_images, spread
@@ -21,20 +19,27 @@ from dinonat.images.polarity import sentence as polarity_sentence
 from dinonat.images.reader import read_raster, read_thermal
 from dinonat.images.workers import run_in_workers
 from dinonat.pipelines.inputs import find_recordings as given_recordings
+from dinonat.pipelines.partners import (
+    Couple,
+    alone,
+    counted,
+    listed,
+    nothing,
+    of_one_folder,
+    of_two_folders,
+    surveyed,
+)
 from dinonat.pipelines.progress import say, track
 from dinonat.pretraining.sources import Sources
 from dinonat.records import Bool, ImageRef
 from dinonat.survey.duplicates import find_duplicates
-from dinonat.survey.facts import PHOTOGRAPH, Facts, survey
+from dinonat.survey.facts import PHOTOGRAPH, Facts
 from dinonat.survey.recordings import find_recordings
-from dinonat.survey.twins import Twin, find_twins
 
-NAMED = 3  # pictures that a sentence names
 LOOKED_AT = 32  # thermal pictures that are looked at where nothing else asks for it
 NEARLY_ALL = 0.9
 MEASURED = 16  # colour pictures that tell the usual size
 
-Couple = tuple[ImageRef, ImageRef]  # colour, thermal
 Size = tuple[int, int]  # width, height
 
 
@@ -84,125 +89,25 @@ def gather_pairs(
     colour, thermal = list_images(colour_folder).refs, list_images(thermal_folder).refs
     remarks: list[str] = []
     if list_file is not None:
-        couples = _listed(list_file, colour, thermal, remarks)
+        couples = listed(list_file, colour, thermal, remarks)
     elif colour_folder.resolve() == thermal_folder.resolve():
-        couples = _of_one_folder(thermal, workers)
+        couples = of_one_folder(thermal, workers)
     else:
-        couples = _of_two_folders(colour, thermal, workers)
-        remarks += _alone(couples, colour, "colour") + _alone(couples, thermal, "thermal")
+        couples = of_two_folders(colour, thermal, workers)
+        remarks += alone(couples, colour, "colour") + alone(couples, thermal, "thermal")
     if not couples:
-        raise UsageError(_nothing(colour_folder, thermal_folder, colour, thermal, list_file))
+        raise UsageError(nothing(colour_folder, thermal_folder, colour, thermal, list_file))
     given = _given(couples, (thermal_folder, colour_folder), recordings, workspace, remarks)
     if given is None:
         return _shown(couples, workers, remarks)
     names, file = given
-    remarks += _swapped(_surveyed(spread([own for _, own in couples], LOOKED_AT), workers))
+    remarks += _swapped(surveyed(spread([own for _, own in couples], LOOKED_AT), workers))
     return _gathered(couples, names, f"as {file} says", remarks)
 
 
 def _gathered(couples: Sequence[Couple], names: Sequence[str], by: str, remarks: Sequence[str]) -> Gathered:
     colour, thermal = zip(*couples, strict=True)
     return Gathered(colour, thermal, tuple(names), by, tuple(remarks))
-
-
-def _listed(
-    file: Path, colour: Sequence[ImageRef], thermal: Sequence[ImageRef], remarks: list[str]
-) -> list[Couple]:
-    """Return the pairs of a list whose pictures are there, each picture in its first pair only."""
-    rows = read_pair_list(file)
-    known = []
-    for names, refs in zip(zip(*rows, strict=True), (colour, thermal), strict=True):
-        by_name = {ref.name: ref for ref in refs}
-        found = match_names(names, list(by_name)).found
-        known.append({asked: by_name[name] for asked, name in found.items()})
-    asked = dict.fromkeys((name, side) for row in rows for side, name in enumerate(row))
-    missing = [name for name, side in asked if name not in known[side]]
-    if missing:
-        remarks.append(
-            f"{file}: " + _counted(missing, "picture of it is not there", "pictures of it are not there")
-        )
-    couples, used, again = list[Couple](), set[tuple[str, ImageRef]](), list[str]()
-    for a, b in rows:
-        if a in known[0] and b in known[1]:
-            couple = (known[0][a], known[1][b])
-            sides = {("colour", couple[0]), ("thermal", couple[1])}
-            if sides & used:
-                again.append(f"{a},{b}")
-            else:
-                couples.append(couple)
-                used |= sides
-    if again:
-        remarks.append(
-            f"{file}: "
-            + _counted(
-                again,
-                "row is left out, because an earlier one has a partner for its picture",
-                "rows are left out, because earlier ones have a partner for their pictures",
-            )
-        )
-    return couples
-
-
-def _of_one_folder(refs: Sequence[ImageRef], workers: int) -> list[Couple]:
-    facts = _surveyed(refs, workers)
-    return [(facts[twin.colour].ref, facts[twin.thermal].ref) for twin in find_twins(facts)]
-
-
-def _of_two_folders(colour: Sequence[ImageRef], thermal: Sequence[ImageRef], workers: int) -> list[Couple]:
-    """Pair by what names say, which reads no picture; what is left on both sides by what files say."""
-    one, other = [Facts(ref) for ref in thermal], [Facts(ref) for ref in colour]
-    twins = list(find_twins(one, other))
-    couples = _couples(twins, one, other)
-    paired = {ref for couple in couples for ref in couple}
-    left = [[ref for ref in refs if ref not in paired] for refs in (thermal, colour)]
-    if all(left):
-        say(f"Reading {sum(map(len, left))} pictures without a partner of their name for their times")
-        one, other = (_surveyed(refs, workers) for refs in left)
-        couples += _couples(find_twins(one, other), one, other)
-    return sorted(couples, key=lambda couple: couple[1])
-
-
-def _couples(twins: Sequence[Twin], thermal: Sequence[Facts], colour: Sequence[Facts]) -> list[Couple]:
-    return [(colour[twin.colour].ref, thermal[twin.thermal].ref) for twin in twins]
-
-
-def _surveyed(refs: Sequence[ImageRef], workers: int) -> list[Facts]:
-    results = survey(refs, workers=min(workers, len(refs)))
-    with closing(cast("Any", results)):
-        return list(track(results, "pairs", total=len(refs)))
-
-
-def _alone(couples: Sequence[Couple], refs: Sequence[ImageRef], which: str) -> list[str]:
-    paired = {ref for couple in couples for ref in couple}
-    alone = [ref.name for ref in refs if ref not in paired]
-    said = _counted(alone, f"{which} picture has no partner", f"{which} pictures have no partner")
-    return [said] if alone else []
-
-
-def _counted(names: Sequence[str], one: str, several: str) -> str:
-    """Say how many there are and name the first.
-
-    >>> _counted(["a", "b"], "picture is missing", "pictures are missing")
-    '2 pictures are missing (a, b).'
-    """
-    more = ", ..." if len(names) > NAMED else ""
-    return f"{len(names)} {one if len(names) == 1 else several} ({', '.join(names[:NAMED])}{more})."
-
-
-def _nothing(
-    colour_folder: Path,
-    thermal_folder: Path,
-    colour: Sequence[ImageRef],
-    thermal: Sequence[ImageRef],
-    list_file: Path | None,
-) -> str:
-    there = f"{colour[0].name!r} in {colour_folder} and {thermal[0].name!r} in {thermal_folder}"
-    if list_file is not None:
-        return f"{list_file}: names no pair of pictures that are there. They are named like {there}."
-    return (
-        f"--pairs: no two of {len(colour)} colour and {len(thermal)} thermal pictures belong together by "
-        f"their names or times; they are named like {there}. Give a CSV with the columns colour,thermal."
-    )
 
 
 def _given(
@@ -228,7 +133,7 @@ def _given(
 def _shown(couples: Sequence[Couple], workers: int, remarks: list[str]) -> Gathered:
     """Find the recordings by what the thermal pictures show, as `dinotool inspect` does."""
     say(f"Reading {len(couples)} thermal pictures for their recordings")
-    facts = _surveyed([thermal for _, thermal in couples], workers)
+    facts = surveyed([thermal for _, thermal in couples], workers)
     same = [(pair.first, pair.second) for pair in find_duplicates(facts).pairs]
     found = find_recordings(facts, same=same)
     return _gathered(couples, found.of, found.words, [*remarks, *_swapped(facts)])
@@ -309,7 +214,7 @@ def check_pairs(sources: Sources, pairs: Gathered, *, offset: tuple[float, float
     if found.odd:
         odd = [f"{names[colour[place]]} and {names[thermal[place]]}" for place in found.odd]
         said.append(
-            _counted(odd, "pair fits no better than strangers", "pairs fit no better than strangers")
+            counted(odd, "pair fits no better than strangers", "pairs fit no better than strangers")
             + " About as many more may be wrong. Look at them, or leave them out by a list."
         )
     of = dict(zip((ref.name for ref in pairs.thermal), pairs.recordings, strict=True))

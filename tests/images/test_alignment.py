@@ -6,8 +6,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinonat.images.alignment import CELLS, REACH, Alignment, edges, measure_alignment, surfaces
+from dinonat.images.alignment import Alignment, measure_alignment
 from dinonat.images.batches import pack_pictures
+from dinonat.images.edge_maps import CELLS, REACH, edges, surfaces
 from dinonat.images.listing import list_images
 from dinonat.scenes import automatic_gain, make_scene
 

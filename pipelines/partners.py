@@ -1,0 +1,121 @@
+"""Which colour and thermal pictures belong together: by a list, by their names, by their times."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+from dinonat.formats.matching import match_names
+from dinonat.formats.pair_lists import read_pair_list
+from dinonat.pipelines.progress import say, track
+from dinonat.records import ImageRef
+from dinonat.survey.facts import Facts, survey
+from dinonat.survey.twins import Twin, find_twins
+
+NAMED = 3  # pictures that a sentence names
+
+Couple = tuple[ImageRef, ImageRef]  # colour, thermal
+
+
+def listed(
+    file: Path, colour: Sequence[ImageRef], thermal: Sequence[ImageRef], remarks: list[str]
+) -> list[Couple]:
+    """Return the pairs of a list whose pictures are there, each picture in its first pair only."""
+    rows = read_pair_list(file)
+    known = []
+    for names, refs in zip(zip(*rows, strict=True), (colour, thermal), strict=True):
+        by_name = {ref.name: ref for ref in refs}
+        found = match_names(names, list(by_name)).found
+        known.append({asked: by_name[name] for asked, name in found.items()})
+    asked = dict.fromkeys((name, side) for row in rows for side, name in enumerate(row))
+    missing = [name for name, side in asked if name not in known[side]]
+    if missing:
+        remarks.append(
+            f"{file}: " + counted(missing, "picture of it is not there", "pictures of it are not there")
+        )
+    couples, used, again = list[Couple](), set[tuple[str, ImageRef]](), list[str]()
+    for a, b in rows:
+        if a in known[0] and b in known[1]:
+            couple = (known[0][a], known[1][b])
+            sides = {("colour", couple[0]), ("thermal", couple[1])}
+            if sides & used:
+                again.append(f"{a},{b}")
+            else:
+                couples.append(couple)
+                used |= sides
+    if again:
+        remarks.append(
+            f"{file}: "
+            + counted(
+                again,
+                "row is left out, because an earlier one has a partner for its picture",
+                "rows are left out, because earlier ones have a partner for their pictures",
+            )
+        )
+    return couples
+
+
+def of_one_folder(refs: Sequence[ImageRef], workers: int) -> list[Couple]:
+    """Return the pairs of a folder that holds both kinds, by names, looks and times."""
+    facts = surveyed(refs, workers)
+    return [(facts[twin.colour].ref, facts[twin.thermal].ref) for twin in find_twins(facts)]
+
+
+def of_two_folders(colour: Sequence[ImageRef], thermal: Sequence[ImageRef], workers: int) -> list[Couple]:
+    """Pair by what names say, which reads no picture; what is left on both sides by what files say."""
+    one, other = [Facts(ref) for ref in thermal], [Facts(ref) for ref in colour]
+    twins = list(find_twins(one, other))
+    couples = _couples(twins, one, other)
+    paired = {ref for couple in couples for ref in couple}
+    left = [[ref for ref in refs if ref not in paired] for refs in (thermal, colour)]
+    if all(left):
+        say(f"Reading {sum(map(len, left))} pictures without a partner of their name for their times")
+        one, other = (surveyed(refs, workers) for refs in left)
+        couples += _couples(find_twins(one, other), one, other)
+    return sorted(couples, key=lambda couple: couple[1])
+
+
+def _couples(twins: Sequence[Twin], thermal: Sequence[Facts], colour: Sequence[Facts]) -> list[Couple]:
+    return [(colour[twin.colour].ref, thermal[twin.thermal].ref) for twin in twins]
+
+
+def surveyed(refs: Sequence[ImageRef], workers: int) -> list[Facts]:
+    """Look at pictures as `dinotool inspect` does."""
+    results = survey(refs, workers=min(workers, len(refs)))
+    with closing(cast("Any", results)):
+        return list(track(results, "pairs", total=len(refs)))
+
+
+def alone(couples: Sequence[Couple], refs: Sequence[ImageRef], which: str) -> list[str]:
+    """Say which pictures are in no pair."""
+    paired = {ref for couple in couples for ref in couple}
+    names = [ref.name for ref in refs if ref not in paired]
+    said = counted(names, f"{which} picture has no partner", f"{which} pictures have no partner")
+    return [said] if names else []
+
+
+def nothing(
+    colour_folder: Path,
+    thermal_folder: Path,
+    colour: Sequence[ImageRef],
+    thermal: Sequence[ImageRef],
+    list_file: Path | None,
+) -> str:
+    """Say that no two pictures belong together, and how they are named."""
+    there = f"{colour[0].name!r} in {colour_folder} and {thermal[0].name!r} in {thermal_folder}"
+    if list_file is not None:
+        return f"{list_file}: names no pair of pictures that are there. They are named like {there}."
+    return (
+        f"--pairs: no two of {len(colour)} colour and {len(thermal)} thermal pictures belong together by "
+        f"their names or times; they are named like {there}. Give a CSV with the columns colour,thermal."
+    )
+
+
+def counted(names: Sequence[str], one: str, several: str) -> str:
+    """Say how many there are and name the first.
+
+    >>> counted(["a", "b"], "picture is missing", "pictures are missing")
+    '2 pictures are missing (a, b).'
+    """
+    more = ", ..." if len(names) > NAMED else ""
+    return f"{len(names)} {one if len(names) == 1 else several} ({', '.join(names[:NAMED])}{more})."
