@@ -100,25 +100,26 @@ def _steps(
 ) -> int:
     """Make steps of minutes by a few that are timed, and say how long it will be."""
     speed = measure_speed(pictures, recipe, device)
-    steps = ranks.agreed(_wanted(length, len(pictures.items), recipe, speed))
+    steps = ranks.agreed(steps_in(length, len(pictures.items), recipe, speed))
     images = len(pictures.items)
     say_once(
         f"{steps} steps of {recipe.batch} images, {steps * recipe.batch / images:.1f} passes over {images}, "
-        f"on {device}: about {duration(speed.seconds(steps, _small_share(length, recipe)))} "
+        f"on {device}: about {duration(speed.seconds(steps, small_share(length, recipe)))} "
         f"({recipe.batch / speed.small:.0f} images/s with {recipe.global_sizes[0]} px crops, then "
         f"{recipe.batch / speed.large:.0f} with {recipe.global_sizes[1]} px)"
     )
     return steps
 
 
-def _wanted(length: Length, images: int, recipe: TrainSettings, speed: Speed) -> int:
+def steps_in(length: Length, images: int, recipe: TrainSettings, speed: Speed) -> int:
+    """Make steps of minutes or of passes over ``images``."""
     if length.epochs:
         return max(1, round(length.epochs * images / recipe.batch))
     assert length.minutes
-    return max(1, int(length.minutes * 60 / speed.seconds(1, _small_share(length, recipe))))
+    return max(1, int(length.minutes * 60 / speed.seconds(1, small_share(length, recipe))))
 
 
-def _small_share(length: Length, recipe: TrainSettings) -> float:
+def small_share(length: Length, recipe: TrainSettings) -> float:
     """Share of the steps that have small crops."""
     if length.cool_down:
         return max(0.0, (recipe.switch_at - PLATEAU) / (1 - PLATEAU))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from dinonat.models.checkpoint import load, save
 from dinonat.pipelines import judges
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.beginnings import Beginning, beginning
+from dinonat.pipelines.checking import check
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.judges import Judge, read_judged
 from dinonat.pipelines.lengths import Length, planned, say_once
 from dinonat.pipelines.pretrain_pictures import Given, PictureSettings, asked_for, packed
-from dinonat.pipelines.pretrain_report import Judgement, PretrainReport
+from dinonat.pipelines.pretrain_report import CheckReport, Judgement, PretrainReport
 from dinonat.pipelines.progress import track
 from dinonat.pretraining import ranks
 from dinonat.pretraining.judging import Judged, best, is_worse
@@ -49,6 +51,7 @@ class PretrainSettings(TrainSettings, PictureSettings):
     minutes: float = Field(30.0, gt=0)
     epochs: float | None = Field(None, gt=0)  # passes over the images, instead of minutes
     cool_down: bool = False  # end an open run that is on its plateau
+    check: bool = False  # learn one batch by heart, say time and memory, and make no run
     device: str = "auto"
     threads: int | None = None
     resume: str | None = None  # go on with this run for longer
@@ -57,13 +60,13 @@ class PretrainSettings(TrainSettings, PictureSettings):
 
 # How long and where a run is made does not change what it is; all else names it.
 NOT_IN_ID = {
-    *("minutes", "epochs", "cool_down", "device", "threads", "workers", "resume", "again"),
+    *("minutes", "epochs", "cool_down", "check", "device", "threads", "workers", "resume", "again"),
     *("folders", "pairs", "pair_list", "recordings"),  # the pictures are in it, by name
     *("init", "from_scratch"),  # the weights it begins with are in it, whatever they are called
 }
 
 
-def run(settings: PretrainSettings, workspace: Path) -> PretrainReport:
+def run(settings: PretrainSettings, workspace: Path) -> PretrainReport | CheckReport:
     """Train a network on the images of ``settings.folders``.
 
     Under `torchrun` several processes train together, and the first one alone writes. Raises ImageError
@@ -76,7 +79,7 @@ def run(settings: PretrainSettings, workspace: Path) -> PretrainReport:
         return _run(settings, workspace, device_named(device))
 
 
-def _run(told: PretrainSettings, workspace: Path, device: torch.device) -> PretrainReport:
+def _run(told: PretrainSettings, workspace: Path, device: torch.device) -> PretrainReport | CheckReport:
     places.create(workspace)
     settings = _resumed(told, workspace) if told.resume else told
     if not settings.folders and settings.pairs is None:
@@ -95,7 +98,28 @@ def _run(told: PretrainSettings, workspace: Path, device: torch.device) -> Pretr
     if done:
         places.remember(workspace, "weights", name)
         return done
+    if settings.check:
+        with TemporaryDirectory(dir=workspace) as apart:
+            given = packed(asked, settings, Path(apart))
+            return check(
+                given.pictures, _fitted(plain, settings, start, given), _length(settings), device, run=name
+            )
     given = packed(asked, settings, folder)
+    recipe = _fitted(plain, settings, start, given)
+    if ranks.rank() == 0:
+        write_bytes(folder / "settings.yaml", _as_yaml(settings))
+        write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+    report = _train(given, recipe, settings, start, folder, device)
+    if ranks.rank() == 0:
+        _tidy(folder)
+        places.remember(workspace, "weights", name)
+    return report
+
+
+def _fitted(
+    plain: TrainSettings, settings: PretrainSettings, start: Beginning, given: Given
+) -> TrainSettings:
+    """Fill in what the data decide, and say it."""
     recipe, said = fitted(
         plain,
         settings.model_fields_set,
@@ -105,14 +129,12 @@ def _run(told: PretrainSettings, workspace: Path, device: torch.device) -> Pretr
     )
     say_once(start.said)
     say_once(said)
-    if ranks.rank() == 0:
-        write_bytes(folder / "settings.yaml", _as_yaml(settings))
-        write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
-    report = _train(given, recipe, settings, start, folder, device)
-    if ranks.rank() == 0:
-        _tidy(folder)
-        places.remember(workspace, "weights", name)
-    return report
+    return recipe
+
+
+def _length(settings: PretrainSettings) -> Length:
+    minutes = settings.minutes if not settings.cool_down or "minutes" in settings.model_fields_set else None
+    return Length(minutes, settings.epochs, more=settings.resume is not None, cool_down=settings.cool_down)
 
 
 def _tidy(folder: Path) -> None:
@@ -132,9 +154,7 @@ def _train(
     device: torch.device,
 ) -> PretrainReport:
     pictures = given.pictures
-    minutes = settings.minutes if not settings.cool_down or "minutes" in settings.model_fields_set else None
-    length = Length(minutes, settings.epochs, more=settings.resume is not None, cool_down=settings.cool_down)
-    course, at = planned(length, pictures, recipe, folder, device)
+    course, at = planned(_length(settings), pictures, recipe, folder, device)
     judge = _judge(given, recipe, settings, course, folder, at)
     first = _first(start, folder, at)
     if ranks.rank() == 0 and not any(each.step == 0 for each in read_judged(at)):
@@ -293,7 +313,7 @@ def _resumed(told: PretrainSettings, workspace: Path) -> PretrainSettings:
         raise UsageError(f"--resume {told.resume}: no such run in {workspace} (there: {there}).")
     before = read_yaml(str(path))
     given = told.model_dump(mode="json", include=told.model_fields_set)
-    length = {"minutes", "epochs", "cool_down", "again"}
+    length = {"minutes", "epochs", "cool_down", "check", "again"}
     return PretrainSettings.checked({key: before[key] for key in before if key not in length} | given)
 
 

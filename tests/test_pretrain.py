@@ -348,3 +348,13 @@ def test_pairs_that_are_not_aligned_are_said_and_an_offset_mends_them(textures, 
 def test_nothing_to_train_on_is_said(tmp_path):
     with pytest.raises(UsageError, match="no folder of images was given"):
         run(PretrainSettings.checked({}), tmp_path)
+
+
+def test_a_check_learns_one_batch_and_makes_no_run(pictures, tmp_path):
+    report = run(settings(pictures, check=True, epochs=None, minutes=3), tmp_path / "w")
+    assert report.images == 6
+    assert "on one batch KL went from" in report.said
+    assert ("works" in report.lines()[-1]) == report.learns
+    assert report.seconds == pytest.approx(180, rel=0.1)  # of three minutes, so many steps fit in
+    assert places.names(tmp_path / "w", "weights") == []
+    assert [path.name for path in (tmp_path / "w").iterdir()] == [places.MARKER]

@@ -58,6 +58,11 @@ class TrainSettings(Settings):
     thermal_from: float = 0.6  # share of the steps after which they do
     thermal_tone: float = Field(0.7, ge=0, le=1)
     thermal_low_resolution: float = Field(0.3, ge=0, le=1)
+    thermal_curve: float = Field(0.0, ge=0, le=1)  # these were proposed by others and not measured here
+    thermal_gamma: float = Field(0.0, ge=0, le=1)
+    thermal_invert: float = Field(0.0, ge=0, le=1)
+    thermal_blur: float = Field(0.0, ge=0, le=1)
+    thermal_column_noise: float = Field(0.0, ge=0, le=1)
     out_dim: int = 1024
     hidden: int = 1024
     bottleneck: int = 64
@@ -128,4 +133,12 @@ def phase(settings: TrainSettings, position: float) -> int:
 
 def thermal_look(settings: TrainSettings) -> ThermalLook:
     """Return how often each ingredient makes a student's view look thermal."""
-    return ThermalLook(settings.thermal_tone, settings.thermal_low_resolution)
+    return ThermalLook(
+        tone=settings.thermal_tone,
+        low_resolution=settings.thermal_low_resolution,
+        curve=settings.thermal_curve,
+        gamma=settings.thermal_gamma,
+        invert=settings.thermal_invert,
+        blur=settings.thermal_blur,
+        column_noise=settings.thermal_column_noise,
+    )
