@@ -24,6 +24,7 @@ SETTINGS = {
     "propose-labels": ("propose", "ProposeSettings"),
     "export": ("export", "ExportSettings"),
     "evaluate knn": ("evaluate", "EvaluateKnnSettings"),
+    "evaluate linear": ("evaluate_linear", "EvaluateLinearSettings"),
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),
     "bench reading": ("bench", "BenchReadingSettings"),
     "bench attention": ("bench_attention", "BenchAttentionSettings"),

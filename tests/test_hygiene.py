@@ -64,7 +64,9 @@ def test_rooms_with_torch_do_not_load_faiss() -> None:
     assert "faiss" not in loaded_by(importing(*modules_of("models", "pretraining", "embeddings")))
 
 
-@pytest.mark.parametrize("command", ["pretrain", "embed", "propose", "export", "evaluate", "run", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["pretrain", "embed", "propose", "export", "evaluate", "evaluate_linear", "run", "doctor"]
+)
 def test_no_command_loads_torch_and_faiss_together(command: str) -> None:
     assert not {"torch", "faiss"} <= loaded_by(importing(f"dinonat.pipelines.{command}"))
 
