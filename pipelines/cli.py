@@ -91,10 +91,6 @@ def pretrain(
         tuple[Path, Path] | None,
         typer.Option(metavar="RGB THERMAL", help="Folders of aligned images: each light teaches the other."),
     ] = None,
-    pair_list: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="Which belong together: colour,thermal (default: by name)."),
-    ] = None,
     pair_offset: Annotated[
         str | None, typer.Option(metavar="DX,DY", help="Of the thermal picture, in pixels of the colour one.")
     ] = None,
@@ -138,7 +134,6 @@ def pretrain(
             "from_scratch": from_scratch,
             "profile": profile,
             "pairs": pairs,
-            "pair_list": pair_list,
             "pair_offset": pair_offset,
             "dense": dense,
             "monitor": monitor,

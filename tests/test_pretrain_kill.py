@@ -28,7 +28,8 @@ main()
 """
 RECIPE = {
     "network": "tiny", "batch": 4, "global_sizes": (32, 32), "local_sizes": (16, 16), "n_local": 2,
-    "out_dim": 16, "hidden": 16, "bottleneck": 8, "drop_path": 0.2, "dense": 0.5, "targets": "centre", "accumulate": 2,
+    "out_dim": 16, "hidden": 16, "bottleneck": 8, "drop_path": 0.2, "dense": 0.5, "targets": "centre",
+    "accumulate": 2,
     "profile": "thermal", "thermal_from": 0.3, "picture_side": 40, "workers": 0, "device": "cpu",
 }  # fmt: skip
 STEPS = 80
