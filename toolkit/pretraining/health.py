@@ -28,11 +28,16 @@ from dinonat.errors import DinonatError
 WINDOW = 20  # steps whose mean is judged
 NOTHING = 0.01  # nats: answers that tell less do not tell pictures apart
 NEAR = 0.05  # nats: a student this near to its teacher has nothing left to learn
+FEW = math.log(2)  # nats: H(mean p_t) of a batch that shares less than two prototypes
 STILL = 0.02  # nats by which H(p_t) may move from half a window to the next and still stand
 SAME = 0.05  # feature_std below which all features are one; healthy ones come to 0.5 to 1
 FALLEN = 0.25  # share of its best value at which a figure of the features has fallen
 FIGURES = 5  # of features, taken every LOG_EVERY steps, that are judged together: single batches vary
 SLOW = 1000  # judged steps after which a student should know something of its teacher's answers
+SPREAD_OUT = (
+    "Change one thing at a time: targets=sinkhorn (or, with targets=centre, centre_momentum=0.9: the centre "
+    "must move), a lower learning_rate, a higher teacher_temperature."
+)
 
 
 class Collapsed(DinonatError):  # noqa: N818
@@ -93,7 +98,7 @@ class Health:
         self._remember(figures)
         if len(self._recent) < WINDOW:
             return None
-        found = self._collapse() or self._features_collapse() or self._no_progress()
+        found = self._collapse() or self._few_prototypes() or self._features_collapse() or self._no_progress()
         self._last = self._counted(found) if found else None
         return self._last
 
@@ -114,8 +119,7 @@ class Health:
         self._best_std, self._best_rank = max(self._best_std, std), max(self._best_rank, rank)
 
     def _typical_features(self) -> tuple[float, float]:
-        std, rank = (median(values) for values in zip(*self._features, strict=True))
-        return std, rank
+        return median(std for std, _ in self._features), median(rank for _, rank in self._features)
 
     def _mean(self, name: str) -> float:
         return fmean(each[name] for each in self._recent)
@@ -149,16 +153,27 @@ class Health:
             "constant collapse",
             f"every picture gets the same answer, spread over {math.exp(entropy):.1f} prototypes "
             f"({numbers}).",
-            "Change one thing at a time: targets=sinkhorn (or, with targets=centre, centre_momentum=0.9: the "
-            "centre must move), a lower learning_rate, a higher teacher_temperature.",
+            SPREAD_OUT,
             fatal=True,
+        )
+
+    def _few_prototypes(self) -> Finding | None:
+        """Name what comes before a constant collapse, and may last for hundreds of steps."""
+        spread = self._mean("told") + self._mean("entropy")
+        if spread > FEW or self._drift() > STILL:
+            return None
+        return Finding(
+            "few prototypes",
+            f"all answers to a batch share {math.exp(spread):.1f} of {self.out_dim} prototypes, as before a "
+            f"constant collapse (loss {self._mean('loss'):.4f}, H(p_t) {self._mean('entropy'):.4f}).",
+            SPREAD_OUT,
+            fatal=False,
         )
 
     def _features_collapse(self) -> Finding | None:
         """Judge the features below the heads, which KoLeo may keep apart whatever the heads do.
 
-        Only by what they were before: some untrained networks give all pictures nearly one feature, and
-        learn from there.
+        By what they were before: some untrained networks give all pictures one feature, and learn from there.
         """
         if len(self._features) < FIGURES:
             return None
