@@ -1,7 +1,6 @@
 """How `dinotool pretrain` judges its teacher on the way: rank, neighbours by class, held-out pairs."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -75,9 +74,11 @@ def candidate(folder: Path, step: int) -> Path:
     return folder / CANDIDATES / f"{step:08d}.safetensors"
 
 
-def forget(folder: Path) -> None:
-    """Delete the weights that were judged, when the best are chosen."""
-    shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
+def forget(folder: Path, *, but: int) -> None:
+    """Delete the weights that were judged but those of one step, with which a longer run will compare."""
+    for path in (folder / CANDIDATES).glob("*.safetensors"):
+        if path != candidate(folder, but):
+            path.unlink()
 
 
 def read_judged(folder: Path) -> list[Judged]:

@@ -4,10 +4,8 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +14,7 @@ from pydantic import Field
 
 from dinonat.errors import UsageError
 from dinonat.files import short_hash, write_bytes, write_json
-from dinonat.models.checkpoint import load, save
-from dinonat.pipelines import judges
+from dinonat.pipelines import judges, outcomes
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.beginnings import Beginning, beginning
 from dinonat.pipelines.checking import check
@@ -25,10 +22,9 @@ from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.judges import Judge, read_judged
 from dinonat.pipelines.lengths import Length, planned, say_once
 from dinonat.pipelines.pretrain_pictures import Given, PictureSettings, asked_for, packed
-from dinonat.pipelines.pretrain_report import CheckReport, Judgement, PretrainReport
+from dinonat.pipelines.pretrain_report import CheckReport, PretrainReport
 from dinonat.pipelines.progress import track
 from dinonat.pretraining import ranks
-from dinonat.pretraining.judging import Judged, best, is_worse
 from dinonat.pretraining.recipe import TrainSettings, phase
 from dinonat.pretraining.schedule import Course
 from dinonat.pretraining.sizing import fitted
@@ -94,10 +90,9 @@ def _run(told: PretrainSettings, workspace: Path, device: torch.device) -> Pretr
     if settings.again and folder.exists() and ranks.rank() == 0:
         shutil.rmtree(folder)
     ranks.wait()
-    done = _finished(folder, settings)
-    if done:
+    if not settings.resume and outcomes.is_done(folder):
         places.remember(workspace, "weights", name)
-        return done
+        return outcomes.read(folder)
     if settings.check:
         with TemporaryDirectory(dir=workspace) as apart:
             given = packed(asked, settings, Path(apart))
@@ -178,66 +173,12 @@ def _train(
     speed = taken * recipe.batch / seconds if seconds else 0.0
     if ranks.rank() > 0:
         ranks.wait()
-        return _finished_anew(folder)
+        return outcomes.read(folder)
     if not figures:  # killed after the last step and before the weights were written
         figures = _last_metrics(at)
-    report = _report(given, recipe, start, folder, at, course, figures, speed)
+    report = outcomes.conclude(given, recipe, start, folder, at, course, figures, speed)
     ranks.wait()
     return report
-
-
-def _report(
-    given: Given,
-    recipe: TrainSettings,
-    start: Beginning,
-    folder: Path,
-    at: Path,
-    course: Course,
-    figures: dict[str, float],
-    speed: float,
-) -> PretrainReport:
-    """Choose the teacher to keep, write its weights and the report."""
-    images = len(given.pictures.pixels)
-    judged = [each for each in read_judged(at) if each.step <= course.steps]
-    kept, why = best(judged)
-    facts = {"run": folder.name, "images": str(images), "steps": str(kept.step)}
-    network = load(judges.candidate(at, kept.step))
-    fingerprint = save(folder / "teacher.safetensors", network, facts=facts)
-    judges.forget(at)
-    worse = is_worse(judged, kept)
-    report = PretrainReport(
-        run=folder.name,
-        weights=str(folder / "teacher.safetensors"),
-        fingerprint=fingerprint,
-        images=images,
-        failed=given.failed,
-        steps=course.steps,
-        passes=course.steps * recipe.batch / len(given.pictures.items),
-        loss=figures["loss"],
-        teacher_entropy=figures["teacher_entropy"],
-        images_per_second=speed,
-        began=start.name,
-        judgement=_judgement(judged, kept, why, worse=worse),
-        better=start.name if worse and start.name else None,
-        resumable="plateau" if course.open and course.cool_from is None else "end",
-    )
-    write_json(folder / "report.json", asdict(report))
-    return report
-
-
-def _judgement(judged: list[Judged], kept: Judged, why: str, *, worse: bool) -> Judgement:
-    begun = next((each for each in judged if each.step == 0), None)
-    return Judgement(
-        kept=kept.step,
-        why=why,
-        knn=kept.knn,
-        knn_before=begun.knn if begun else None,
-        pairs=kept.pairs,
-        pairs_before=begun.pairs if begun else None,
-        rank=kept.rank,
-        rank_before=begun.rank if begun else None,
-        worse=worse,
-    )
 
 
 def _judge(
@@ -290,18 +231,6 @@ def _timed(steps: Iterator[dict[str, float]]) -> Iterator[tuple[dict[str, float]
         now = time.perf_counter()
         yield figures, now - start
         start = time.perf_counter()
-
-
-def _finished(folder: Path, settings: PretrainSettings) -> PretrainReport | None:
-    if settings.resume or not (folder / "report.json").is_file():
-        return None
-    return _finished_anew(folder)
-
-
-def _finished_anew(folder: Path) -> PretrainReport:
-    known: Any = places.read_object(folder / "report.json")
-    judgement = Judgement(**known["judgement"])
-    return PretrainReport(**{**known, "judgement": judgement, "already_done": True})
 
 
 def _resumed(told: PretrainSettings, workspace: Path) -> PretrainSettings:

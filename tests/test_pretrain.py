@@ -198,7 +198,9 @@ def test_the_monitor_judges_on_the_way_and_the_best_is_kept(pictures, tmp_path):
     assert report.judgement.knn == max(line["knn"] for line in lines[1:])
     assert report.judgement.knn_before == lines[0]["knn"]
     assert "k-NN" in "\n".join(report.lines())
-    assert not (folder / "candidates").exists()
+    assert len(list((folder / "candidates").iterdir())) == 1  # that of the teacher that is kept
+    longer = run(settings(pictures, monitor=tmp_path / "m", epochs=9, resume=report.run), tmp_path / "w")
+    assert longer.judgement.knn >= report.judgement.knn  # it still counts
 
 
 def test_a_run_that_harms_says_so_and_embed_takes_what_it_began_with(pictures, tmp_path, monkeypatch):
