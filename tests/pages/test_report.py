@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dinonat.pages.curves import Curve
 from dinonat.pages.pictures import Mark, thumbnail
-from dinonat.pages.report import Abstention, Comparison, Count, Curve, Picture, ReportFacts, render
+from dinonat.pages.report import Abstention, Comparison, Count, Picture, ReportFacts, render
 
 EVIL = [
     "</script><script>alert(1)</script>.png",

@@ -1,12 +1,12 @@
 """Small charts as numbers for SVG: a histogram, the range of each image, recordings as a strip."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from dinonat.pages.curves import ticks
 from dinonat.survey.levels import SHOWN_BINS, Levels
 
 WIDTH, HEIGHT = 640, 160  # of a chart's field
@@ -94,15 +94,3 @@ def strip_of(recordings: Sequence[str]) -> Strip:
         parts.append((x, count * scale, name, count))
         x += count * scale
     return Strip(parts)
-
-
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Return about so many round numbers from ``low`` to ``high``.
-
-    >>> ticks(0.3, 9.8, 4)
-    [2.0, 4.0, 6.0, 8.0]
-    """
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next((power * m for m in (1, 2, 5) if power * m >= rough * 0.8), power * 10)
-    return [round(step * i, 10) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -11,6 +11,7 @@ from dinonat.images.batches import BY_DEFAULT, Shown
 from dinonat.images.prepare import COLOUR
 from dinonat.pages.gather import abstentions_of, choose_images, counts_of, curves_of, pictures_of
 from dinonat.pages.report import Comparison, ReportFacts
+from dinonat.pages.templating import figure, settings_line
 
 # Columns of the comparison: balanced accuracies in percent, and the standard error of the difference.
 COLUMNS = {
@@ -105,7 +106,7 @@ def comparison_of(made: Mapping[str, Any]) -> Comparison | None:
     if not isinstance(rows, list) or not rows or "features" not in rows[0]:
         return None
     keys = [key for key in COLUMNS if key in rows[0]]
-    cells = [(_features(row), *(_figure(row.get(key)) for key in keys)) for row in rows]
+    cells = [(_features(row), *(figure(row.get(key)) for key in keys)) for row in rows]
     header = ("features", *(COLUMNS[key] for key in keys))
     taken = [row[0] for row, facts in zip(cells, rows, strict=True) if facts.get("taken")]
     return Comparison(header, tuple(cells), taken[0] if taken else "", str(made.get("features_reason", "")))
@@ -130,8 +131,8 @@ def used_of(
         "labels given": f"{labelled} in {made.get('labelled_images', 0):,} images" if labelled else "none",
         "search vector": str(made.get("features", "")),
         "run": str(made.get("run", "")),
-        "proposed with": _settings(made.get("settings", {})),
-        "embedded with": _settings(set_meta.get("settings", {})),
+        "proposed with": settings_line(made.get("settings", {})),
+        "embedded with": settings_line(set_meta.get("settings", {})),
     }
     return tuple((name, value) for name, value in facts.items() if value)
 
@@ -157,13 +158,6 @@ def _span(values: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _settings(settings: Mapping[str, Any]) -> str:
-    """Write settings in one line."""
-    return ", ".join(
-        f"{key} {_figure(value)}" for key, value in sorted(settings.items()) if value is not None
-    )
-
-
 def _training(report: Path) -> tuple[tuple[str, str], ...]:
     """Return the figures of a pretraining run; none where it left no report."""
     try:
@@ -171,13 +165,4 @@ def _training(report: Path) -> tuple[tuple[str, str], ...]:
     except (OSError, ValueError):
         return ()
     hidden = ("weights", "already_done")
-    return tuple((key.replace("_", " "), _figure(value)) for key, value in facts.items() if key not in hidden)
-
-
-def _figure(value: object) -> str:
-    """Write a cell: floats with three digits, nothing for what is not there."""
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "" if value is None else str(value)
+    return tuple((key.replace("_", " "), figure(value)) for key, value in facts.items() if key not in hidden)

@@ -1,19 +1,18 @@
 """From tables to the parts of a page: which pictures to show, how many labels, why none."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dinonat.files import write_whole
 from dinonat.images.batches import BY_DEFAULT, Shown, read_prepared
+from dinonat.pages.curves import Curve, curve_of, read_lines
 from dinonat.pages.pictures import NO_CLASS, Mark, colours, draw, thumbnail
-from dinonat.pages.report import Abstention, Count, Curve, Picture
+from dinonat.pages.report import Abstention, Count, Picture
 from dinonat.records import ImageRef
 
 CURVES = {"loss": "Loss", "teacher_entropy": "Entropy of the teacher"}  # key in metrics.jsonl -> title
@@ -159,19 +158,6 @@ def abstentions_of(proposals: pd.DataFrame) -> tuple[Abstention, ...]:
 
 def curves_of(metrics: Path) -> tuple[Curve, ...]:
     """Read the curves of a ``metrics.jsonl``; a line cut off by a kill ends them, no file gives none."""
-    if not metrics.is_file():
-        return ()
-    lines: list[dict[str, Any]] = []
-    for text in metrics.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    curves = []
-    for key, title in CURVES.items():
-        pairs = [(line["step"], line[key]) for line in lines if {"step", key} <= line.keys()]
-        points = [(float(step), float(value)) for step, value in pairs if np.isfinite(value)]
-        if points:
-            steps, values = zip(*points, strict=True)
-            curves.append(Curve(title, steps, values))
-    return tuple(curves)
+    lines = read_lines(metrics)
+    curves = [curve_of(lines, key, title) for key, title in CURVES.items()]
+    return tuple(curve for curve in curves if curve is not None)

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from typing import NamedTuple
-
-import jinja2
 
 from dinonat.images.batches import Shown, read_prepared
 from dinonat.images.reading import AS_STORED, Reading
 from dinonat.pages.charts import Histogram, Spans, Strip, histograms_of, spans_of, strip_of
-from dinonat.pages.pictures import data_uri, printable, thumbnail
+from dinonat.pages.pictures import data_uri, thumbnail
+from dinonat.pages.templating import template
 from dinonat.survey.finding import Finding, Marked, Seen
 
 SIDE = 480  # pixels of a picture's longer side
@@ -82,17 +80,10 @@ def render(facts: PageFacts) -> str:
 
     Names are escaped; signs that cannot be seen are shown as escapes. Equal facts give equal text.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["shown"] = printable
-    environment.filters["count"] = "{:,}".format
-    source = resources.files("dinonat.pages").joinpath("templates", "inspection.html")
-    template = environment.from_string(source.read_text(encoding="utf-8"))
     seen = facts.seen
     failed = sum(bool(fact.reason) for fact in seen.facts)
     of = {name for name, fact in zip(seen.recordings.of, seen.facts, strict=True) if not fact.reason}
-    return template.render(
+    return template("inspection.html").render(
         facts=facts,
         seen=seen,
         failed=failed,

@@ -64,9 +64,9 @@ def thumbnail(pixels: UInt8, *, side: int = 480) -> bytes:
     return stream.getvalue()
 
 
-def data_uri(jpeg: bytes) -> str:
-    """Return a JPEG as a ``data:`` address, so that a page needs no second file."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+def data_uri(picture: bytes, kind: str = "jpeg") -> str:
+    """Return a picture as a ``data:`` address, so that a page needs no second file."""
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
 
 
 def draw(

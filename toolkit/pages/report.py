@@ -3,17 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import NamedTuple
 
-import jinja2
-
+from dinonat.pages.curves import Curve, chart_of
 from dinonat.pages.pictures import NO_CLASS, UNKNOWN, Mark, colour_of, colours, data_uri, printable
+from dinonat.pages.templating import template
 
 TILE_WH = (345, 230)  # points on the screen that a picture of the sheet fills at most
 TEXT_HEIGHT = 13  # points
 LONGEST_TEXT = 28  # signs on a picture; pointing at the box shows all
-CHART_WH = (640, 220)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +52,6 @@ class Comparison:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A quantity over the steps of training."""
-
-    name: str
-    steps: tuple[float, ...]
-    values: tuple[float, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class ReportFacts:
     """All that a page says; an empty part is left out of it."""
@@ -89,17 +78,11 @@ def render(facts: ReportFacts) -> str:
     Names and labels are escaped; signs that cannot be seen are shown as escapes. Equal facts give
     equal text.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["shown"] = printable
-    source = resources.files("dinonat.pages").joinpath("templates", "report.html")
-    template = environment.from_string(source.read_text(encoding="utf-8"))
     marks = [mark for picture in facts.pictures for mark in picture.marks]
     labels = [*(count.label for count in facts.counts), *(mark.label for mark in marks)]
     palette = colours(label for label in labels if label not in ("", NO_CLASS))
     tiles = [_tile(picture, palette) for picture in facts.pictures]
-    return template.render(
+    return template("report.html").render(
         facts=facts,
         palette=palette,
         grey=UNKNOWN,
@@ -112,7 +95,7 @@ def render(facts: ReportFacts) -> str:
         total=_total(facts.counts),
         most=max((c.accept + c.review + c.unknown for c in facts.counts if c.label != NO_CLASS), default=1)
         or 1,
-        charts=[_chart(curve) for curve in facts.curves if len(curve.steps) > 1],
+        charts=[chart_of([curve]) for curve in facts.curves if len(curve.steps) > 1],
     )
 
 
@@ -188,45 +171,3 @@ def _overlap(one: _Text, other: _Text, unit: float) -> bool:
 
 def _score(mark: Mark) -> float:
     return -1.0 if math.isnan(mark.score) else mark.score
-
-
-class _Chart(NamedTuple):
-    curve: Curve
-    points: str
-    y_marks: list[tuple[float, str]]
-    x_marks: list[tuple[float, str]]
-    first: str
-    last: str
-
-
-def _chart(curve: Curve) -> _Chart:
-    """Return the curve as SVG points in a field of CHART_WH with readable marks on both axes."""
-    width, height = CHART_WH
-    low, high = min(curve.values), max(curve.values)
-    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-    start, end = curve.steps[0], curve.steps[-1]
-    xs = [(step - start) / ((end - start) or 1) * width for step in curve.steps]
-    ys = [height - (value - low) / (high - low) * height for value in curve.values]
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in _thinned(list(zip(xs, ys, strict=True))))
-    y_marks = [(height - (v - low) / (high - low) * height, f"{v:g}") for v in _ticks(low, high)]
-    x_marks = [((v - start) / ((end - start) or 1) * width, f"{v:,.0f}") for v in _ticks(start, end)]
-    return _Chart(curve, points, y_marks, x_marks, f"{curve.values[0]:.3g}", f"{curve.values[-1]:.3g}")
-
-
-def _thinned(points: list[tuple[float, float]], most: int = 800) -> list[tuple[float, float]]:
-    """Keep at most about ``most`` points, the last one always."""
-    step = math.ceil(len(points) / most)
-    return [*points[:-1:step], points[-1]]
-
-
-def _ticks(low: float, high: float) -> Sequence[float]:
-    """Return about four round numbers from ``low`` to ``high``.
-
-    >>> _ticks(0.3, 9.8)
-    [2.0, 4.0, 6.0, 8.0]
-    """
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
-    step = next((power * m for m in (1, 2, 5) if power * m >= rough * 0.8), power * 10)
-    first, last = math.ceil(low / step), math.floor(high / step)
-    return [round(step * i, 10) for i in range(first, last + 1)]
