@@ -157,15 +157,13 @@ def _weights(asked: str | None, workspace: Path, *, remark: Callable[[str], obje
     if asked is None:
         asked, said = places.newest_weights(workspace)
         remark(said)
-    if asked == STARTER:
-        return STARTER, STARTER
-    if asked.startswith(("untrained:", PREFIX)):
-        named, equals, file = asked.partition("=")
-        return f"{named}={Path(file).resolve()}" if equals else asked, asked
-    if "/" in asked or Path(asked).is_file():
-        return str(Path(asked).resolve()), asked
-    name = places.chosen(workspace, "weights", asked)
-    return name, str(places.weights_folder(workspace, name) / "teacher.safetensors")
+    file = places.weights_file(workspace, asked)
+    if asked.startswith(PREFIX):
+        named, equals, path = asked.partition("=")
+        return f"{named}={Path(path).resolve()}" if equals else asked, file
+    if file == asked and asked != STARTER and not asked.startswith("untrained:"):
+        return str(Path(asked).resolve()), file
+    return asked, file
 
 
 def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path, workspace: Path) -> Meta:

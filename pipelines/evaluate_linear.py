@@ -34,7 +34,6 @@ from dinonat.pipelines.figures import (
 )
 from dinonat.pipelines.progress import duration, say, track
 from dinonat.pipelines.samples import ComparisonSettings, Gathered, gather, shared_pictures
-from dinonat.records import STARTER
 
 if TYPE_CHECKING:
     from dinonat.evaluation.linear import Lesson
@@ -207,7 +206,7 @@ def _network(settings: EvaluateLinearSettings, gathered: Gathered, workspace: Pa
     from dinonat.pipelines.devices import device_named
 
     asked = settings.weights or str(gathered.sets[0].meta["weights"])
-    network, fingerprint = load_network(_file_of(asked, workspace), remark=say)
+    network, fingerprint = load_network(places.weights_file(workspace, asked), remark=say)
     for name, model in zip(gathered.names, gathered.models, strict=True):
         if model != fingerprint:
             raise WorkspaceError(
@@ -217,14 +216,6 @@ def _network(settings: EvaluateLinearSettings, gathered: Gathered, workspace: Pa
     if settings.threads:
         torch.set_num_threads(settings.threads)
     return network.to(device_named(settings.device))
-
-
-def _file_of(asked: str, workspace: Path) -> str:
-    """Return what ``load_network`` takes for weights as `embed` takes or names them."""
-    if asked == STARTER or ":" in asked or "/" in asked or Path(asked).is_file():
-        return asked
-    name = places.chosen(workspace, "weights", asked)
-    return str(places.weights_folder(workspace, name) / "teacher.safetensors")
 
 
 @contextmanager

@@ -154,6 +154,16 @@ def newest_weights(root: Path) -> tuple[str, str]:
     )
 
 
+def weights_file(root: Path, asked: str) -> str:
+    """Return what ``load_network`` takes for weights as a user names them: of a run its file, else as asked.
+
+    Raises WorkspaceError for a run that is not here.
+    """
+    if asked == STARTER or ":" in asked or "/" in asked or Path(asked).is_file():
+        return asked
+    return str(weights_folder(root, chosen(root, "weights", asked)) / "teacher.safetensors")
+
+
 def better_weights(root: Path, run: str) -> str | None:
     """Return the weights that a run began with, where its monitor found them better than what it made."""
     path = weights_folder(root, run) / "report.json"

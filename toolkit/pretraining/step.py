@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dinonat.pretraining import dino, ranks
-from dinonat.pretraining.answers import Answers, answers, seed
+from dinonat.pretraining.answers import Answers, answers
 from dinonat.pretraining.crops import Part, draw, parts
 from dinonat.pretraining.health import feature_rank, feature_std
 from dinonat.pretraining.losses import koleo_pulls, losses_of, region_targets_of, targets_of
@@ -38,7 +38,6 @@ def make_step(
     With ``detail`` also ``feature_std`` and ``feature_rank`` of the student's global views.
     """
     position = course.position(state.step) if position is None else position
-    seed(state, settings)
     drawn = draw(pictures, chosen, settings, position=position, seed=settings.seed * 1_000_003 + state.step)
     batch = list(parts(pictures, chosen, drawn, settings.accumulate, state.centre.device))
     rates = _set_rates(state, settings, course)

@@ -1,4 +1,4 @@
-"""The training loop of DINO on one device: by step from start to end, resumable at any moment.
+"""The training loop of DINO: by step from start to end, resumable at any moment.
 
 All chance in step i comes from generators seeded by (seed, i), and all schedules go by step, so a run
 that was killed goes on exactly where its last saved state stands.
