@@ -46,7 +46,8 @@ def planned(
         ranks.wait()
         say_once(f"Going on with {folder.name}: {known} steps in all")
         return Course(known, open=is_open), folder
-    steps = _steps(length, pictures, recipe, folder, device) + (done if is_open and length.more else 0)
+    steps = _steps(length, pictures, recipe, folder, device)
+    steps = steps + done if is_open and length.more else max(steps, done)
     _write(folder, length, {"steps": steps})
     return Course(steps, open=is_open), folder
 

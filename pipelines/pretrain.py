@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -99,6 +100,7 @@ def _run(told: PretrainSettings, workspace: Path, device: torch.device) -> Pretr
             return check(
                 given.pictures, _fitted(plain, settings, start, given), _length(settings), device, run=name
             )
+    start = _restarted(folder, start)
     given = packed(asked, settings, folder)
     recipe = _fitted(plain, settings, start, given)
     if ranks.rank() == 0:
@@ -151,16 +153,15 @@ def _train(
     pictures = given.pictures
     course, at = planned(_length(settings), pictures, recipe, folder, device)
     judge = _judge(given, recipe, settings, course, folder, at)
-    first = _first(start, folder, at)
     if ranks.rank() == 0 and not any(each.step == 0 for each in read_judged(at)):
-        judge(new_state(recipe, device, first).teacher, {"step": 0})
+        judge(new_state(recipe, device, start.path).teacher, {"step": 0})
     ranks.wait()
     judged_at = _judged_at(course)
     steps = train(
         *(pictures, recipe, at),
         course=course,
         device=device,
-        start=first,
+        start=start.path,
         judge=judge,
         judge_at=judged_at,
         remark=say_once,
@@ -213,15 +214,17 @@ def _judged_at(course: Course) -> set[int]:
     return {begun + round((course.steps - begun) * part / JUDGED) for part in range(1, JUDGED + 1)} - {0}
 
 
-def _first(start: Beginning, folder: Path, at: Path) -> Path | None:
-    """Return the weights to begin with; where a run's state is gone but its weights are not, these."""
-    ended = folder / "teacher.safetensors"
-    if ended.is_file() and not (at / "state.pt").is_file():
-        say_once(
-            f"{folder.name}: its state is gone. Starting again from its weights, with heads that are new."
-        )
-        return ended
-    return start.path
+def _restarted(folder: Path, start: Beginning) -> Beginning:
+    """Begin with the weights of a run whose state is gone, or was when it last began."""
+    ended, again = folder / "teacher.safetensors", folder / "restart.safetensors"
+    gone = ended.is_file() and not (folder / "state.pt").is_file()
+    if gone and ranks.rank() == 0:
+        write_bytes(again, ended.read_bytes())
+    ranks.wait()
+    if not again.is_file():
+        return start
+    said = f"{folder.name}: its state was gone. It started again from its weights, with heads that are new."
+    return replace(start, path=again, said=said)
 
 
 def _timed(steps: Iterator[dict[str, float]]) -> Iterator[tuple[dict[str, float], float]]:

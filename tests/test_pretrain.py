@@ -265,7 +265,12 @@ def test_a_run_whose_state_is_gone_starts_again_from_its_weights(pictures, tmp_p
     (folder_of(tmp_path / "w", first) / "state.pt").unlink()
     second = run(settings(pictures, resume=first.run), tmp_path / "w")
     assert second.run == first.run
-    assert "its state is gone. Starting again from its weights" in capsys.readouterr().err
+    assert "its state was gone. It started again from its weights" in capsys.readouterr().err
+    recipe = json.loads((folder_of(tmp_path / "w", second) / "recipe.json").read_text())
+    assert recipe["head_first"] > 0
+    third = run(settings(pictures, resume=first.run, epochs=4), tmp_path / "w")  # and goes on as any other
+    assert third.steps == 6
+    assert run(settings(pictures, resume=first.run, epochs=1), tmp_path / "w").steps == 6  # never fewer
 
 
 def test_odd_pictures_among_colour_ones_are_trained_on(tmp_path):
