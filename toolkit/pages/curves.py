@@ -48,7 +48,7 @@ class Chart(NamedTuple):
     y_marks: list[tuple[float, str]]
     x_marks: list[tuple[float, str]]
     levels: list[tuple[float, str]]  # dashed, over the whole width
-    moments: list[tuple[float, str]]  # upright, over the whole height
+    moments: list[tuple[float, str]]  # upright, over the whole height, their names one under the other
     dots: list[Dot]
 
 
@@ -88,6 +88,8 @@ def chart_of(
     levels: Sequence[tuple[float, str]] = (),
     moments: Sequence[tuple[float, str]] = (),
     span: tuple[float, float] | None = None,
+    reach: float | None = None,
+    least: float = 0.0,
     dotted: bool = False,
 ) -> Chart:
     """Lay out curves in one field.
@@ -100,13 +102,16 @@ def chart_of(
         Steps with their names; those outside of the field are left out.
     span
         First and last step of the field; None: of the curves.
+    reach
+        A value that the field reaches to, such as 0.
+    least
+        How much the field spans at least, so that small changes look small.
     dotted
         Whether each value is marked.
     """
     width, height = size
     values = [value for curve in curves for value in curve.values] + [value for value, _ in levels]
-    low, high = min(values), max(values)
-    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    low, high = _field([*values, *([] if reach is None else [reach])], least)
     start, end = span or (min(curve.steps[0] for curve in curves), max(curve.steps[-1] for curve in curves))
 
     def x(step: float) -> float:
@@ -126,6 +131,13 @@ def chart_of(
         moments=[(x(step), text) for step, text in moments if start <= step <= end],
         dots=[Dot(x(s), y(v), f"step {s:,.0f}: {v:.4g}", s) for s, v in marked] if dotted else [],
     )
+
+
+def _field(values: Sequence[float], least: float) -> tuple[float, float]:
+    """Return from where to where a field goes that holds ``values`` and spans ``least``."""
+    low, high = min(values), max(values)
+    more = max(0.0, least - (high - low)) / 2 or (0.0 if high > low else 0.5)
+    return low - more, high + more
 
 
 def _line(curve: Curve, places: list[tuple[float, float]]) -> Line:
