@@ -32,8 +32,10 @@ endif
 demo: linked
 	@$(BIN)/dinotool run $(if $(IMAGES)$(RGB)$(LABELS),$(if $(IMAGES),"$(IMAGES)") $(if $(RGB),--rgb "$(RGB)") $(if $(LABELS),--labels "$(LABELS)"),--demo -w demo) $(if $(MINUTES),--minutes $(MINUTES))
 
+# Networks in tests are so small that one thread is the fastest; the other cores run other files.
 test: check
-	@$(BIN)/python -m pytest -q --durations=8 --doctest-modules --pyargs dinonat tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --durations=8 \
+	  --doctest-modules --pyargs dinonat tests
 
 check: linked
 	@$(BIN)/ruff format --quiet --check .
