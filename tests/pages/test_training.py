@@ -126,6 +126,18 @@ def test_the_page_says_what_the_files_say(tmp_path: Path) -> None:
     assert "Do not use" not in page
 
 
+def test_a_loss_that_ends_where_it_began_is_said(tmp_path: Path) -> None:
+    make(tmp_path)
+    said = "Its loss ends at {}, not below ln(out_dim) = 6.93"
+    for end, there in ((6.94, True), (6.92, False)):
+        write_lines(
+            tmp_path / "metrics.jsonl", [line(180, loss=5.0), *(line(s, loss=end) for s in (190, 200))]
+        )
+        assert (said.format(f"{end:.2f}") in text_of(render(read_run(tmp_path)))) is there
+    for nonsense in (0, -3, 1, "many", None):
+        render(read_run(make(tmp_path, recipe={**RECIPE, "out_dim": nonsense})))
+
+
 def test_the_table_and_the_dots_show_every_judged_point(tmp_path: Path) -> None:
     page = render(read_run(make(tmp_path)))
     rows = [row.split("</td>")[:-1] for row in page.split("<tr")[2:]]

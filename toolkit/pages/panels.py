@@ -19,10 +19,16 @@ class Panel(NamedTuple):
     chart: Chart
 
 
+def blind_loss(run: Run) -> float | None:
+    """Return ln(out_dim), the loss of a student that says of every picture that all prototypes are alike."""
+    out_dim = number(run.recipe.get("out_dim"))
+    return math.log(out_dim) if out_dim is not None and out_dim > 1 else None
+
+
 def learning(run: Run) -> Iterator[Panel]:
     """Draw what tells whether a run learns."""
-    out_dim = number(run.recipe.get("out_dim"))
-    blind = [(math.log(out_dim), f"ln {out_dim:g} = {math.log(out_dim):.2f}")] if out_dim else []
+    full = blind_loss(run)
+    blind = [] if full is None else [(full, f"ln {run.recipe['out_dim']:g} = {full:.2f}")]
     loss = curve_of(run.metrics, "loss", "loss")
     if _drawable(loss):
         yield Panel(

@@ -1,6 +1,7 @@
 """The page of a pretraining run: what it is, whether it learned, and what its networks saw."""
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import Any
 
 from dinonat.pages import panels
@@ -9,6 +10,7 @@ from dinonat.pages.runs import Run
 from dinonat.pages.seen import Seen, block_of
 from dinonat.pages.templating import figure, settings_line, template
 
+LAST = 3  # figures at the end by whose median a run is said to have learned nothing
 COLUMNS = {
     "knn": "k-NN, %",
     "pairs": "pairs found first, %",
@@ -66,6 +68,14 @@ def _sentences(run: Run, judgement: dict[str, Any], stopped: str) -> Iterator[st
     if judgement.get("why"):
         yield f"Kept {judgement['why']}."
     yield from _compared(judgement)
+    losses = [loss for line in run.metrics[-LAST:] if (loss := number(line.get("loss"))) is not None]
+    full = panels.blind_loss(run)
+    if losses and full is not None and median(losses) >= full:
+        yield (
+            f"Its loss ends at {median(losses):.2f}, not below ln(out_dim) = {full:.2f}: the student does no "
+            "better than if it said of every image that all prototypes are alike. Trust what it made only by "
+            "the monitor; a longer run is the first thing to try."
+        )
 
 
 def _compared(judgement: dict[str, Any]) -> Iterator[str]:
