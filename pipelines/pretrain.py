@@ -22,10 +22,12 @@ from dinonat.pipelines.checking import check
 from dinonat.pipelines.devices import device_named
 from dinonat.pipelines.judges import Judge, read_judged
 from dinonat.pipelines.lengths import Length, planned, say_once
+from dinonat.pipelines.pretrain_page import write_page
 from dinonat.pipelines.pretrain_pictures import Given, PictureSettings, asked_for, packed
 from dinonat.pipelines.pretrain_report import CheckReport, PretrainReport
 from dinonat.pipelines.progress import track
 from dinonat.pretraining import ranks
+from dinonat.pretraining.health import Collapsed
 from dinonat.pretraining.recipe import TrainSettings, phase
 from dinonat.pretraining.schedule import Course
 from dinonat.pretraining.sizing import fitted
@@ -106,8 +108,14 @@ def _run(told: PretrainSettings, workspace: Path, device: torch.device) -> Pretr
     if ranks.rank() == 0:
         write_bytes(folder / "settings.yaml", _as_yaml(settings))
         write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
-    report = _train(given, recipe, settings, start, folder, device)
+    try:
+        report = _train(given, recipe, settings, start, folder, device)
+    except Collapsed as error:
+        if ranks.rank() == 0:
+            write_page(folder, given.pictures, recipe, stopped=str(error))
+        raise
     if ranks.rank() == 0:
+        write_page(folder, given.pictures, recipe)
         _tidy(folder)
         places.remember(workspace, "weights", name)
     return report

@@ -1,6 +1,7 @@
 """What `dinotool pretrain` made, as people and programs read it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class PretrainReport:
             lines.append(
                 f"On its plateau: `--resume {self.run}` goes on, and with `--cool-down` comes to a good end"
             )
-        return [*lines, f"Weights {self.weights} (fingerprint {self.fingerprint})"]
+        page = Path(self.weights).with_name("report.html")
+        return [*lines, f"Page {page}", f"Weights {self.weights} (fingerprint {self.fingerprint})"]
 
 
 def _before(value: float | None) -> str:

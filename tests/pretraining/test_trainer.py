@@ -190,3 +190,16 @@ def test_prototypes_stay_frozen_at_the_start(tmp_path):
     assert torch.equal(state.student_head.prototypes.weight, before)
     stepped(state, settings)
     assert not torch.equal(state.student_head.prototypes.weight, before)
+
+
+@pytest.mark.parametrize(("steps", "alone"), [(100, 3), (20, 2)])  # as asked, and a tenth of a short run
+def test_a_new_head_learns_alone_at_first(steps, alone):
+    settings = recipe(head_first=3, freeze_prototypes=0)
+    state = new_state(settings, CPU)
+    network, head = fingerprint(state.student), fingerprint(state.student_head)
+    for step in range(alone):
+        make_step(state, ALONE, np.arange(4), settings, course=Course(steps))
+        assert fingerprint(state.student) == network, step
+    assert fingerprint(state.student_head) != head
+    make_step(state, ALONE, np.arange(4), settings, course=Course(steps))
+    assert fingerprint(state.student) != network

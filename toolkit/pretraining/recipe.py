@@ -110,6 +110,11 @@ def warmup_steps(settings: TrainSettings, course: Course) -> tuple[int, int]:
     return min(rate, MOST_WARMUP), min(temperature, MOST_TEMPERATURE_WARMUP)
 
 
+def head_alone(settings: TrainSettings, course: Course) -> int:
+    """Return for how many steps only the head learns: at most a tenth of a run, or a short one changes little."""
+    return settings.head_first if course.open else min(settings.head_first, course.steps // 10)
+
+
 def view_plans(settings: TrainSettings, share: float) -> list[tuple[ViewPlan, int]]:
     """Return how views are made and how many so: two global ones, as officially, and the local ones.
 

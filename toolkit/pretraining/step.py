@@ -17,7 +17,7 @@ from dinonat.pretraining.crops import Part, draw, parts
 from dinonat.pretraining.health import feature_rank, feature_std
 from dinonat.pretraining.losses import koleo_pulls, losses_of, region_targets_of, targets_of
 from dinonat.pretraining.pictures import Pictures
-from dinonat.pretraining.recipe import TrainSettings, warmup_steps
+from dinonat.pretraining.recipe import TrainSettings, head_alone, warmup_steps
 from dinonat.pretraining.schedule import Course, cosine, linear
 from dinonat.pretraining.state import State
 from dinonat.records import Int64
@@ -50,7 +50,7 @@ def make_step(
     logits, flat = torch.cat([each.logits[0] for each in taught]), torch.cat(targets)
     figures["teacher_entropy"] = dino.entropy(flat)
     figures["spread_entropy"] = dino.entropy(ranks.averaged(flat.mean(0, keepdim=True)))
-    _descend(state, settings)
+    _descend(state, settings, course)
     state.centre = dino.next_centre(state.centre, logits, settings.centre_momentum)
     state.step += 1
     _follow(state, settings, rates["momentum"], len(chosen), len(pictures.items))
@@ -132,13 +132,13 @@ def _set_rates(state: State, settings: TrainSettings, course: Course) -> dict[st
     return {"learning_rate": rate, "momentum": cosine(position, *settings.momentum)}
 
 
-def _descend(state: State, settings: TrainSettings) -> None:
+def _descend(state: State, settings: TrainSettings, course: Course) -> None:
     heads = [head for head in (state.student_head, state.student_regions) if head is not None]
     dino.clip_each([p for module in (state.student, *heads) for p in module.parameters()], settings.clip)
     if state.step < settings.freeze_prototypes:
         for head in heads:
             head.prototypes.weight.grad = None
-    if state.step < settings.head_first:
+    if state.step < head_alone(settings, course):
         state.student.zero_grad(set_to_none=True)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)

@@ -22,7 +22,7 @@ from dinonat.models.network import Network
 from dinonat.pretraining import ranks
 from dinonat.pretraining.health import Collapsed, Health
 from dinonat.pretraining.pictures import Pictures
-from dinonat.pretraining.recipe import TrainSettings, warmup_steps
+from dinonat.pretraining.recipe import TrainSettings, head_alone, warmup_steps
 from dinonat.pretraining.schedule import Course
 from dinonat.pretraining.state import new_state, restore, save, share
 from dinonat.pretraining.step import make_step
@@ -120,7 +120,7 @@ def _watch(
     settings: TrainSettings, course: Course, remark: Callable[[str], object]
 ) -> Callable[[dict[str, float]], str]:
     """Return what says of each step's figures why the run should stop, "" if it need not."""
-    started = max(warmup_steps(settings, course)[0], settings.freeze_prototypes, settings.head_first)
+    started = max(warmup_steps(settings, course)[0], settings.freeze_prototypes, head_alone(settings, course))
     health = Health(
         settings.out_dim,
         warmup=started,
