@@ -111,7 +111,7 @@ def warmup_steps(settings: TrainSettings, course: Course) -> tuple[int, int]:
 
 
 def head_alone(settings: TrainSettings, course: Course) -> int:
-    """Return for how many steps only the head learns: at most a tenth of a run, or a short one changes little."""
+    """Return for how many steps only the head learns: of a short run at most a tenth."""
     return settings.head_first if course.open else min(settings.head_first, course.steps // 10)
 
 
