@@ -1,35 +1,36 @@
 """Pairs of a colour and a thermal picture for training: found by name, time or a list, and checked."""
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
 
 import numpy as np
 
-from dinonat.errors import ImageError, UsageError
+from dinonat.errors import UsageError
 from dinonat.images.alignment import measure_alignment
 from dinonat.images.batches import Box
 from dinonat.images.listing import list_images, spread
 from dinonat.images.pairing import common_area
 from dinonat.images.polarity import find_mixed
 from dinonat.images.polarity import sentence as polarity_sentence
-from dinonat.images.reader import read_raster, read_thermal
-from dinonat.images.workers import run_in_workers
 from dinonat.pipelines.inputs import find_recordings as given_recordings
 from dinonat.pipelines.partners import (
     Couple,
+    Size,
     alone,
     counted,
+    given_to_others,
     listed,
     nothing,
     of_one_folder,
     of_two_folders,
+    sizes,
     surveyed,
+    unpaired,
 )
-from dinonat.pipelines.progress import say, track
+from dinonat.pipelines.progress import say
 from dinonat.pretraining.sources import Sources
 from dinonat.records import Bool, ImageRef
 from dinonat.survey.duplicates import find_duplicates
@@ -39,8 +40,6 @@ from dinonat.survey.recordings import find_recordings
 LOOKED_AT = 32  # thermal pictures that are looked at where nothing else asks for it
 NEARLY_ALL = 0.9
 MEASURED = 16  # colour pictures that tell the usual size
-
-Size = tuple[int, int]  # width, height
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Gathered:
     recordings: tuple[str, ...]
     by: str  # how the recordings were found, in words
     remarks: tuple[str, ...] = ()  # sentences for the user
+    others: tuple[tuple[ImageRef, str], ...] = ()  # pictures of both folders in no pair, their recordings
 
     def __len__(self) -> int:
         """Return how many pairs there are."""
@@ -81,28 +81,39 @@ def gather_pairs(
 
     By ``list_file`` (a CSV with the columns colour,thermal, such as the twins.csv of `dinotool
     inspect`), else by the rules of `find_twins`: names, for which no picture of two folders is read,
-    then times. The recordings are those of the
-    CSV asked for, of a recordings.csv beside the pictures or of an inspection in ``workspace``, else
-    those that the thermal pictures show as `dinotool inspect` finds them. Raises UsageError where no
-    two pictures belong together, LabelError for a bad list, ImageError for a folder without images.
+    then times. The recordings are those of the CSV asked for, of a recordings.csv beside the pictures or
+    of an inspection in ``workspace``, else those that the thermal pictures show as `dinotool inspect`
+    finds them; pictures in no pair have none then. Raises UsageError where no two pictures belong
+    together, LabelError for a bad list, ImageError for a folder without images.
     """
-    colour, thermal = list_images(colour_folder).refs, list_images(thermal_folder).refs
+    one_folder = colour_folder.resolve() == thermal_folder.resolve()
+    thermal = list_images(thermal_folder).refs
+    colour = thermal if one_folder else list_images(colour_folder).refs
     remarks: list[str] = []
     if list_file is not None:
         couples = listed(list_file, colour, thermal, remarks)
-    elif colour_folder.resolve() == thermal_folder.resolve():
+    elif one_folder:
         couples = of_one_folder(thermal, workers)
     else:
         couples = of_two_folders(colour, thermal, workers)
-        remarks += alone(couples, colour, "colour") + alone(couples, thermal, "thermal")
     if not couples:
         raise UsageError(nothing(colour_folder, thermal_folder, colour, thermal, list_file))
-    given = _given(couples, (thermal_folder, colour_folder), recordings, workspace, remarks)
-    if given is None:
-        return _shown(couples, workers, remarks)
-    names, file = given
+    others = unpaired(couples, colour, 0), unpaired(couples, thermal, 1)
+    if list_file is None and not one_folder:
+        remarks += alone(others[0], "colour") + alone(others[1], "thermal")
+    said = _given(couples, (colour_folder, thermal_folder), recordings, workspace, remarks)
+    if said is None:
+        found = _shown(couples, workers, remarks)
+        return replace(found, others=tuple((ref, "") for side in others for ref in side))
+    names, file = said
     remarks += _swapped(surveyed(spread([own for _, own in couples], LOOKED_AT), workers))
-    return _gathered(couples, names, f"as {file} says", remarks)
+    found = _gathered(couples, names, f"as {file} says", remarks)
+    of_others = [
+        pair
+        for own, side in zip((found.colour, found.thermal), others, strict=True)
+        for pair in zip(side, given_to_others(side, own, names, file), strict=True)
+    ]
+    return replace(found, others=tuple(of_others))
 
 
 def _gathered(couples: Sequence[Couple], names: Sequence[str], by: str, remarks: Sequence[str]) -> Gathered:
@@ -118,10 +129,9 @@ def _given(
     remarks: list[str],
 ) -> tuple[list[str], Path] | None:
     """Return the recordings that a file gives, by the thermal pictures' names, else by the colour ones'."""
-    colour, thermal = zip(*couples, strict=True)
-    for folder, refs in zip(folders, (thermal, colour), strict=True):
-        said: list[str] = []
-        found, file = given_recordings(asked, folder, refs, workspace=workspace, warn=said.append)
+    for side in (1, 0):
+        refs, said = [couple[side] for couple in couples], list[str]()
+        found, file = given_recordings(asked, folders[side], refs, workspace=workspace, warn=said.append)
         if found and file is not None:
             remarks += said
             return [found.get(ref.name, "") for ref in refs], file
@@ -147,32 +157,10 @@ def _swapped(facts: Sequence[Facts]) -> list[str]:
     return ["The thermal pictures of the pairs look like colour photographs: give the colour folder first."]
 
 
-def _size(ref: ImageRef) -> Size | None:
-    """Return width and height of a picture, decoded as small as its format can; None where damaged."""
-    try:
-        raster = read_raster(ref.file, frame=ref.frame, at_least=1)
-        shape = raster.full_hw if raster is not None else read_thermal(ref.file, frame=ref.frame).data.shape
-    except (ImageError, OSError, MemoryError):
-        return None
-    return shape[1], shape[0]
-
-
-def _unknown(ref: ImageRef, reason: str) -> Size | None:
-    return None
-
-
-def _sizes(refs: Sequence[ImageRef], workers: int) -> list[Size | None]:
-    results = run_in_workers(
-        _size, refs, workers=min(workers, len(refs)), on_death=_unknown, belongs_to=lambda ref: ref.file
-    )
-    with closing(cast("Any", results)):
-        return list(track(results, "sizes", total=len(refs)))
-
-
 def usual_size(pairs: Gathered) -> Size:
     """Return the median width and height of a few colour pictures; (1, 1) where none can be read."""
-    sizes = [size for size in _sizes(spread(pairs.colour, MEASURED), 0) if size is not None] or [(1, 1)]
-    width, height = (round(median(side)) for side in zip(*sizes, strict=True))
+    known = [size for size in sizes(spread(pairs.colour, MEASURED), 0) if size is not None] or [(1, 1)]
+    width, height = (round(median(side)) for side in zip(*known, strict=True))
     return width, height
 
 
@@ -185,7 +173,7 @@ def common_boxes(pairs: Gathered, offset: tuple[float, float], *, workers: int =
     boxes: dict[ImageRef, Box] = {}
     if offset == (0, 0):
         return boxes
-    for colour, thermal, size in zip(pairs.colour, pairs.thermal, _sizes(pairs.colour, workers), strict=True):
+    for colour, thermal, size in zip(pairs.colour, pairs.thermal, sizes(pairs.colour, workers), strict=True):
         if size is not None:  # else packing will say what is wrong with it
             boxes[colour], boxes[thermal] = common_area(size, offset)
     return boxes
@@ -197,8 +185,40 @@ def without_pairs(refs: Sequence[ImageRef], pairs: Gathered) -> list[ImageRef]:
     return [ref for ref in refs if _place(ref) not in taken]
 
 
-def _place(ref: ImageRef) -> tuple[Path, int]:
-    return ref.file.resolve(), ref.frame
+def without_held_out(
+    refs: Sequence[ImageRef], pairs: Gathered, held_out: Collection[str]
+) -> tuple[list[ImageRef], str]:
+    """Return the pictures of folders that show no held-out recording, and say which others are left out.
+
+    Pictures in no pair that lie in the folders of the pairs are other moments of the same recordings: of
+    three colour pictures for each thermal one two have no partner. Only those that are known to be of a
+    recording that is not held out are kept; pictures of other folders always are.
+    """
+    doubtful = {_place(ref): name for ref, name in pairs.others if not name or name in held_out}
+    left_out = [doubtful[_place(ref)] for ref in refs if _place(ref) in doubtful]
+    if not held_out or not left_out:
+        return list(refs), ""
+    unknown = left_out.count("")
+    reasons = [f"{len(left_out) - unknown} of held-out recordings"] if unknown < len(left_out) else []
+    reasons += [f"{unknown} of unknown recordings, which may be held out" if unknown else ""]
+    return [ref for ref in refs if _place(ref) not in doubtful], (
+        f"{len(left_out)} images of the folders of the pairs are in no pair and are not trained on: "
+        + " and ".join(filter(None, reasons))
+        + (" (a CSV image,recording that names them tells)." if unknown else ".")
+    )
+
+
+def _place(ref: ImageRef) -> tuple[str, int]:
+    """Return the file that a reference leads to, and the frame; only links are resolved one by one."""
+    file = ref.file
+    if file.is_symlink():
+        return str(file.resolve()), ref.frame
+    return f"{_resolved(str(file.parent))}/{file.name}", ref.frame
+
+
+@lru_cache(maxsize=2**12)
+def _resolved(folder: str) -> str:
+    return str(Path(folder).resolve())
 
 
 def check_pairs(sources: Sources, pairs: Gathered, *, offset: tuple[float, float] = (0.0, 0.0)) -> list[str]:

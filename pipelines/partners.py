@@ -1,12 +1,16 @@
-"""Which colour and thermal pictures belong together: by a list, by their names, by their times."""
+"""Which colour and thermal pictures belong together, by a list, names or times, and which have no partner."""
 
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
+from dinonat.embeddings.given import recordings_of
+from dinonat.errors import ImageError
 from dinonat.formats.matching import match_names
 from dinonat.formats.pair_lists import read_pair_list
+from dinonat.images.reader import read_raster, read_thermal
+from dinonat.images.workers import run_in_workers
 from dinonat.pipelines.progress import say, track
 from dinonat.records import ImageRef
 from dinonat.survey.facts import Facts, survey
@@ -15,6 +19,7 @@ from dinonat.survey.twins import Twin, find_twins
 NAMED = 3  # pictures that a sentence names
 
 Couple = tuple[ImageRef, ImageRef]  # colour, thermal
+Size = tuple[int, int]  # width, height
 
 
 def listed(
@@ -86,12 +91,55 @@ def surveyed(refs: Sequence[ImageRef], workers: int) -> list[Facts]:
         return list(track(results, "pairs", total=len(refs)))
 
 
-def alone(couples: Sequence[Couple], refs: Sequence[ImageRef], which: str) -> list[str]:
+def alone(refs: Sequence[ImageRef], which: str) -> list[str]:
     """Say which pictures are in no pair."""
-    paired = {ref for couple in couples for ref in couple}
-    names = [ref.name for ref in refs if ref not in paired]
+    names = [ref.name for ref in refs]
     said = counted(names, f"{which} picture has no partner", f"{which} pictures have no partner")
     return [said] if names else []
+
+
+def _size(ref: ImageRef) -> Size | None:
+    """Return width and height of a picture, decoded as small as its format can; None where damaged."""
+    try:
+        raster = read_raster(ref.file, frame=ref.frame, at_least=1)
+        shape = raster.full_hw if raster is not None else read_thermal(ref.file, frame=ref.frame).data.shape
+    except (ImageError, OSError, MemoryError):
+        return None
+    return shape[1], shape[0]
+
+
+def _unknown(ref: ImageRef, reason: str) -> Size | None:
+    return None
+
+
+def sizes(refs: Sequence[ImageRef], workers: int) -> list[Size | None]:
+    """Return width and height of each picture, None where it is damaged."""
+    results = run_in_workers(
+        _size, refs, workers=min(workers, len(refs)), on_death=_unknown, belongs_to=lambda ref: ref.file
+    )
+    with closing(cast("Any", results)):
+        return list(track(results, "sizes", total=len(refs)))
+
+
+def unpaired(couples: Sequence[Couple], listed: Sequence[ImageRef], side: int) -> list[ImageRef]:
+    """Return the pictures of one folder of pairs (``side`` 0: colour, 1: thermal) that are in no pair."""
+    paired = {couple[side] for couple in couples}
+    return [ref for ref in listed if ref not in paired]
+
+
+def given_to_others(
+    others: Sequence[ImageRef], own: Sequence[ImageRef], recordings: Sequence[str], file: Path
+) -> list[str]:
+    """Return the recordings of pictures in no pair, "" where unknown, by the file that gave those of pairs.
+
+    Nothing is known where that file contradicts the ``recordings`` of the paired pictures ``own`` of the
+    same folder: a number means another moment there than in the folder that the file names.
+    """
+    found = recordings_of(file, [*own, *others], warn=lambda said: None)
+    for ref, recording in zip(own, recordings, strict=True):
+        if recording and found.get(ref.name, recording) != recording:
+            return [""] * len(others)
+    return [found.get(ref.name, "") for ref in others]
 
 
 def nothing(

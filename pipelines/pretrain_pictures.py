@@ -14,7 +14,14 @@ from dinonat.images.polarity import find_mixed
 from dinonat.images.polarity import sentence as polarity_sentence
 from dinonat.neighbors.pairs import split_recordings
 from dinonat.pipelines.lengths import say_once
-from dinonat.pipelines.pairs import Gathered, check_pairs, common_boxes, gather_pairs, without_pairs
+from dinonat.pipelines.pairs import (
+    Gathered,
+    check_pairs,
+    common_boxes,
+    gather_pairs,
+    without_held_out,
+    without_pairs,
+)
 from dinonat.pretraining import ranks
 from dinonat.pretraining.pictures import Pictures
 from dinonat.pretraining.sources import Sources, pack_sources
@@ -99,8 +106,11 @@ def asked_for(settings: PictureSettings, workspace: Path) -> Asked:
         if settings.held_out
         else np.zeros(len(found), bool)
     )
-    say_once(_split(found, int(apart.sum())))
-    alone = without_pairs(refs, found)
+    names = np.array(found.recordings)
+    say_once(_split(found, int(apart.sum()), int((names == "").sum())))
+    alone, left_out = without_held_out(without_pairs(refs, found), found, set(names[apart].tolist()))
+    if left_out:
+        say_once(left_out)
     held_out = found.part(apart) if apart.any() else None
     return Asked(tuple(alone), found.part(~apart), held_out)
 
@@ -112,11 +122,12 @@ def _listed(folder: Path) -> list[ImageRef]:
     return list(listing.refs)
 
 
-def _split(found: Gathered, apart: int) -> str:
+def _split(found: Gathered, apart: int, unknown: int) -> str:
     kept = f"{len(found)} pairs (recordings {found.by})" if found.by else f"{len(found)} pairs"
     if not apart:
         return f"{kept}; none is left to judge by: they are of one recording, or nobody knows of which"
-    return f"{kept}; {apart} of whole recordings are not trained on, and judge"
+    doubt = f"; {unknown} of unknown recordings are trained on, and may be of those" if unknown else ""
+    return f"{kept}; {apart} of whole recordings are not trained on, and judge{doubt}"
 
 
 def packed(asked: Asked, settings: PictureSettings, folder: Path) -> Given:

@@ -16,8 +16,10 @@ from dinonat.pipelines.pairs import (
     common_boxes,
     gather_pairs,
     usual_size,
+    without_held_out,
     without_pairs,
 )
+from dinonat.pipelines.pretrain_pictures import PictureSettings, asked_for
 from dinonat.pretraining.sources import pack_sources
 from dinonat.scenes import MadeScenes, write_scenes
 
@@ -165,6 +167,86 @@ def test_recordings_asked_for_come_first(made: MadeScenes, tmp_path: Path) -> No
     assert set(one.recordings).isdisjoint(other.recordings)
     left = without_pairs(list_images(made.rgb).refs, found)
     assert [ref.name for ref in left] == [f"made-{i:04}.png" for i in range(COUNT, 24)]
+
+
+def three_rates(folder: Path) -> list[int]:
+    """Write three recordings of two thermal and six colour pictures of one counter; return its numbers."""
+    numbers = [1000 * recording + at for recording in range(3) for at in range(6)]
+    pictures(folder / "rgb", *(f"v_{number:05}.png" for number in numbers))
+    pictures(folder / "t", *(f"v_{number:05}.png" for number in numbers[::3]))
+    pictures(folder / "more", "v_00001.png", "v_00002.png")
+    return numbers
+
+
+def test_other_frames_of_held_out_recordings_are_not_trained_on(tmp_path: Path) -> None:
+    """Colour runs at three times the rate: what has no partner may be of a recording that is held out."""
+    numbers = three_rates(tmp_path)
+    given = {"folders": (tmp_path / "rgb", tmp_path / "t", tmp_path / "more"), "held_out": 0.3}
+    settings = PictureSettings.checked({**given, "pairs": (tmp_path / "rgb", tmp_path / "t"), "workers": 0})
+    found = asked_for(settings, tmp_path / "w")
+    assert found.held_out is not None
+    assert found.pairs is not None
+    assert (len(found.pairs), len(found.held_out)) == (4, 2)
+    assert [ref.root.name for ref in found.alone] == ["more", "more"]  # nobody knows of the others
+    whole = asked_for(settings.model_copy(update={"held_out": 0.0}), tmp_path / "w")
+    assert len(whole.alone) == 14  # nothing is held out, nothing can leak
+    table = tmp_path / "which.csv"
+    rows = [f"v_{number:05}.png,{number // 1000}" for number in numbers if number % 1000 != 5]
+    table.write_text("\n".join(["image,recording", *rows]))
+    told = asked_for(settings.model_copy(update={"recordings": table}), tmp_path / "w")
+    assert told.held_out is not None
+    held = {int(name) for name in told.held_out.recordings}
+    kept = [int(ref.path[2:7]) for ref in told.alone if ref.root.name == "rgb"]
+    assert len(held) == 1
+    assert kept == [n for n in numbers if n % 1000 in (1, 2, 4) and n // 1000 not in held]
+
+
+def test_what_is_left_out_and_why_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = three_rates(tmp_path)
+    table = tmp_path / "which.csv"
+    rows = [f"v_{number:05}.png,{number // 1000}" for number in numbers if number not in (5, 2003)]
+    table.write_text("\n".join(["image,recording", *rows]))
+    pairs = (tmp_path / "rgb", tmp_path / "t")
+    given = {"folders": (tmp_path / "rgb",), "pairs": pairs, "recordings": table, "held_out": 0.3}
+    asked = asked_for(PictureSettings.checked(given), tmp_path / "w")
+    said = capsys.readouterr().err
+    out = 12 - len(asked.alone)
+    assert "1 of unknown recordings are trained on, and may be of those" in said
+    assert f"{out} images of the folders of the pairs are in no pair and are not trained on: " in said
+    assert asked.held_out is not None
+    held_first = asked.held_out.recordings[0] == "0"
+    assert out == (4 if held_first else 5)
+    assert ("3 of held-out" if held_first else "4 of held-out") in said
+    assert "1 of unknown recordings, which may be held out (a CSV" in said
+
+
+def test_a_file_that_means_other_moments_tells_nothing_of_other_frames(tmp_path: Path) -> None:
+    """The two cameras count for themselves: colour 0, 3, 6, 9 belongs to thermal 0, 1, 2, 3."""
+    pictures(tmp_path / "rgb", *(f"{number:03}v.png" for number in range(12)))
+    pictures(tmp_path / "t", *(f"{number:03}v.png" for number in range(4)))
+    pairs, table = tmp_path / "pairs.csv", tmp_path / "which.csv"
+    pairs.write_text("colour,thermal\n" + "".join(f"{3 * i:03}v.png,{i:03}v.png\n" for i in range(4)))
+    table.write_text("image,recording\n" + "".join(f"{i:03}v.png,{i // 2}\n" for i in range(4)))
+    colour, thermal = tmp_path / "rgb", tmp_path / "t"
+    found = gather_pairs(colour, thermal, workspace=tmp_path, list_file=pairs, recordings=table)
+    assert found.recordings == ("0", "0", "1", "1")
+    assert {name for _, name in found.others} == {""}  # by its number alone colour 1 would be of 0, 2 of 1
+    left = without_pairs(list_images(colour).refs, found)
+    assert len(left) == 8
+    assert without_held_out(left, found, {"1"})[0] == []
+    assert without_held_out(left, found, set()) == (left, "")
+
+
+def test_a_link_to_a_picture_is_that_picture(tmp_path: Path) -> None:
+    pictures(tmp_path / "rgb", "a_0001.png", "a_0002.png", "a_0003.png")
+    pictures(tmp_path / "t", "a_0001.png")
+    (tmp_path / "links").mkdir()
+    for number in (1, 2):
+        (tmp_path / f"links/l{number}.png").symlink_to(tmp_path / f"rgb/a_000{number}.png")
+    found = gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path)
+    left = without_pairs(list_images(tmp_path / "links").refs, found)
+    assert [ref.name for ref in left] == ["l2.png"]
+    assert without_held_out(left, found, {"x"})[0] == []
 
 
 def test_the_whole_way_from_folders_to_checked_pairs(made: MadeScenes, tmp_path: Path) -> None:
