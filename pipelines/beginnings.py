@@ -1,84 +1,87 @@
 """Where a pretraining run begins: untrained, with starter weights, a file, or what another run learned."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dinonat.errors import UsageError
 from dinonat.images.batches import sha256
-from dinonat.models.catalog import NETWORKS, STARTER_FILE
+from dinonat.models.catalog import STARTER_FILE
 from dinonat.pipelines import workspace as places
 from dinonat.pretraining.recipe import TrainSettings
+from dinonat.pretraining.state import Start
 from dinonat.records import STARTER
 
 STARTER_NETWORK = "nat_nano"
-HEADS = ("out_dim", "hidden", "bottleneck")  # heads of a run fit where these are the same
+HEADS = ("out_dim", "hidden", "bottleneck")  # of a run's heads: a run that goes on with them takes these
 
 
 @dataclass(frozen=True)
 class Beginning:
     """Weights to begin with."""
 
-    path: Path | None  # a checkpoint, or the state of a run; None: weights by chance
-    name: str  # as `embed --weights` takes it
+    start: Start | None  # None: weights by chance
+    name: str  # as `embed --weights` takes it; "" where it takes none such
     said: str
-
-    @property
-    def with_heads(self) -> bool:
-        """Whether the heads come along, which only the state of a run has."""
-        return self.path is not None and self.path.suffix == ".pt"
+    heads: Mapping[str, int] = field(default_factory=dict)  # settings of the heads that come along
 
     @property
     def digest(self) -> str:
         """What names the beginning in a run's id."""
-        return self.name if self.path is None else sha256(self.path)
+        return self.name if self.start is None else sha256(self.start.network)
 
 
-def beginning(asked: str | None, recipe: TrainSettings, workspace: Path, *, from_scratch: bool) -> Beginning:
+def beginning(
+    asked: str | None, recipe: TrainSettings, given: Collection[str], workspace: Path, *, from_scratch: bool
+) -> Beginning:
     """Find the weights that ``--init`` names, or those that are taken where nothing is asked for.
 
-    Raises UsageError for weights that are not there, and for --init with --from-scratch.
+    Heads of another run come along unless the settings that are ``given`` ask for others. Raises UsageError
+    for weights that are not there, and for --init with --from-scratch.
     """
     if from_scratch:
         if asked:
             raise UsageError(f"--init {asked} and --from-scratch: take one of them.")
-        return _untrained(recipe, "Starting from weights by chance (--from-scratch).")
+        return untrained(recipe, "Starting from weights by chance (--from-scratch).")
     if asked is None:
-        fits = recipe.network == STARTER_NETWORK and recipe.pooling == "mean"
-        if not fits:
-            return _untrained(
+        if recipe.network != STARTER_NETWORK or recipe.pooling != "mean":
+            return untrained(
                 recipe, "Starting from weights by chance: the starter weights are of another network."
             )
         return Beginning(
-            STARTER_FILE, STARTER, "Starting from the starter weights (--from-scratch: from none)."
+            Start(STARTER_FILE), STARTER, "Starting from the starter weights (--from-scratch: from none)."
         )
     if asked == STARTER:
-        return Beginning(STARTER_FILE, STARTER, "Starting from the starter weights.")
+        return Beginning(Start(STARTER_FILE), STARTER, "Starting from the starter weights.")
     if asked in places.names(workspace, "weights"):
-        return _of_run(asked, recipe, workspace)
+        return _of_run(asked, recipe, given, workspace)
     if not Path(asked).is_file():
         there = ", ".join(places.names(workspace, "weights")) or "none"
         raise UsageError(
             f"--init {asked}: neither a file nor a run of {workspace} (there: {there}), nor 'starter'."
         )
-    return Beginning(Path(asked), asked, f"Starting from {asked}.")
+    return Beginning(Start(Path(asked)), asked, f"Starting from {asked}.")
 
 
-def _untrained(recipe: TrainSettings, said: str) -> Beginning:
-    known = recipe.network in NETWORKS or not recipe.timm
-    name = f"untrained:{recipe.seed}:{recipe.network}" if known else ""
-    return Beginning(None, name, said)
+def untrained(recipe: TrainSettings, said: str) -> Beginning:
+    """Begin with weights by chance."""
+    return Beginning(None, "" if recipe.timm else f"untrained:{recipe.seed}:{recipe.network}", said)
 
 
-def _of_run(run: str, recipe: TrainSettings, workspace: Path) -> Beginning:
+def _of_run(run: str, recipe: TrainSettings, given: Collection[str], workspace: Path) -> Beginning:
+    """Begin with the network that a run kept (of one that has not ended: its last), and with its heads."""
     folder = places.weights_folder(workspace, run)
-    made = folder / "recipe.json"
-    if (folder / "state.pt").is_file() and made.is_file():
+    kept, state, made = (folder / name for name in ("teacher.safetensors", "state.pt", "recipe.json"))
+    if not kept.is_file() and not state.is_file():
+        raise UsageError(f"--init {run}: this run has no weights yet ({kept}). Let it go on for a while.")
+    network = kept if kept.is_file() else state
+    if state.is_file() and made.is_file():
         before = json.loads(made.read_text("utf-8"))
-        same = all(before[name] == getattr(recipe, name) for name in HEADS)
-        if same and bool(before["dense"]) == bool(recipe.dense):
-            return Beginning(folder / "state.pt", run, f"Starting from run {run}, its heads included.")
-    path = folder / "teacher.safetensors"
-    if not path.is_file():
-        raise UsageError(f"--init {run}: this run has no weights yet ({path}). Let it end first.")
-    return Beginning(path, run, f"Starting from the network of run {run}; its heads are of another kind.")
+        others = [name for name in HEADS if name in given and before[name] != getattr(recipe, name)]
+        if not others and bool(before["dense"]) == bool(recipe.dense):
+            heads = {name: before[name] for name in HEADS}
+            said = f"Starting from run {run}, its heads included."
+            return Beginning(Start(network, state), run, said, heads)
+    said = f"Starting from the network of run {run}; its heads are gone or of another kind, so they are new."
+    return Beginning(Start(network), run, said)

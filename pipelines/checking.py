@@ -1,5 +1,6 @@
 """`dinotool pretrain --check`: whether a recipe learns, how long it will take and in how much memory."""
 
+import numpy as np
 import torch
 
 from dinonat.pipelines.lengths import Length, small_share, steps_in
@@ -41,7 +42,7 @@ def _memory(pictures: Pictures, recipe: TrainSettings, device: torch.device) -> 
     share(state, plain)
 
     def step() -> None:
-        chosen = pictures.items[: recipe.batch]
+        chosen = pictures.items[np.arange(recipe.batch) % len(pictures.items)]
         make_step(state, pictures, chosen, plain, course=Course(10_000), position=1.0)
 
     step()

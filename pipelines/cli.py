@@ -121,7 +121,8 @@ def pretrain(
     starter weights. Under torchrun several processes train together.
     """
     with sentences(debug):
-        from dinonat.pipelines.pretrain import PretrainSettings, run
+        from dinonat.pipelines.pretrain import run
+        from dinonat.pipelines.pretrain_settings import PretrainSettings
 
         named = {
             "folders": folders,

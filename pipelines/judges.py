@@ -18,6 +18,7 @@ from dinonat.images.listing import list_images, spread
 from dinonat.models.checkpoint import save
 from dinonat.models.network import Network, normalise
 from dinonat.neighbors.exact import search
+from dinonat.neighbors.pairs import retrieval
 from dinonat.neighbors.parts import unit
 from dinonat.pipelines.progress import say
 from dinonat.pretraining.health import feature_rank
@@ -58,15 +59,20 @@ class Judge:
         judged = Judged(
             step=int(figures["step"]),
             rank=feature_rank(torch.from_numpy(found)),
-            loss=figures.get("total_loss"),
+            loss=figures.get("recent_loss"),
             phase=self.phase_of(int(figures["step"])),
             knn=None if self.monitor is None else accuracy(self.monitor, network, self.side),
             pairs=None if self.pairs is None else _found_first(self.pairs, network, self.side),
         )
         save(candidate(self.folder, judged.step), network)
-        known = {each.step: each for each in read_judged(self.folder)} | {judged.step: judged}
-        lines = "".join(json.dumps(asdict(known[step])) + "\n" for step in sorted(known))
-        write_whole(self.folder / "judged.jsonl", lambda stream: stream.write(lines.encode()))
+        write_down(self.folder, judged)
+
+
+def write_down(folder: Path, judged: Judged) -> None:
+    """Add what was found of one step, or put it in the place of what was found before."""
+    known = {each.step: each for each in read_judged(folder)} | {judged.step: judged}
+    lines = "".join(json.dumps(asdict(known[step])) + "\n" for step in sorted(known))
+    write_whole(folder / "judged.jsonl", lambda stream: stream.write(lines.encode()))
 
 
 def candidate(folder: Path, step: int) -> Path:
@@ -141,7 +147,5 @@ def accuracy(monitor: Monitor, network: Network, side: int) -> float:
 def _found_first(pairs: tuple[UInt8, UInt8], network: Network, side: int) -> float:
     """Percent of held-out pictures whose nearest in the other light, each centred, is their own partner."""
     colour, thermal = (vectors(network, each, side) for each in pairs)
-    scores = unit(colour - colour.mean(0)) @ unit(thermal - thermal.mean(0)).T
-    partner = np.diag(scores)
-    hits = [(scores >= partner[:, None]).sum(1) == 1, (scores >= partner[None]).sum(0) == 1]
-    return 100 * float(np.mean(hits))
+    found = retrieval(colour - colour.mean(0), thermal - thermal.mean(0))
+    return 50 * (found["colour_to_thermal_1"] + found["thermal_to_colour_1"])

@@ -1,6 +1,6 @@
 """How long a pretraining run is: minutes or passes into steps, written down, so that all goes by step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -41,6 +41,9 @@ def planned(
         return _cooling(length, pictures, recipe, folder, device)
     is_open = recipe.schedule == "open"
     done = saved_step(folder / "state.pt")
+    if length.minutes is None and length.epochs is None:
+        before = _asked_before(folder)
+        length = replace(length, minutes=before["minutes"], epochs=before["epochs"])
     known = _known(folder, length, done)
     if known is not None and not (is_open and length.more and done >= known):
         ranks.wait()
@@ -76,6 +79,15 @@ def _cooling(
     ranks.wait()
     say_once(f"Cooling down from step {plateau} to {known['steps']}; the plateau stays as it is")
     return Course(int(str(known["steps"])), open=True, cool_from=plateau), cooled
+
+
+def _asked_before(folder: Path) -> dict[str, float | None]:
+    """Return how long was asked for when the run last began or went on."""
+    path = folder / "length.json"
+    if not path.is_file():
+        raise UsageError(f"--resume {folder.name}: nobody ever said how long. Give --minutes or --epochs.")
+    asked: dict[str, float | None] = dict(places.read_object(path)["asked"])  # type: ignore[call-overload]
+    return asked
 
 
 def _asked(length: Length) -> dict[str, float | None]:

@@ -27,7 +27,7 @@ def read(folder: Path) -> PretrainReport:
     """Return what a run reported when it ended."""
     known: Any = places.read_object(folder / REPORT)
     judgement = Judgement(**known["judgement"])
-    return PretrainReport(**{**known, "judgement": judgement, "already_done": True})
+    return PretrainReport(**{**known, "judgement": judgement, "already_done": False})
 
 
 def conclude(
@@ -59,8 +59,8 @@ def conclude(
         failed=given.failed,
         steps=course.steps,
         passes=course.steps * recipe.batch / len(given.pictures.items),
-        loss=figures["loss"],
-        teacher_entropy=figures["teacher_entropy"],
+        loss=figures.get("loss"),
+        teacher_entropy=figures.get("teacher_entropy"),
         images_per_second=speed,
         began=start.name,
         judgement=_judgement(judged, kept, why, worse=worse),

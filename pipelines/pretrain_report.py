@@ -30,8 +30,8 @@ class PretrainReport:
     failed: int
     steps: int
     passes: float
-    loss: float
-    teacher_entropy: float
+    loss: float | None  # of the last step; None where its figures were lost
+    teacher_entropy: float | None
     images_per_second: float
     began: str  # weights that it began with, as `embed --weights` takes them
     judgement: Judgement
@@ -50,7 +50,7 @@ class PretrainReport:
         lines = [
             f"Run {self.run}: {self.steps} steps, {self.passes:.1f} passes over {self.images} images"
             + (f" ({self.failed} unreadable)" if self.failed else ""),
-            f"Loss {self.loss:.3f}, teacher entropy {self.teacher_entropy:.3f}, rank of the vectors "
+            f"Loss {_figure(self.loss)}, teacher entropy {_figure(self.teacher_entropy)}, rank of the vectors "
             f"{judged.rank:.1f}{_before(judged.rank_before)}, {self.images_per_second:.1f} images/s",
         ]
         if judged.knn is not None:
@@ -61,14 +61,19 @@ class PretrainReport:
                 f"{_before(judged.pairs_before)}"
             )
         lines.append(f"Kept {judged.why}")
-        if self.better is not None:
-            lines.append(f"Worse than where it began: `embed` takes {self.better} instead. Do not use these.")
+        if judged.worse:
+            instead = f"`embed` takes {self.better} instead" if self.better else "take those it began with"
+            lines.append(f"Worse than where it began, as far as the monitor's images can tell: {instead}.")
         if self.resumable == "plateau":
             lines.append(
                 f"On its plateau: `--resume {self.run}` goes on, and with `--cool-down` comes to a good end"
             )
         page = Path(self.weights).with_name("report.html")
         return [*lines, f"Page {page}", f"Weights {self.weights} (fingerprint {self.fingerprint})"]
+
+
+def _figure(value: float | None) -> str:
+    return "lost" if value is None else f"{value:.3f}"
 
 
 def _before(value: float | None) -> str:

@@ -18,7 +18,7 @@ from dinonat.settings import Settings
 RUNNER = CliRunner()
 # Command -> module, settings model; functions by the name of the command.
 SETTINGS = {
-    "pretrain": ("pretrain", "PretrainSettings"),
+    "pretrain": ("pretrain_settings", "PretrainSettings"),
     "embed": ("embed", "EmbedSettings"),
     "inspect": ("inspection", "InspectSettings"),
     "propose-labels": ("propose", "ProposeSettings"),

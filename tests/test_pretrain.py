@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from dinonat.errors import CheckpointError, ImageError, UsageError
 from dinonat.models import catalog
 from dinonat.models.nat import NATSettings
-from dinonat.pipelines import judges
+from dinonat.pipelines import judges, pretrain
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.pretrain import PretrainSettings, run
+from dinonat.pipelines.pretrain import run
+from dinonat.pipelines.pretrain_report import CheckReport
+from dinonat.pipelines.pretrain_settings import PretrainSettings
 from dinonat.pretraining import trainer
+from dinonat.pretraining.health import Collapsed
+from dinonat.pretraining.recipe import TrainSettings
 from dinonat.settings import read_yaml
 
 SMALL = {
@@ -75,7 +80,7 @@ def test_a_run_goes_on_for_longer_and_nothing_else(pictures, tmp_path):
     assert longer.run == first.run
     assert longer.steps == 6
     assert longer.fingerprint != first.fingerprint
-    with pytest.raises(UsageError, match="other learning_rate; only --minutes and --epochs"):
+    with pytest.raises(UsageError, match="other learning_rate; only --minutes and"):
         run(settings(pictures, learning_rate=1e-4, resume=first.run), tmp_path / "w")
     with pytest.raises(UsageError, match="no such run"):
         run(settings(pictures, resume="nonsense"), tmp_path / "w")
@@ -365,3 +370,103 @@ def test_a_check_learns_one_batch_and_makes_no_run(pictures, tmp_path):
     assert report.seconds == pytest.approx(180, rel=0.1)  # of three minutes, so many steps fit in
     assert places.names(tmp_path / "w", "weights") == []
     assert [path.name for path in (tmp_path / "w").iterdir()] == [places.MARKER]
+
+
+def stopped_at(monkeypatch, step: int) -> None:
+    """Let the next run stop after a step, as a kill would."""
+    true = pretrain.train
+
+    def until(*arguments, **named):
+        for figures in true(*arguments, **named):
+            yield figures
+            if figures["step"] == step:
+                monkeypatch.setattr(pretrain, "train", true)
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain, "train", until)
+
+
+def test_a_killed_run_goes_on_to_the_length_that_it_was_begun_with(pictures, tmp_path, monkeypatch):
+    whole = run(settings(pictures, epochs=20), tmp_path / "whole")
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
+    stopped_at(monkeypatch, 2)  # before anything was judged
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(pictures, epochs=20), tmp_path / "w")
+    [name] = places.names(tmp_path / "w", "weights")
+    report = run(PretrainSettings.checked({"resume": name}), tmp_path / "w")
+    assert (report.steps, report.fingerprint) == (30, whole.fingerprint)
+
+
+def test_what_is_given_is_not_what_was_fitted(pictures, tmp_path):
+    first = run(settings(pictures), tmp_path / "w")
+    given = run(settings(pictures, learning_rate=TrainSettings().learning_rate), tmp_path / "w")
+    assert given.run != first.run
+    assert not given.already_done
+
+
+def test_other_pictures_of_the_same_names_are_another_run(pictures, tmp_path):
+    first = run(settings(pictures), tmp_path / "w")
+    shutil.copytree(pictures, tmp_path / "other")
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(tmp_path / "other/0.png")
+    other = run(settings(tmp_path / "other"), tmp_path / "w")
+    assert other.run != first.run
+    shutil.copy(tmp_path / "other/0.png", pictures / "0.png")
+    with pytest.raises(UsageError, match="made with other images"):
+        run(PretrainSettings.checked({"resume": first.run, "epochs": 3}), tmp_path / "w")
+
+
+def test_a_check_leaves_a_finished_run_alone(pictures, tmp_path):
+    first = run(settings(pictures), tmp_path / "w")
+    report = run(settings(pictures, check=True, again=True), tmp_path / "w")
+    assert isinstance(report, CheckReport)
+    assert Path(first.weights).is_file()
+
+
+def test_a_run_with_other_heads_takes_only_the_network(pictures, tmp_path):
+    first = run(settings(pictures), tmp_path / "w")
+    fewer = {key: value for key, value in SMALL.items() if key not in ("out_dim", "hidden", "bottleneck")}
+    named = {**fewer, "folders": (pictures,), "epochs": 1, "init": first.run}
+    with_heads = run(PretrainSettings.checked(named), tmp_path / "w")
+    recipe = json.loads((folder_of(tmp_path / "w", with_heads) / "recipe.json").read_text())
+    assert (recipe["out_dim"], recipe["head_first"]) == (16, 0)  # of the run, not what the data would fit
+    alone = run(PretrainSettings.checked({**named, "out_dim": 32}), tmp_path / "w")
+    recipe = json.loads((folder_of(tmp_path / "w", alone) / "recipe.json").read_text())
+    assert (recipe["out_dim"], recipe["head_first"]) == (32, 100)
+
+
+def test_a_run_goes_on_though_what_it_began_with_has_changed(pictures, tmp_path):
+    first = run(settings(pictures), tmp_path / "w")
+    second = run(settings(pictures, init=first.run), tmp_path / "w")
+    run(settings(pictures, resume=first.run, epochs=6), tmp_path / "w")
+    longer = run(PretrainSettings.checked({"resume": second.run, "epochs": 3}), tmp_path / "w")
+    assert (longer.run, longer.began) == (second.run, first.run)
+
+
+def test_two_commands_do_not_work_on_one_run(pictures, tmp_path):
+    first = run(settings(pictures), tmp_path / "w")
+    with FileLock(tmp_path / "w" / f".{first.run}.lock"), pytest.raises(UsageError, match="another dinotool"):
+        run(settings(pictures), tmp_path / "w")
+
+
+def test_a_torn_line_of_figures_costs_only_itself(pictures, tmp_path):
+    first = run(settings(pictures), tmp_path / "w")
+    path = folder_of(tmp_path / "w", first) / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 4, "lo')
+    assert run(settings(pictures, resume=first.run, epochs=4), tmp_path / "w").steps == 6
+    path.unlink()
+    assert run(settings(pictures, resume=first.run, epochs=4), tmp_path / "w").steps == 6
+    (path.parent / "state.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="Delete this one file"):
+        run(settings(pictures, resume=first.run, epochs=5), tmp_path / "w")
+
+
+def test_a_collapse_ends_the_run_with_its_page(pictures, tmp_path):
+    flat = {"targets": "centre", "centre_momentum": 1.0, "teacher_temperature": (1.0, 1.0), "koleo": 0.0}
+    quick = {"freeze_prototypes": 0, "patience": 5, "epochs": 200, "learning_rate": 1e-3}
+    with pytest.raises(Collapsed, match="uniform collapse"):
+        run(settings(pictures, **flat, **quick), tmp_path / "w")
+    [name] = places.names(tmp_path / "w", "weights")
+    folder = places.weights_folder(tmp_path / "w", name)
+    assert "uniform collapse" in (folder / "report.html").read_text()
+    assert (folder / "state.pt").is_file()
+    assert not (folder / "report.json").exists()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from dinonat.errors import UsageError
 from dinonat.models import catalog
 from dinonat.models.nat import NATSettings
-from dinonat.pretraining import dino
+from dinonat.pretraining import dino, ranks
 from dinonat.pretraining.losses import koleo_pulls
 from dinonat.pretraining.pictures import Pictures, alone
 from dinonat.pretraining.recipe import TrainSettings
@@ -162,3 +163,10 @@ def test_two_processes_learn_what_one_does_with_their_batch_together(tmp_path):
                     torch.testing.assert_close(saved[who][name], value, atol=2e-5, rtol=1e-3)
             for ours, theirs in zip(figures, saved["figures"], strict=True):
                 assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused(monkeypatch):
+    monkeypatch.setattr(ranks, "world", lambda: 5)
+    with pytest.raises(UsageError, match=r"48 cannot be shared evenly by 5 processes.*batch=50"):
+        ranks.refuse_uneven(48)
+    ranks.refuse_uneven(50)

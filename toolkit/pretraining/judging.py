@@ -15,7 +15,7 @@ class Judged:
 
     step: int  # 0: where the run began
     rank: float  # effective rank (RankMe) of its vectors of pictures without labels
-    loss: float | None = None  # of the step before
+    loss: float | None = None  # mean of the last steps
     knn: float | None = None  # percent that are right by their neighbours, in the monitor's folder
     phase: int = 0  # how often the views had become others: their losses are not comparable
     pairs: float | None = None  # percent of held-out pairs that find each other first

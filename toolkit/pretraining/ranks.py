@@ -6,6 +6,7 @@ Every function may be called where no group of processes was begun; it then spea
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
@@ -55,6 +56,15 @@ def gathered(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def refuse_uneven(batch: int) -> None:
+    """Raise UsageError where a batch cannot be shared evenly: means over processes would not be its means."""
+    if batch % world():
+        raise UsageError(
+            f"batch={batch} cannot be shared evenly by {world()} processes. Take a multiple: --set batch="
+            f"{batch + -batch % world()}."
+        )
+
+
 def wait() -> None:
     """Wait until every process is here."""
     if world() > 1:
@@ -88,7 +98,9 @@ def together(device: str) -> Iterator[str]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    # The others wait while the first one reads a million images or judges; torchrun ends them if it fails.
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(backend, timeout=timedelta(days=2))
     try:
         yield device
     finally:

@@ -72,7 +72,7 @@ class TrainSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     graphs: bool = True  # on CUDA, record the passes of our own networks once and replay them
     patience: int = Field(300, ge=1)  # steps for which a collapsed run may stay so before it stops
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=100_000_000)
 
     @model_validator(mode="after")
     def _crops_fit(self) -> "TrainSettings":

@@ -16,6 +16,10 @@ PROTOTYPES = ((20_000, 1024), (50_000, 2048), (100_000, 4096), (200_000, 16_384)
 MOST_PROTOTYPES = 65_536
 WIDE_HEAD = 16_384  # prototypes from which the head is as wide as the official one
 MEASURED_BATCH = 48
+FITTED = (  # settings that are filled in where nobody gives them
+    *("out_dim", "hidden", "bottleneck", "momentum", "teacher_temperature", "freeze_prototypes"),
+    *("learning_rate", "head_first"),
+)
 LEARNING_RATE, HIGHEST_RATE = 1e-3, 2e-3
 GOING_ON = 0.4  # of the learning rate: a network that has learned already moves in smaller steps
 NEW_HEAD_STEPS = 100  # in which a new head learns alone what a network that has learned already says

@@ -3,9 +3,11 @@
 import copy
 import io
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -26,6 +28,8 @@ SAVED = (  # parts of a state that have a state of their own
     *("teacher", "teacher_head", "teacher_regions", "optimizer"),
 )
 
+
+RECENT = 20  # steps whose mean loss a teacher is judged by
 
 Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
@@ -63,6 +67,7 @@ class State:
     student_regions: dino.Head | None = None  # heads of the loss between regions
     teacher_regions: dino.Head | None = None
     step: int = 0  # optimizer steps done
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # losses of the last steps
     passes: dict[tuple[object, ...], Pass] = field(default_factory=dict)  # how step.py asks the networks
     together: DistributedDataParallel | None = None  # the student's Learner, where processes share it
 
@@ -71,12 +76,19 @@ class State:
         return Learner(*(getattr(self, f"{who}{part}") for part in ("", "_head", "_regions")))
 
 
-def new_state(settings: TrainSettings, device: torch.device, start: Path | None = None) -> State:
-    """Build a student and a teacher that is a copy of it: untrained, or from the weights at ``start``.
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with: each a checkpoint of a network, or the state of a run (``.pt``)."""
 
-    ``start`` is a checkpoint of a network of the same kind, to which the heads are new, or the ``state.pt``
-    of a run, of which all is taken but its optimizer and its step. Raises CheckpointError where it is of
-    another network.
+    network: Path
+    heads: Path | None = None  # a state; None: heads are new
+
+
+def new_state(settings: TrainSettings, device: torch.device, start: Start | None = None) -> State:
+    """Build a student and a teacher that is a copy of it: untrained, or from the teacher at ``start``.
+
+    Optimizer, centre and step are new. Raises CheckpointError where what is there is of another network or
+    has other heads.
     """
     student = build(
         settings.network,
@@ -117,22 +129,28 @@ def share(state: State, settings: TrainSettings) -> None:
         )
 
 
-def _take_over(student: Network, heads: list[dino.Head], start: Path) -> None:
-    """Load the teacher of another run, with its heads where there are such, or a network alone."""
+def _take_over(student: Network, heads: list[dino.Head], start: Start) -> None:
+    """Load a network, and the heads of a run where they come along."""
     try:
-        if start.suffix == ".pt":
-            saved = torch.load(start, map_location="cpu", weights_only=True)
-            names = ("teacher", "teacher_head", "teacher_regions")
-            for name, module in zip(names, (student, *heads), strict=False):
-                module.load_state_dict(saved[name])
+        if start.network.suffix == ".pt":
+            student.load_state_dict(_state_of(start.network)["teacher"])
         else:
-            student.load_state_dict(load_network(str(start))[0].state_dict())
-    except (RuntimeError, KeyError, ValueError, OSError) as error:
+            student.load_state_dict(load_network(str(start.network))[0].state_dict())
+        if start.heads is not None:
+            saved = _state_of(start.heads)
+            for name, head in zip(("teacher_head", "teacher_regions"), heads, strict=False):
+                head.load_state_dict(saved[name])
+    except (RuntimeError, KeyError, ValueError, OSError, EOFError, UnpicklingError) as error:
         said = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{start}: not of this network and these heads ({said}). Give the settings it was made with, or "
-            "begin with --from-scratch."
+            f"{start.network}: not of this network and these heads ({said}). Give the settings it was made "
+            "with, or begin with --from-scratch."
         ) from error
+
+
+def _state_of(path: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return saved
 
 
 def region_map(network: Network) -> int:
@@ -158,13 +176,17 @@ def saved_step(path: Path) -> int:
     """Return how many steps a saved state has behind it, 0 where there is none or it cannot be read."""
     try:
         return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
-    except (OSError, RuntimeError, KeyError, ValueError):
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError):
         return 0
 
 
 def _modules(state: State) -> dict[str, Any]:
     names = [name for name in SAVED if getattr(state, name) is not None]
-    return {**{name: getattr(state, name).state_dict() for name in names}, "centre": state.centre}
+    return {
+        **{name: getattr(state, name).state_dict() for name in names},
+        "centre": state.centre,
+        "recent": list(state.recent),
+    }
 
 
 def restore(state: State, settings: TrainSettings, path: Path) -> None:
@@ -177,12 +199,17 @@ def restore(state: State, settings: TrainSettings, path: Path) -> None:
     try:
         saved = torch.load(path, map_location=state.centre.device, weights_only=True)
         if saved["settings"] != settings.model_dump_json():
-            raise CheckpointError(f"{path}: this state belongs to other settings. Start again with --again.")
+            raise CheckpointError(
+                f"{path}: this state belongs to other settings or another version. Start again with --again."
+            )
         for name in SAVED:
             if getattr(state, name) is not None:
                 getattr(state, name).load_state_dict(saved[name])
         state.centre, state.step = saved["centre"], saved["step"]
-    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        state.recent.extend(saved["recent"])
+    except (RuntimeError, KeyError, ValueError, OSError, EOFError, UnpicklingError) as error:
+        said = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path}: damaged or of another version ({error}). Start again with --again."
+            f"{path}: damaged or of another version ({said}). Delete this one file to start again from the "
+            "weights of the run, if it has some, or start all of it again with --again."
         ) from error

@@ -10,7 +10,9 @@ import math
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from dinonat.pretraining.health import Collapsed, Health
 from dinonat.pretraining.pictures import Pictures
 from dinonat.pretraining.recipe import TrainSettings, head_alone, warmup_steps
 from dinonat.pretraining.schedule import Course
-from dinonat.pretraining.state import new_state, restore, save, share
+from dinonat.pretraining.state import Start, new_state, restore, save, share
 from dinonat.pretraining.step import make_step
 
 LOG_EVERY = 20  # steps between two lines of metrics.jsonl
@@ -71,7 +73,7 @@ def train(
     *,
     course: Course,
     device: torch.device,
-    start: Path | None = None,
+    start: Start | None = None,
     judge: Callable[[Network, Mapping[str, float]], object] | None = None,
     judge_at: Container[int] = (),
     remark: Callable[[str], object] = lambda said: None,
@@ -104,14 +106,16 @@ def train(
         if logged and speaks:
             with (folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(figures) + "\n")
+        state.recent.append(figures["total_loss"])
         if judge is not None and speaks and state.step in judge_at:
-            judge(state.teacher, figures)
+            judge(state.teacher, {**figures, "recent_loss": fmean(state.recent)})
         collapsed = watch(figures)
         due = time.monotonic() - saved > SAVE_SECONDS or state.step == course.steps
         if speaks and (due or collapsed):
             save(state, settings, folder / "state.pt")
             saved = time.monotonic()
         if collapsed:
+            ranks.wait()  # torchrun ends all as soon as one has failed: not before the state is whole
             raise Collapsed(f"{folder}: {collapsed} The state of step {state.step} is kept there.")
         yield figures
 
@@ -167,14 +171,26 @@ def batch_indices(count: int, batch: int, step: int, seed: int) -> np.ndarray[An
     """
     first = step * batch
     wanted = np.arange(first, first + batch)
-    orders = {e: np.random.default_rng((seed, int(e))).permutation(count) for e in np.unique(wanted // count)}
-    return np.array([orders[position // count][position % count] for position in wanted])
+    parts = [_order(count, epoch, seed) for epoch in range(first // count, (first + batch - 1) // count + 1)]
+    return np.concatenate(parts)[wanted - first // count * count]
+
+
+@lru_cache(maxsize=4)  # a permutation of a million takes longer than a step of a GPU
+def _order(count: int, epoch: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def _cut_metrics(path: Path, step: int) -> None:
     """Drop lines that a killed run wrote after its last saved state."""
     if path.is_file():
-        kept = [
-            line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step
-        ]
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _step_of(line) <= step]
         write_whole(path, lambda stream: stream.write("".join(f"{line}\n" for line in kept).encode()))
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a line of metrics; infinity for one that was cut off, by a kill or a full disk."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
