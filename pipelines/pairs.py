@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +25,7 @@ from dinonat.pipelines.partners import (
     nothing,
     of_one_folder,
     of_two_folders,
+    place_of,
     sizes,
     surveyed,
     unpaired,
@@ -38,6 +38,8 @@ from dinonat.survey.facts import PHOTOGRAPH, Facts
 from dinonat.survey.recordings import find_recordings
 
 LOOKED_AT = 32  # thermal pictures that are looked at where nothing else asks for it
+POLARITIES = 256  # thermal pictures whose polarity is looked at, evenly over all; as many of some recordings
+OF_ONE = 16  # of each of these at least, where it has so many
 NEARLY_ALL = 0.9
 MEASURED = 16  # colour pictures that tell the usual size
 
@@ -181,8 +183,8 @@ def common_boxes(pairs: Gathered, offset: tuple[float, float], *, workers: int =
 
 def without_pairs(refs: Sequence[ImageRef], pairs: Gathered) -> list[ImageRef]:
     """Return the pictures of folders that are in no pair: those that are come as pairs, or are held out."""
-    taken = {_place(ref) for ref in (*pairs.colour, *pairs.thermal)}
-    return [ref for ref in refs if _place(ref) not in taken]
+    taken = {place_of(ref) for ref in (*pairs.colour, *pairs.thermal)}
+    return [ref for ref in refs if place_of(ref) not in taken]
 
 
 def without_held_out(
@@ -194,31 +196,18 @@ def without_held_out(
     three colour pictures for each thermal one two have no partner. Only those that are known to be of a
     recording that is not held out are kept; pictures of other folders always are.
     """
-    doubtful = {_place(ref): name for ref, name in pairs.others if not name or name in held_out}
-    left_out = [doubtful[_place(ref)] for ref in refs if _place(ref) in doubtful]
+    doubtful = {place_of(ref): name for ref, name in pairs.others if not name or name in held_out}
+    left_out = [doubtful[place_of(ref)] for ref in refs if place_of(ref) in doubtful]
     if not held_out or not left_out:
         return list(refs), ""
     unknown = left_out.count("")
     reasons = [f"{len(left_out) - unknown} of held-out recordings"] if unknown < len(left_out) else []
     reasons += [f"{unknown} of unknown recordings, which may be held out" if unknown else ""]
-    return [ref for ref in refs if _place(ref) not in doubtful], (
+    return [ref for ref in refs if place_of(ref) not in doubtful], (
         f"{len(left_out)} images of the folders of the pairs are in no pair and are not trained on: "
         + " and ".join(filter(None, reasons))
         + (" (a CSV image,recording that names them tells)." if unknown else ".")
     )
-
-
-def _place(ref: ImageRef) -> tuple[str, int]:
-    """Return the file that a reference leads to, and the frame; only links are resolved one by one."""
-    file = ref.file
-    if file.is_symlink():
-        return str(file.resolve()), ref.frame
-    return f"{_resolved(str(file.parent))}/{file.name}", ref.frame
-
-
-@lru_cache(maxsize=2**12)
-def _resolved(folder: str) -> str:
-    return str(Path(folder).resolve())
 
 
 def check_pairs(sources: Sources, pairs: Gathered, *, offset: tuple[float, float] = (0.0, 0.0)) -> list[str]:
@@ -238,8 +227,22 @@ def check_pairs(sources: Sources, pairs: Gathered, *, offset: tuple[float, float
             + " About as many more may be wrong. Look at them, or leave them out by a list."
         )
     of = dict(zip((ref.name for ref in pairs.thermal), pairs.recordings, strict=True))
-    recordings = [of[names[place]] for place in thermal]
+    some = thermal[_of_all_and_of_some([of[names[place]] for place in thermal])]
     turned = polarity_sentence(
-        find_mixed(pixels, recordings, places=thermal), [names[place] for place in thermal]
+        find_mixed(pixels, [of[names[place]] for place in some], places=some),
+        [names[place] for place in some],
     )
     return said + ([turned] if turned else [])
+
+
+def _of_all_and_of_some(recordings: Sequence[str]) -> list[int]:
+    """Return some places evenly over all, and so many of each of some recordings that it can be judged alone.
+
+    They are 2 * POLARITIES at most.
+    """
+    of = dict[str, list[int]]()
+    for place, name in enumerate(recordings):
+        of.setdefault(name, []).append(place)
+    some = spread(list(of.values()), POLARITIES // OF_ONE)
+    each = [place for places in some for place in spread(places, POLARITIES // len(some))]
+    return sorted({*spread(range(len(recordings)), POLARITIES), *each})

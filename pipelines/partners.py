@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -167,3 +168,16 @@ def counted(names: Sequence[str], one: str, several: str) -> str:
     """
     more = ", ..." if len(names) > NAMED else ""
     return f"{len(names)} {one if len(names) == 1 else several} ({', '.join(names[:NAMED])}{more})."
+
+
+def place_of(ref: ImageRef) -> tuple[str, int]:
+    """Return the file that a reference leads to, and the frame; only links are resolved one by one."""
+    file = ref.file
+    if file.is_symlink():
+        return str(file.resolve()), ref.frame
+    return f"{_resolved(str(file.parent))}/{file.name}", ref.frame
+
+
+@lru_cache(maxsize=2**12)
+def _resolved(folder: str) -> str:
+    return str(Path(folder).resolve())

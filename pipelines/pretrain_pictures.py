@@ -30,6 +30,7 @@ from dinonat.settings import Settings
 
 NAMED = 10  # unreadable images that are named
 LOOKED_AT = 200  # pictures of a folder, evenly over it, whose polarity is looked at
+JUDGED_BY = 1000  # held-out pairs, evenly over them: all are compared with all, eight times a run
 NEARLY_ALL = 0.9  # of them are grey: the folder is a thermal one
 
 
@@ -64,7 +65,7 @@ class Asked:
 
     alone: tuple[ImageRef, ...]
     pairs: Gathered | None
-    held_out: Gathered | None  # pairs of recordings that are not trained on
+    held_out: Gathered | None  # pairs of recordings that are not trained on, evenly at most JUDGED_BY
 
     @property
     def names(self) -> list[list[str]]:
@@ -111,8 +112,8 @@ def asked_for(settings: PictureSettings, workspace: Path) -> Asked:
     alone, left_out = without_held_out(without_pairs(refs, found), found, set(names[apart].tolist()))
     if left_out:
         say_once(left_out)
-    held_out = found.part(apart) if apart.any() else None
-    return Asked(tuple(alone), found.part(~apart), held_out)
+    judges = np.isin(np.arange(len(found)), spread(np.flatnonzero(apart).tolist(), JUDGED_BY))
+    return Asked(tuple(alone), found.part(~apart), found.part(judges) if apart.any() else None)
 
 
 def _listed(folder: Path) -> list[ImageRef]:
@@ -127,7 +128,9 @@ def _split(found: Gathered, apart: int, unknown: int) -> str:
     if not apart:
         return f"{kept}; none is left to judge by: they are of one recording, or nobody knows of which"
     doubt = f"; {unknown} of unknown recordings are trained on, and may be of those" if unknown else ""
-    return f"{kept}; {apart} of whole recordings are not trained on, and judge{doubt}"
+    judges = len(spread(range(apart), JUDGED_BY))
+    some = f" {judges} of them, evenly," if judges < apart else ""
+    return f"{kept}; {apart} of whole recordings are not trained on, and{some} judge{doubt}"
 
 
 def packed(asked: Asked, settings: PictureSettings, folder: Path) -> Given:
@@ -175,9 +178,7 @@ def _pack(
 
 def _two_polarities(sources: Sources, asked: Asked, folder: Path) -> str:
     """Say whether a thermal folder seems to hold white-hot and black-hot pictures, looking at some."""
-    places = [
-        place for place, ref in enumerate(asked.alone) if ref.file.resolve().is_relative_to(folder.resolve())
-    ]
+    places = [place for place, ref in enumerate(asked.alone) if ref.root == folder]
     there = np.flatnonzero(np.isin(sources.packed.places, places))
     some = np.array(spread(there.tolist(), LOOKED_AT), np.int64)
     grey = [

@@ -1,15 +1,19 @@
 import csv
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from dinonat.errors import ImageError, LabelError, UsageError
 from dinonat.images.listing import list_images
 from dinonat.neighbors.pairs import split_recordings
+from dinonat.pipelines import judges, pairs
 from dinonat.pipelines.pairs import (
     Gathered,
     check_pairs,
@@ -19,7 +23,7 @@ from dinonat.pipelines.pairs import (
     without_held_out,
     without_pairs,
 )
-from dinonat.pipelines.pretrain_pictures import PictureSettings, asked_for
+from dinonat.pipelines.pretrain_pictures import PictureSettings, _two_polarities, asked_for
 from dinonat.pretraining.sources import pack_sources
 from dinonat.scenes import MadeScenes, write_scenes
 
@@ -181,8 +185,8 @@ def three_rates(folder: Path) -> list[int]:
 def test_other_frames_of_held_out_recordings_are_not_trained_on(tmp_path: Path) -> None:
     """Colour runs at three times the rate: what has no partner may be of a recording that is held out."""
     numbers = three_rates(tmp_path)
-    given = {"folders": (tmp_path / "rgb", tmp_path / "t", tmp_path / "more"), "held_out": 0.3}
-    settings = PictureSettings.checked({**given, "pairs": (tmp_path / "rgb", tmp_path / "t"), "workers": 0})
+    three = (tmp_path / "rgb", tmp_path / "t", tmp_path / "more")
+    settings = PictureSettings.checked({"folders": three, "pairs": three[:2], "held_out": 0.3, "workers": 0})
     found = asked_for(settings, tmp_path / "w")
     assert found.held_out is not None
     assert found.pairs is not None
@@ -206,9 +210,9 @@ def test_what_is_left_out_and_why_is_said(tmp_path: Path, capsys: pytest.Capture
     table = tmp_path / "which.csv"
     rows = [f"v_{number:05}.png,{number // 1000}" for number in numbers if number not in (5, 2003)]
     table.write_text("\n".join(["image,recording", *rows]))
-    pairs = (tmp_path / "rgb", tmp_path / "t")
-    given = {"folders": (tmp_path / "rgb",), "pairs": pairs, "recordings": table, "held_out": 0.3}
-    asked = asked_for(PictureSettings.checked(given), tmp_path / "w")
+    both = (tmp_path / "rgb", tmp_path / "t")
+    told = {"folders": (tmp_path / "rgb",), "pairs": both, "recordings": table, "held_out": 0.3}
+    asked = asked_for(PictureSettings.checked(told), tmp_path / "w")
     said = capsys.readouterr().err
     out = 12 - len(asked.alone)
     assert "1 of unknown recordings are trained on, and may be of those" in said
@@ -224,11 +228,11 @@ def test_a_file_that_means_other_moments_tells_nothing_of_other_frames(tmp_path:
     """The two cameras count for themselves: colour 0, 3, 6, 9 belongs to thermal 0, 1, 2, 3."""
     pictures(tmp_path / "rgb", *(f"{number:03}v.png" for number in range(12)))
     pictures(tmp_path / "t", *(f"{number:03}v.png" for number in range(4)))
-    pairs, table = tmp_path / "pairs.csv", tmp_path / "which.csv"
-    pairs.write_text("colour,thermal\n" + "".join(f"{3 * i:03}v.png,{i:03}v.png\n" for i in range(4)))
+    couples, table = tmp_path / "pairs.csv", tmp_path / "which.csv"
+    couples.write_text("colour,thermal\n" + "".join(f"{3 * i:03}v.png,{i:03}v.png\n" for i in range(4)))
     table.write_text("image,recording\n" + "".join(f"{i:03}v.png,{i // 2}\n" for i in range(4)))
     colour, thermal = tmp_path / "rgb", tmp_path / "t"
-    found = gather_pairs(colour, thermal, workspace=tmp_path, list_file=pairs, recordings=table)
+    found = gather_pairs(colour, thermal, workspace=tmp_path, list_file=couples, recordings=table)
     assert found.recordings == ("0", "0", "1", "1")
     assert {name for _, name in found.others} == {""}  # by its number alone colour 1 would be of 0, 2 of 1
     left = without_pairs(list_images(colour).refs, found)
@@ -247,6 +251,78 @@ def test_a_link_to_a_picture_is_that_picture(tmp_path: Path) -> None:
     left = without_pairs(list_images(tmp_path / "links").refs, found)
     assert [ref.name for ref in left] == ["l2.png"]
     assert without_held_out(left, found, {"x"})[0] == []
+
+
+def test_a_thousand_held_out_pairs_judge_and_no_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three_rates(tmp_path)
+    settings = PictureSettings.checked({"pairs": (tmp_path / "rgb", tmp_path / "t"), "held_out": 0.3})
+    whole = asked_for(settings, tmp_path / "w")
+    assert "2 of whole recordings are not trained on, and judge\n" in capsys.readouterr().err
+    monkeypatch.setattr("dinonat.pipelines.pretrain_pictures.JUDGED_BY", 1)
+    fewer = asked_for(settings, tmp_path / "w")
+    assert (
+        "2 of whole recordings are not trained on, and 1 of them, evenly, judge\n" in capsys.readouterr().err
+    )
+    assert whole.held_out is not None
+    assert fewer.held_out is not None
+    assert fewer.held_out.thermal == whole.held_out.thermal[:1]
+    assert fewer.pairs == whole.pairs  # and what is not judged by is not trained on either
+
+
+@pytest.mark.parametrize("count", [5, 70])
+def test_how_often_held_out_partners_find_each_other(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against all cosines sorted; pictures that are all alike find nobody."""
+    rng = np.random.default_rng(count)
+    colour = rng.normal(3, 1, (count, 6)).astype(np.float32)
+    thermal = (colour + rng.normal(0, 0.5, colour.shape) - 5).astype(np.float32)
+    monkeypatch.setattr(judges, "vectors", lambda network, pixels, side: pixels)
+    monkeypatch.setattr("dinonat.neighbors.pairs.BLOCK", 16)
+    one, other = (each - each.mean(0, dtype=np.float64) for each in (colour, thermal))
+    near = (one / np.linalg.norm(one, axis=1)[:, None]) @ (other / np.linalg.norm(other, axis=1)[:, None]).T
+    hits = [*(near.argmax(0) == np.arange(count)), *(near.argmax(1) == np.arange(count))]
+    found = judges._found_first((colour, thermal), None, 32)  # type: ignore[arg-type]
+    assert found == pytest.approx(100 * np.mean(hits))
+    assert 0 < found < 100 or count == 5
+    same = np.ones((count, 6), np.float32)
+    assert judges._found_first((same, same), None, 32) == 0.0  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=80))
+def test_few_thermal_pictures_tell_the_polarity(lengths: list[int]) -> None:
+    recordings = [f"r{number}" for number, length in enumerate(lengths) for _ in range(length)]
+    some = pairs._of_all_and_of_some(recordings)
+    assert some == sorted(set(some))
+    assert len(some) <= 512
+    assert some[0] == 0
+    assert max(np.diff([*some, len(recordings)])) <= -(-len(recordings) // 128)  # spread over all
+    seen = Counter(recordings[place] for place in some)
+    alone = [name for name, of in Counter(recordings).items() if seen[name] >= min(of, 8)]
+    assert len(alone) >= min(8, len(lengths))  # recordings that can be judged by themselves
+    if len(recordings) <= 256:
+        assert some == list(range(len(recordings)))
+
+
+def test_the_polarity_of_a_folder_is_found_without_resolving_paths(
+    tmp_path: Path, textures: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = textures(0).astype(np.int16)
+    for number in range(20):
+        noisy = np.clip(look + np.random.default_rng(number).normal(0, 20, look.shape), 0, 255).astype(
+            np.uint8
+        )
+        (tmp_path / "t").mkdir(exist_ok=True)
+        (tmp_path / "even").mkdir(exist_ok=True)
+        Image.fromarray(255 - noisy if number % 3 == 0 else noisy).save(tmp_path / f"t/{number:02}.png")
+        Image.fromarray(noisy).save(tmp_path / f"even/{number:02}.png")
+    settings = PictureSettings.checked({"folders": (tmp_path / "t", tmp_path / "even"), "workers": 0})
+    asked = asked_for(settings, tmp_path / "w")
+    sources = pack_sources(asked.alone, (), (), tmp_path / "a.npy", side=64)
+    monkeypatch.setattr(Path, "resolve", lambda path, strict=False: pytest.fail("resolves a path"))
+    said, nothing = (_two_polarities(sources, asked, folder) for folder in settings.folders)
+    assert said.startswith("7 of 20 thermal pictures seem to show hot and cold the other way round")
+    assert nothing == ""
 
 
 def test_the_whole_way_from_folders_to_checked_pairs(made: MadeScenes, tmp_path: Path) -> None:
