@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -26,21 +27,21 @@ from dinonat.pipelines.partners import (
     of_one_folder,
     of_two_folders,
     place_of,
+    remembered,
     sizes,
     surveyed,
+    swapped_folders,
     unpaired,
 )
 from dinonat.pipelines.progress import say
 from dinonat.pretraining.sources import Sources
 from dinonat.records import Bool, ImageRef
 from dinonat.survey.duplicates import find_duplicates
-from dinonat.survey.facts import PHOTOGRAPH, Facts
 from dinonat.survey.recordings import find_recordings
 
 LOOKED_AT = 32  # thermal pictures that are looked at where nothing else asks for it
 POLARITIES = 256  # thermal pictures whose polarity is looked at, evenly over all; as many of some recordings
 OF_ONE = 16  # of each of these at least, where it has so many
-NEARLY_ALL = 0.9
 MEASURED = 16  # colour pictures that tell the usual size
 
 
@@ -95,9 +96,9 @@ def gather_pairs(
     if list_file is not None:
         couples = listed(list_file, colour, thermal, remarks)
     elif one_folder:
-        couples = of_one_folder(thermal, workers)
+        couples = of_one_folder(thermal, workers, workspace)
     else:
-        couples = of_two_folders(colour, thermal, workers)
+        couples = of_two_folders(colour, thermal, workers, workspace)
     if not couples:
         raise UsageError(nothing(colour_folder, thermal_folder, colour, thermal, list_file))
     others = unpaired(couples, colour, 0), unpaired(couples, thermal, 1)
@@ -105,10 +106,10 @@ def gather_pairs(
         remarks += alone(others[0], "colour") + alone(others[1], "thermal")
     said = _given(couples, (colour_folder, thermal_folder), recordings, workspace, remarks)
     if said is None:
-        found = _shown(couples, workers, remarks)
+        found = _shown(couples, workers, workspace, remarks)
         return replace(found, others=tuple((ref, "") for side in others for ref in side))
     names, file = said
-    remarks += _swapped(surveyed(spread([own for _, own in couples], LOOKED_AT), workers))
+    remarks += swapped_folders(surveyed(spread([own for _, own in couples], LOOKED_AT), workers))
     found = _gathered(couples, names, f"as {file} says", remarks)
     of_others = [
         pair
@@ -142,21 +143,19 @@ def _given(
     return None
 
 
-def _shown(couples: Sequence[Couple], workers: int, remarks: list[str]) -> Gathered:
+def _shown(couples: Sequence[Couple], workers: int, workspace: Path, remarks: list[str]) -> Gathered:
     """Find the recordings by what the thermal pictures show, as `dinotool inspect` does."""
-    say(f"Reading {len(couples)} thermal pictures for their recordings")
-    facts = surveyed([thermal for _, thermal in couples], workers)
-    same = [(pair.first, pair.second) for pair in find_duplicates(facts).pairs]
-    found = find_recordings(facts, same=same)
-    return _gathered(couples, found.of, found.words, [*remarks, *_swapped(facts)])
+    thermal = [own for _, own in couples]
 
+    def find() -> list[Any]:
+        say(f"Reading {len(thermal)} thermal pictures for their recordings")
+        facts = surveyed(thermal, workers)
+        same = [(pair.first, pair.second) for pair in find_duplicates(facts).pairs]
+        found = find_recordings(facts, same=same)
+        return [found.of, found.words, swapped_folders(facts)]
 
-def _swapped(facts: Sequence[Facts]) -> list[str]:
-    seen = [fact for fact in facts if not fact.reason]
-    photographs = sum(fact.look == PHOTOGRAPH for fact in seen)
-    if photographs <= NEARLY_ALL * len(seen):
-        return []
-    return ["The thermal pictures of the pairs look like colour photographs: give the colour folder first."]
+    names, words, swapped = remembered(workspace, "recordings", [thermal], find)
+    return _gathered(couples, names, words, [*remarks, *swapped])
 
 
 def usual_size(pairs: Gathered) -> Size:

@@ -1,23 +1,28 @@
 """Which colour and thermal pictures belong together, by a list, names or times, and which have no partner."""
 
-from collections.abc import Sequence
-from contextlib import closing
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from dinonat.embeddings.given import recordings_of
 from dinonat.errors import ImageError
+from dinonat.files import short_hash, write_json
 from dinonat.formats.matching import match_names
 from dinonat.formats.pair_lists import read_pair_list
 from dinonat.images.reader import read_raster, read_thermal
 from dinonat.images.workers import run_in_workers
 from dinonat.pipelines.progress import say, track
 from dinonat.records import ImageRef
-from dinonat.survey.facts import Facts, survey
-from dinonat.survey.twins import Twin, find_twins
+from dinonat.survey.facts import PHOTOGRAPH, Facts, survey
+from dinonat.survey.twins import find_twins
 
 NAMED = 3  # pictures that a sentence names
+NEARLY_ALL = 0.9
+FOUND = "pairs"  # folder of a workspace where lies what took decoding to find
+RULES = 1  # rises when pictures show other pairs or recordings than before
 
 Couple = tuple[ImageRef, ImageRef]  # colour, thermal
 Size = tuple[int, int]  # width, height
@@ -61,28 +66,58 @@ def listed(
     return couples
 
 
-def of_one_folder(refs: Sequence[ImageRef], workers: int) -> list[Couple]:
+def of_one_folder(refs: Sequence[ImageRef], workers: int, workspace: Path) -> list[Couple]:
     """Return the pairs of a folder that holds both kinds, by names, looks and times."""
-    facts = surveyed(refs, workers)
-    return [(facts[twin.colour].ref, facts[twin.thermal].ref) for twin in find_twins(facts)]
+
+    def find() -> list[tuple[int, int]]:
+        return [(twin.colour, twin.thermal) for twin in find_twins(surveyed(refs, workers))]
+
+    return [(refs[a], refs[b]) for a, b in remembered(workspace, "one-folder", [refs], find)]
 
 
-def of_two_folders(colour: Sequence[ImageRef], thermal: Sequence[ImageRef], workers: int) -> list[Couple]:
+def of_two_folders(
+    colour: Sequence[ImageRef], thermal: Sequence[ImageRef], workers: int, workspace: Path
+) -> list[Couple]:
     """Pair by what names say, which reads no picture; what is left on both sides by what files say."""
     one, other = [Facts(ref) for ref in thermal], [Facts(ref) for ref in colour]
-    twins = list(find_twins(one, other))
-    couples = _couples(twins, one, other)
+    couples = [(colour[twin.colour], thermal[twin.thermal]) for twin in find_twins(one, other)]
     paired = {ref for couple in couples for ref in couple}
     left = [[ref for ref in refs if ref not in paired] for refs in (thermal, colour)]
     if all(left):
-        say(f"Reading {sum(map(len, left))} pictures without a partner of their name for their times")
-        one, other = (surveyed(refs, workers) for refs in left)
-        couples += _couples(find_twins(one, other), one, other)
+
+        def find() -> list[tuple[int, int]]:
+            say(f"Reading {sum(map(len, left))} pictures without a partner of their name for their times")
+            facts = [surveyed(refs, workers) for refs in left]
+            return [(twin.colour, twin.thermal) for twin in find_twins(*facts)]
+
+        found = remembered(workspace, "two-folders", left, find)
+        couples += [(left[1][a], left[0][b]) for a, b in found]
     return sorted(couples, key=lambda couple: couple[1])
 
 
-def _couples(twins: Sequence[Twin], thermal: Sequence[Facts], colour: Sequence[Facts]) -> list[Couple]:
-    return [(colour[twin.colour].ref, thermal[twin.thermal].ref) for twin in twins]
+def remembered(
+    workspace: Path, what: str, lists: Sequence[Sequence[ImageRef]], find: Callable[[], Any]
+) -> Any:
+    """Return what ``find`` finds in lists of pictures, as JSON; it is asked once for each state of them.
+
+    The answer lies in the workspace, whole or not at all, under the pictures' names, sizes and times of
+    change: decoding all of them again only to learn that a run is done already would be dear.
+    """
+    files = [[(ref.name, *_state(ref)) for ref in refs] for refs in lists]
+    path = workspace / FOUND / f"{what}-{short_hash(RULES, files)}.json"
+    with suppress(OSError, ValueError):  # not there, or not what was written
+        return json.loads(path.read_bytes())
+    found = find()
+    write_json(path, found)
+    return found
+
+
+def _state(ref: ImageRef) -> tuple[int, int]:
+    try:
+        facts = ref.file.stat()
+    except OSError:
+        return -1, -1
+    return facts.st_size, facts.st_mtime_ns
 
 
 def surveyed(refs: Sequence[ImageRef], workers: int) -> list[Facts]:
@@ -97,6 +132,15 @@ def alone(refs: Sequence[ImageRef], which: str) -> list[str]:
     names = [ref.name for ref in refs]
     said = counted(names, f"{which} picture has no partner", f"{which} pictures have no partner")
     return [said] if names else []
+
+
+def swapped_folders(facts: Sequence[Facts]) -> list[str]:
+    """Say where pictures that should be thermal look like photographs."""
+    seen = [fact for fact in facts if not fact.reason]
+    photographs = sum(fact.look == PHOTOGRAPH for fact in seen)
+    if photographs <= NEARLY_ALL * len(seen):
+        return []
+    return ["The thermal pictures of the pairs look like colour photographs: give the colour folder first."]
 
 
 def _size(ref: ImageRef) -> Size | None:

@@ -92,6 +92,8 @@ def asked_for(settings: PictureSettings, workspace: Path) -> Asked:
     if settings.pairs is None:
         return Asked(tuple(refs), None, None)
     colour, thermal = settings.pairs
+    if ranks.rank() > 0:  # what the first process finds is remembered, so that the others only read it
+        ranks.wait()
     found = gather_pairs(
         colour,
         thermal,
@@ -100,6 +102,8 @@ def asked_for(settings: PictureSettings, workspace: Path) -> Asked:
         recordings=settings.recordings,
         workers=settings.workers,
     )
+    if ranks.rank() == 0:
+        ranks.wait()
     for remark in found.remarks:
         say_once(remark)
     apart = (

@@ -1,4 +1,5 @@
 import csv
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -84,8 +85,8 @@ def test_one_folder_holds_both(tmp_path: Path) -> None:
     assert len(set(found.recordings)) == 2  # a jump of the number
 
 
-def test_pairs_by_time(tmp_path: Path) -> None:
-    """Two cameras with names of their own, half a second apart."""
+def two_cameras(tmp_path: Path) -> None:
+    """Write pictures of two cameras with names of their own, half a second apart."""
     for folder, second in (("rgb", ".2"), ("t", ".7")):
         (tmp_path / folder).mkdir()
         for number in range(3):
@@ -95,6 +96,10 @@ def test_pairs_by_time(tmp_path: Path) -> None:
             picture = Image.new("RGB" if folder == "rgb" else "L", (40, 30), 99)
             picture.putpixel((number, 3), 7)
             picture.save(tmp_path / folder / f"{folder}x{number + 5 * (folder == 't')}.jpg", exif=exif)
+
+
+def test_pairs_by_time(tmp_path: Path) -> None:
+    two_cameras(tmp_path)
     found = gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path)
     assert names_of(found) == [(f"rgbx{i}.jpg", f"tx{i + 5}.jpg") for i in range(3)]
 
@@ -323,6 +328,52 @@ def test_the_polarity_of_a_folder_is_found_without_resolving_paths(
     said, nothing = (_two_polarities(sources, asked, folder) for folder in settings.folders)
     assert said.startswith("7 of 20 thermal pictures seem to show hot and cold the other way round")
     assert nothing == ""
+
+
+@pytest.mark.parametrize("kind", ["two folders", "one folder", "by time"])
+def test_pictures_are_decoded_once(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked again, nothing is read; a picture that changed makes it look again."""
+    colour, thermal = tmp_path / "rgb", tmp_path / ("rgb" if kind == "one folder" else "t")
+    if kind == "by time":
+        two_cameras(tmp_path)
+    else:
+        pictures(colour, "a_0001_rgb.png", "a_0002_rgb.png", "a_0500_rgb.png")
+        pictures(thermal, "a_0001_ir.png", "a_0002_ir.png", "a_0500_ir.png")
+    work = tmp_path / "w"
+    first = gather_pairs(colour, thermal, workspace=work)
+    assert len(first) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr("dinonat.pipelines.partners.survey", lambda *_, **__: pytest.fail("decodes again"))
+        assert gather_pairs(colour, thermal, workspace=work) == first
+    kept = {path.name: path.read_bytes() for path in (work / "pairs").iterdir()}
+    assert {name.rsplit("-", 1)[0] for name in kept} == {
+        "two folders": {"recordings"},
+        "one folder": {"recordings", "one-folder"},
+        "by time": {"recordings", "two-folders"},
+    }[kind]
+    for name in kept:
+        (work / "pairs" / name).write_bytes(b"[")  # no JSON: found again and written again
+    assert gather_pairs(colour, thermal, workspace=work) == first
+    assert {path.name: path.read_bytes() for path in (work / "pairs").iterdir()} == kept
+    changed = first.thermal[0].file
+    os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
+    assert gather_pairs(colour, thermal, workspace=work) == first
+    assert len(list((work / "pairs").iterdir())) == 2 * len(kept)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_one_decodes(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks before the processes meet, the others after."""
+    three_rates(tmp_path)
+    told = list[str]()
+    monkeypatch.setattr("dinonat.pretraining.ranks.rank", lambda: rank)
+    monkeypatch.setattr("dinonat.pretraining.ranks.wait", lambda: told.append("meets"))
+    look = pairs.surveyed
+    monkeypatch.setattr(pairs, "surveyed", lambda *given: (told.append("looks"), look(*given))[1])
+    asked_for(PictureSettings.checked({"pairs": (tmp_path / "rgb", tmp_path / "t")}), tmp_path / "w")
+    assert told == (["looks", "meets"] if rank == 0 else ["meets", "looks"])
 
 
 def test_the_whole_way_from_folders_to_checked_pairs(made: MadeScenes, tmp_path: Path) -> None:
