@@ -182,7 +182,7 @@ def common_boxes(pairs: Gathered, offset: tuple[float, float], *, workers: int =
 
 def without_pairs(refs: Sequence[ImageRef], pairs: Gathered) -> list[ImageRef]:
     """Return the pictures of folders that are in no pair: those that are come as pairs, or are held out."""
-    taken = {place_of(ref) for ref in (*pairs.colour, *pairs.thermal)}
+    taken = {place_of(ref) for ref in (*pairs.colour, *pairs.thermal)} if refs else set()
     return [ref for ref in refs if place_of(ref) not in taken]
 
 
@@ -195,14 +195,17 @@ def without_held_out(
     three colour pictures for each thermal one two have no partner. Only those that are known to be of a
     recording that is not held out are kept; pictures of other folders always are.
     """
+    if not held_out or not refs:
+        return list(refs), ""
     doubtful = {place_of(ref): name for ref, name in pairs.others if not name or name in held_out}
-    left_out = [doubtful[place_of(ref)] for ref in refs if place_of(ref) in doubtful]
-    if not held_out or not left_out:
+    reason = [doubtful.get(place_of(ref)) for ref in refs]
+    left_out = [name for name in reason if name is not None]
+    if not left_out:
         return list(refs), ""
     unknown = left_out.count("")
     reasons = [f"{len(left_out) - unknown} of held-out recordings"] if unknown < len(left_out) else []
     reasons += [f"{unknown} of unknown recordings, which may be held out" if unknown else ""]
-    return [ref for ref in refs if place_of(ref) not in doubtful], (
+    return [ref for ref, name in zip(refs, reason, strict=True) if name is None], (
         f"{len(left_out)} images of the folders of the pairs are in no pair and are not trained on: "
         + " and ".join(filter(None, reasons))
         + (" (a CSV image,recording that names them tells)." if unknown else ".")
