@@ -110,9 +110,7 @@ def _fitted(settings: PretrainSettings, start: Beginning, given: Given) -> Train
     say_once(start.said)
     say_once(said)
     if recipe.schedule == "open":
-        say_once(
-            "Up to the plateau and on it crops are small and views plain; --cool-down has the others."
-        )
+        say_once("Up to the plateau and on it crops are small and views plain; --cool-down has the others.")
     return recipe
 
 
