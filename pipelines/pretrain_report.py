@@ -50,7 +50,7 @@ class PretrainReport:
         lines = [
             f"Run {self.run}: {self.steps} steps, {self.passes:.1f} passes over {self.images} images"
             + (f" ({self.failed} unreadable)" if self.failed else ""),
-            f"Loss {_figure(self.loss)}, teacher entropy {_figure(self.teacher_entropy)}, rank of the vectors "
+            f"Loss {_figure(self.loss)}, teacher entropy {_figure(self.teacher_entropy)}, rank of vectors "
             f"{judged.rank:.1f}{_before(judged.rank_before)}, {self.images_per_second:.1f} images/s",
         ]
         if judged.knn is not None:
