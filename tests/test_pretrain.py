@@ -104,7 +104,9 @@ def test_a_device_that_is_not_here_is_refused(pictures, tmp_path):
         run(settings(pictures, device="warp"), tmp_path / "w")
 
 
-@pytest.mark.parametrize("preset", ["pretrain-cpu", "paper-text", "paper-algorithm1"])
+@pytest.mark.parametrize(
+    "preset", ["pretrain-cpu", "pretrain-gpu", "pretrain-thermal", "paper-text", "paper-algorithm1"]
+)
 def test_presets_are_settings(preset, tmp_path):
     built = PretrainSettings.resolve(config=preset, named={"folders": (tmp_path,)})
     assert built.network in catalog.NETWORKS
