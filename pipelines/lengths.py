@@ -7,6 +7,7 @@ import torch
 
 from dinonat.errors import UsageError
 from dinonat.files import write_bytes, write_json
+from dinonat.pages.runs import COOLED
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.progress import duration, say
 from dinonat.pretraining import ranks
@@ -17,7 +18,6 @@ from dinonat.pretraining.state import saved_step
 from dinonat.pretraining.trainer import Speed, measure_speed
 
 COOL_SHARE = 0.3  # of all steps are those that cool an open run down, where nobody says how many
-COOLED = "cooled"  # folder, beside the plateau's state, of the run that cools down
 
 
 @dataclass(frozen=True)

@@ -176,9 +176,7 @@ def _train(
         ranks.wait()  # torchrun ends all processes as soon as one has failed
         raise
     if ranks.rank() == 0:
-        figures = figures or _last_metrics(
-            at
-        )  # none: killed after the last step, before the weights were written
+        figures = figures or _last_metrics(at)  # none where no step was left to make
         if not judges.candidate(at, course.steps).is_file():
             judge(load_teacher(at, recipe).to(device), {**figures, "step": course.steps})
         outcomes.conclude(given, recipe, start, folder, at, course, figures, speed)

@@ -399,6 +399,18 @@ def test_a_killed_run_goes_on_to_the_length_that_it_was_begun_with(pictures, tmp
     assert (report.steps, report.fingerprint) == (30, whole.fingerprint)
 
 
+def test_a_run_that_was_never_judged_and_is_asked_for_less_ends_where_it_stands(
+    pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
+    stopped_at(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(pictures, epochs=20), tmp_path / "w")
+    [name] = places.names(tmp_path / "w", "weights")
+    report = run(PretrainSettings.checked({"resume": name, "epochs": 0.1}), tmp_path / "w")
+    assert report.judgement.kept == report.steps >= 1
+
+
 def test_what_is_given_is_not_what_was_fitted(pictures, tmp_path):
     first = run(settings(pictures), tmp_path / "w")
     given = run(settings(pictures, learning_rate=TrainSettings().learning_rate), tmp_path / "w")

@@ -47,3 +47,9 @@ def test_a_negative_loss_is_compared_as_any_other():
 def test_losses_of_other_views_are_not_compared():
     judged = [Judged(10, 20, loss=2.0), Judged(20, 20, loss=3.0, phase=1), Judged(30, 20, loss=2.9, phase=1)]
     assert best(judged)[0].step == 30
+
+
+def test_without_any_loss_the_last_is_kept():
+    kept, why = best([Judged(0, 5.0), Judged(10, 20.0), Judged(20, 9.0)])
+    assert kept.step == 20
+    assert "no loss" in why

@@ -37,6 +37,8 @@ def best(judged: Sequence[Judged]) -> tuple[Judged, str]:
         )
     late = [each for each in trained if each.phase == max(one.phase for one in trained)]
     known = [each for each in late if each.loss is not None]
+    if not known:
+        return late[-1], f"step {late[-1].step}: the last; no loss of these was written down"
     lowest = min(each.loss for each in known if each.loss is not None)
     near = [
         each for each in known if each.loss is not None and each.loss <= lowest + (NEAR - 1) * abs(lowest)
