@@ -28,7 +28,7 @@ from dinonat.pipelines.figures import (
     shortened,
 )
 from dinonat.pipelines.progress import track
-from dinonat.pipelines.samples import ComparisonSettings, gather, opened, shared_pictures
+from dinonat.pipelines.samples import ComparisonSettings, gather, opened
 from dinonat.records import Float32
 from dinonat.settings import Settings
 
@@ -146,7 +146,6 @@ def run_knn(settings: EvaluateKnnSettings, workspace: Path) -> KnnReport:
             parse_features(feature)
     gathered = gather(settings, workspace)
     gallery, query = gathered.samples
-    leave_out = settings.leave_out or ("recording" if query is gallery else "none")
     table = compare(
         gallery,
         query,
@@ -154,7 +153,7 @@ def run_knn(settings: EvaluateKnnSettings, workspace: Path) -> KnnReport:
         features=settings.features,
         ks=settings.k,
         temperature=settings.temperature,
-        leave_out=leave_out,
+        leave_out=gathered.leave_out,
         kind=gathered.kind,
     )
     warnings = [*gathered.warnings, *remarks(table)]
@@ -162,8 +161,7 @@ def run_knn(settings: EvaluateKnnSettings, workspace: Path) -> KnnReport:
         warnings.append(
             f"k={max(settings.k)} is more than the {table.gallery} items of the gallery: all of them vote."
         )
-    if query is not gallery and leave_out == "none":
-        warnings += shared_pictures(gallery, query)
+    warnings += gathered.shared()
     return KnnReport(
         gallery=gathered.names[0],
         query=gathered.names[1],

@@ -33,7 +33,7 @@ from dinonat.pipelines.figures import (
     shortened,
 )
 from dinonat.pipelines.progress import duration, say, track
-from dinonat.pipelines.samples import ComparisonSettings, Gathered, gather, shared_pictures
+from dinonat.pipelines.samples import ComparisonSettings, Gathered, gather
 
 if TYPE_CHECKING:
     from dinonat.evaluation.linear import Lesson
@@ -118,16 +118,13 @@ def run(settings: EvaluateLinearSettings, workspace: Path) -> LinearReport:
             )
         parse_features(name)
     gathered = gather(settings, workspace)
-    gallery, query = gathered.samples
-    leave_out = settings.leave_out or ("recording" if query is gallery else "none")
     start = time.perf_counter()
     if settings.augmented:
-        table, epochs, protocol = _on_images(settings, gathered, leave_out, workspace)
+        table, epochs, protocol = _on_images(settings, gathered, workspace)
     else:
-        table, epochs, protocol = _on_vectors(settings, gathered, leave_out)
+        table, epochs, protocol = _on_vectors(settings, gathered)
     warnings = [*gathered.warnings, *remarks(table)]
-    if query is not gallery and leave_out == "none":
-        warnings += shared_pictures(gallery, query)
+    warnings += gathered.shared()
     return LinearReport(
         gallery=gathered.names[0],
         query=gathered.names[1],
@@ -142,18 +139,18 @@ def run(settings: EvaluateLinearSettings, workspace: Path) -> LinearReport:
     )
 
 
-def _on_vectors(
-    settings: EvaluateLinearSettings, gathered: Gathered, leave_out: str
-) -> tuple[LinearTable, int, str]:
+def _on_vectors(settings: EvaluateLinearSettings, gathered: Gathered) -> tuple[LinearTable, int, str]:
     from dinonat.evaluation.logistic import classify
 
     features = settings.features or tuple(NAMED)
-    table = classify(*gathered.samples, features=features, leave_out=leave_out, balanced=settings.balanced)
+    table = classify(
+        *gathered.samples, features=features, leave_out=gathered.leave_out, balanced=settings.balanced
+    )
     return table, 0, f"logistic regression on stored vectors{_weighed(settings)}"
 
 
 def _on_images(
-    settings: EvaluateLinearSettings, gathered: Gathered, leave_out: str, workspace: Path
+    settings: EvaluateLinearSettings, gathered: Gathered, workspace: Path
 ) -> tuple[LinearTable, int, str]:
     from dinonat.evaluation.classifiers import checked_task
     from dinonat.evaluation.linear import FEATURES, RATES, Lesson, train, view_side, weights_of
@@ -162,7 +159,7 @@ def _on_images(
     features = settings.features or FEATURES
     for name in features:
         weights_of(name)
-    checked_task(*gathered.samples, leave_out)  # what cannot be done is said before images are read
+    checked_task(*gathered.samples, gathered.leave_out)  # what cannot be done is said before images are read
     network = _network(settings, gathered, workspace)
     side = view_side(side_of(gathered.kind, known.meta["settings"]), network.stride)
     with _pictures(gathered, round(ROOM * side), settings.workers, workspace) as pictures:
@@ -184,7 +181,7 @@ def _on_images(
             means={name: known.mean(name, gathered.kind) for name in gallery.ready},
             lesson=lesson,
             features=features,
-            leave_out=leave_out,
+            leave_out=gathered.leave_out,
             track=lambda steps: track(steps, "steps"),
         )
     protocol = (

@@ -47,7 +47,13 @@ class Gathered:
     sets: tuple[EmbeddingSet, EmbeddingSet]
     samples: tuple[Sample, Sample]
     kind: str
+    leave_out: str  # "recording", "image" or "none"
     warnings: list[str]
+
+    def shared(self) -> list[str]:
+        """Warn of pictures that are in both sets, where nothing keeps a query from its own picture."""
+        gallery, query = self.samples
+        return [] if query is gallery or self.leave_out != "none" else shared_pictures(gallery, query)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -73,7 +79,8 @@ def gather(settings: ComparisonSettings, workspace: Path) -> Gathered:
         sample_of(each, kind, files=settings.labels, classes=settings.classes, warn=warnings.append)
         for each in ([gallery] if query is gallery else [gallery, query])
     ]
-    return Gathered((gallery, query), (samples[0], samples[-1]), kind, warnings)
+    leave_out = settings.leave_out or ("recording" if query is gallery else "none")
+    return Gathered((gallery, query), (samples[0], samples[-1]), kind, leave_out, warnings)
 
 
 def opened(workspace: Path, name: str | None) -> EmbeddingSet:
