@@ -45,7 +45,7 @@ def test_counting_gives_what_drawing_items_gives(n: int, seed: int, cells: int) 
     groups = 7 * generator.integers(0, 5, n)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(intervals, "CELLS", cells)
-        ours = intervals._resampled(np.stack([~right, right]), labels, groups, 20, seed)
+        ours = intervals.resampled(np.stack([~right, right]), labels, groups, 20, seed)
     np.testing.assert_allclose(ours[1], by_loop(right, labels, groups, resamples=20, seed=seed))
 
 

@@ -59,7 +59,7 @@ def measured(
     right: Sequence[Bool], labels: Int64, groups: Int64, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Measured]:
     """Return the accuracies of each row of ``right`` (rows, n), with intervals from the same resamples."""
-    values = _resampled(np.stack(right), labels, groups, resamples, seed)
+    values = resampled(np.stack(right), labels, groups, resamples, seed)
     count = len(np.unique(groups))
     found = []
     for row, per_resample in zip(right, values, strict=True):
@@ -78,7 +78,7 @@ def difference(
 
     Both are resampled together, so what is hard for both does not widen the interval.
     """
-    values = _resampled(np.stack([first, second]), labels, groups, resamples, seed)
+    values = resampled(np.stack([first, second]), labels, groups, resamples, seed)
     count = len(np.unique(groups))
     top1, balanced = (
         a - b for a, b in zip(accuracies(first, labels), accuracies(second, labels), strict=True)
@@ -118,7 +118,7 @@ def _extreme(all_right: bool, labels: Int64, groups: Int64) -> tuple[Interval, I
     return (0.0, 100 - lows[0]), (0.0, 100 - lows[1])
 
 
-def _resampled(right: Bool, labels: Int64, groups: Int64, resamples: int, seed: int) -> Float64:
+def resampled(right: Bool, labels: Int64, groups: Int64, resamples: int, seed: int) -> Float64:
     """Return both accuracies in percent (rows, 2, resamples), whole groups drawn with replacement.
 
     All follows from how many items, and how many right ones, each group has of each class. Where no
@@ -139,6 +139,11 @@ def _resampled(right: Bool, labels: Int64, groups: Int64, resamples: int, seed: 
         share = np.where(asked > 0, found / np.maximum(asked, 1), whole[:, :, None])
         parts.append(np.stack([found.sum(axis=1) / asked.sum(axis=0), share.mean(axis=1)], axis=1))
     return 100 * np.concatenate(parts, axis=2)
+
+
+def draws(n_groups: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Float64:
+    """Return how often each group is drawn in each resample, (groups, resamples); columns sum to n_groups."""
+    return np.concatenate(list(_draws(n_groups, resamples, n_groups, seed)), axis=1)
 
 
 def _draws(n_groups: int, resamples: int, wide: int, seed: int) -> Iterator[Float64]:
