@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dinonat.records import Bool, Float32
+from dinonat.records import Bool, Float32, Int64
 
 BLOCK = 1024  # queries at once
 TIE = 1e-9  # cosines in float64 that differ by less are equal
@@ -47,7 +47,7 @@ def retrieval(colour: Float32, thermal: Float32) -> dict[str, float]:
     """
     if colour.shape != thermal.shape or colour.ndim != 2 or not len(colour):
         raise ValueError(f"colour {colour.shape} and thermal {thermal.shape}: expected two equal (n, d)")
-    one, other = _units(colour), _units(thermal)
+    one, other = units(colour), units(thermal)
     found = {"pairs": float(len(one))}
     for way, ranks in (
         ("colour_to_thermal", partner_ranks(one, other)),
@@ -57,18 +57,34 @@ def retrieval(colour: Float32, thermal: Float32) -> dict[str, float]:
     return found | {f"chance_{k}": min(1.0, k / len(one)) for k in NEAREST}
 
 
-def partner_ranks(queries: NDArray[np.float64], gallery: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return how many rows of ``gallery`` (n, d) are at least as near to each query as its own row."""
-    ranks = []
+def partner_ranks(
+    queries: NDArray[np.float64], gallery: NDArray[np.float64], groups: Int64 | None = None
+) -> NDArray[np.intp]:
+    """Return how many rows of ``gallery`` (n, d) are at least as near to each query as its own row.
+
+    With ``groups`` (n,) the other rows of a query's group do not count: pictures of one recording are
+    near-duplicates. -1 is no group and leaves out nothing. ValueError where rows do not match.
+    """
+    if queries.shape != gallery.shape or (groups is not None and groups.shape != queries.shape[:1]):
+        of = "" if groups is None else f" and groups {groups.shape}"
+        raise ValueError(
+            f"queries {queries.shape}, gallery {gallery.shape}{of}: expected (n, d), (n, d) and (n,)"
+        )
+    ranks = [np.zeros(0, np.intp)]
     for start in range(0, len(queries), BLOCK):
         near = queries[start : start + BLOCK] @ gallery.T
         places = np.arange(start, start + len(near))
         own = near[np.arange(len(near)), places]
         beaten = ~(near < own[:, None] - TIE)  # what is not a number is never beaten
-        ranks.append(beaten.sum(axis=1) - 1)  # the partner itself is among them
+        if groups is not None:
+            mine = groups[places][:, None]
+            beaten &= (groups != mine) | (mine < 0)
+        beaten[np.arange(len(near)), places] = False  # the partner itself is among them
+        ranks.append(beaten.sum(axis=1))
     return np.concatenate(ranks)
 
 
-def _units(rows: Float32) -> NDArray[np.float64]:
+def units(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return rows (n, d) of length 1, in float64; zeros stay zeros."""
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1.0)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0), np.float64)
