@@ -22,12 +22,20 @@ FOLDS = 16  # recordings that go out together where there are more: `auto` is ch
 
 
 @dataclass(frozen=True)
+class Difference(Measured):
+    """By how many points a row is more often right than another, with paired intervals."""
+
+    than: str  # the row that is taken off
+
+
+@dataclass(frozen=True)
 class Accuracy(Measured):
     """One row of the table, in percent."""
 
     name: str  # as asked for
     features: str  # the weights behind it; of `auto` those taken most often
     k: int
+    over: tuple[Difference, ...] = ()  # what it is compared with; nothing unless asked for
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,31 @@ class Comparison(Basis):
 
     rows: tuple[Accuracy, ...]
     auto_reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Which class each kind of vector takes each query for, before anything is counted."""
+
+    of: Task
+    winners: Mapping[tuple[str, int], Int64]  # (name as asked for, k) -> class by number (m,), -1 for none
+    features: Mapping[str, str]  # name -> the weights behind it
+    auto_reason: str
+
+    def rows(self) -> tuple[Accuracy, ...]:
+        """Count how often each is right, in the order of ``winners``."""
+        counted = self.of.measured(list(self.winners.values())) if self.winners else []
+        return tuple(
+            Accuracy(**vars(each), name=name, features=self.features[name], k=k)
+            for (name, k), each in zip(self.winners, counted, strict=True)
+        )
+
+    def over(self, row: tuple[str, int], other: "Answers", than: tuple[str, int], said: str) -> Difference:
+        """Return by how much ``row`` is better than the row ``than`` of ``other``, asked the same queries.
+
+        ``said`` is what the difference calls that row.
+        """
+        return Difference(**vars(self.of.difference(self.winners[row], other.winners[than])), than=said)
 
 
 def compare(
@@ -49,6 +82,32 @@ def compare(
     leave_out: str = "none",
     kind: str = "region",
 ) -> Comparison:
+    """Classify the queries by their k nearest in the gallery, and count: `answers`, as a table."""
+    found = answers(
+        gallery,
+        query,
+        search=search,
+        features=features,
+        ks=ks,
+        temperature=temperature,
+        leave_out=leave_out,
+        kind=kind,
+    )
+    return Comparison(**vars(found.of.basis()), rows=found.rows(), auto_reason=found.auto_reason)
+
+
+def answers(
+    gallery: Sample,
+    query: Sample,
+    *,
+    search: Search,
+    features: Sequence[str],
+    ks: Sequence[int],
+    temperature: float,
+    leave_out: str,
+    kind: str,
+    command: str = "evaluate knn",
+) -> Answers:
     """Classify the queries by their k nearest in the gallery, for each kind of vector and each k.
 
     The vote is DINO's: sum of exp(cosine / temperature) over the k nearest (its eval_knn.py).
@@ -57,24 +116,20 @@ def compare(
     chosen on the gallery alone, without the recordings that are being asked about, from the parts that
     carry over to the query's set.
 
-    Raises LabelError where the gallery or the query is empty.
+    Raises LabelError, beginning with the name of the ``command``, where the gallery or the query is empty.
     """
-    task = _Vote(task_of(gallery, query, leave_out, command="evaluate knn"), tuple(ks), temperature, search)
-    asked_for, winners, reason = [], [], ""
+    task = _Vote(task_of(gallery, query, leave_out, command=command), tuple(ks), temperature, search)
+    winners: dict[tuple[str, int], Int64] = {}
+    texts, reason = {}, ""
     for feature in features:
         if feature == AUTO:
-            shares, text, reason = _auto(task, kind)
+            shares, texts[feature], reason = _auto(task, kind)
         else:
             weights = parse_features(feature)
-            shares, text = task.shares(weights, np.ones(len(query.labels), bool)), features_text(weights)
-        asked_for += [(feature, text, k) for k in task.ks]
-        winners += [predicted(shares[k]) for k in task.ks]
-    figures = task.of.measured(winners) if winners else []
-    rows = [
-        Accuracy(**vars(each), name=name, features=text, k=k)
-        for (name, text, k), each in zip(asked_for, figures, strict=True)
-    ]
-    return Comparison(**vars(task.of.basis()), rows=tuple(rows), auto_reason=reason)
+            shares = task.shares(weights, np.ones(len(query.labels), bool))
+            texts[feature] = features_text(weights)
+        winners |= {(feature, k): predicted(shares[k]) for k in task.ks}
+    return Answers(task.of, winners, texts, reason)
 
 
 @dataclass(frozen=True, eq=False)

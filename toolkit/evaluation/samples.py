@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dinonat.errors import LabelError
-from dinonat.evaluation.intervals import Measured, measured, resampled_together
+from dinonat.evaluation.intervals import Measured, difference, measured, resampled_together
 from dinonat.neighbors.parts import Vectors
 from dinonat.records import Bool, Int64
 
@@ -74,8 +74,17 @@ class Task:
 
     def measured(self, winners: list[Int64]) -> list[Measured]:
         """Return how often each row's winners (m,), -1 for none, are the queries' classes."""
-        right: list[Bool] = [(winner == self.truth) & (self.truth >= 0) for winner in winners]
+        right = [self._right(winner) for winner in winners]
         return measured(right, _numbers(self.query), resampled_together(self.query.items)[0])
+
+    def difference(self, first: Int64, second: Int64) -> Measured:
+        """Return by how many points the ``first`` winners (m,) are more often right than the ``second``."""
+        right = self._right(first), self._right(second)
+        return difference(*right, _numbers(self.query), resampled_together(self.query.items)[0])
+
+    def _right(self, winner: Int64) -> Bool:
+        marks: Bool = (winner == self.truth) & (self.truth >= 0)
+        return marks
 
     def basis(self) -> Basis:
         """Say what figures of this task stand on."""
