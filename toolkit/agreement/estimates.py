@@ -101,6 +101,10 @@ class Drawn:
         again = figure(self._times[self._numbers])
         return Estimate(value, np.asarray(again, dtype=np.float64), self.count)
 
+    def without_interval(self, value: float) -> Estimate:
+        """Return a figure for which drawing anew says nothing."""
+        return Estimate(value, np.full(self.resamples, np.nan), self.count)
+
     def constant(self, value: float) -> Estimate:
         """Return a figure that arithmetic gives, without doubt."""
         return Estimate(value, np.full(self.resamples, value), self.count)

@@ -1,0 +1,108 @@
+"""Does it hold? Two sentences: of the attention, and of the features; each against what costs nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dinonat.agreement.estimates import Estimate
+from dinonat.agreement.rows import CENTRED, Figures
+
+Word = Literal["holds", "fails", "not settled"]
+
+ATTENTION = "attention/pearson/gap"
+VECTOR = "grid"  # keeps the layout, as HOG does
+FEATURES = "cropped/both/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """A claim, what it rests on, and whether it holds."""
+
+    about: str  # "attention" or "features"
+    word: Word
+    figure: Estimate
+    differences: Mapping[str, Estimate]  # to each floor, by its name
+
+
+def claim(about: str, figure: Estimate, floors: Mapping[str, Estimate]) -> Claim:
+    """Compare a figure with floors drawn on the same recordings.
+
+    It holds where the lower bound of the difference to each floor is above zero, and fails where the
+    upper bound of one is below; else the recordings do not settle it. One recording settles nothing.
+    """
+    differences = {name: figure - floor for name, floor in floors.items()}
+    bounds = [each.interval for each in differences.values()]
+    word: Word = "not settled"
+    if all(low > 0 for low, _ in bounds):
+        word = "holds"
+    elif any(high < 0 for _, high in bounds):
+        word = "fails"
+    return Claim(about, word, figure, differences)
+
+
+def claims(network: Figures, untrained: Figures, by_hand: Mapping[str, Figures]) -> list[Claim]:
+    """Return what can be claimed of a network: of its attention, if it tells of any, and of its features.
+
+    ``untrained`` are figures of networks of its kind with weights by chance, ``by_hand`` those of the
+    rows made by hand. Features are those of the grid, and HOG is the better of the two kinds that stand in
+    the table; each light's own mean is taken off everywhere.
+    """
+    made = []
+    if ATTENTION in network:
+        floors = {
+            "gradient energy": by_hand["gradient energy"]["gradient/pearson/gap"],
+            "the untrained network": untrained[ATTENTION],
+        }
+        made.append(claim("attention", network[ATTENTION], floors))
+    hogs = [by_hand[name][f"{name}{CENTRED}/{FEATURES}"] for name in ("HOG", "hog")]
+    key = f"{VECTOR}{CENTRED}/{FEATURES}"
+    floors = {"HOG": max(hogs, key=lambda each: each.value), "the untrained network": untrained[key]}
+    return [*made, claim("features", network[key], floors)]
+
+
+def sentence(found: Claim, recordings: int) -> str:
+    """Say in words what was found."""
+    what = {
+        "attention": "Attention: partners' maps correlate {} more than strangers'",
+        "features": "Features: {} of partners are found first when thermal pictures are cropped",
+    }[found.about]
+    share = found.about == "features"
+    told = what.format(_figure(found.figure.value, share))
+    against = "; ".join(
+        f"{name} {_figure(found.figure.value - each.value, share)}, difference {_signed(each, share)}"
+        for name, each in found.differences.items()
+    )
+    ending = {
+        "holds": "the claim holds here",
+        "fails": "the claim fails here",
+        "not settled": f"not settled by {_counted(recordings)}",
+    }[found.word]
+    return f"{told} ({against}): {ending}."
+
+
+def said(found: Sequence[Claim], recordings: int) -> list[str]:
+    """Return a sentence for each claim."""
+    return [sentence(each, recordings) for each in found]
+
+
+def _counted(recordings: int) -> str:
+    if recordings == 1:
+        return "one recording, which says nothing about others"
+    return f"{recordings} recordings"
+
+
+def _figure(value: float, share: bool) -> str:
+    return f"{100 * value:.1f} %" if share else f"{value:.2f}"
+
+
+def _signed(difference: Estimate, share: bool) -> str:
+    """Write a difference with its interval.
+
+    >>> import numpy as np
+    >>> _signed(Estimate(0.1, np.array([0.1, 0.1]), 2), share=True)
+    '+10.0 (+10.0 to +10.0) points'
+    """
+    scale, digits, unit = (100, 1, " points") if share else (1, 2, "")
+    low, high = difference.interval
+    around = "" if low != low else f" ({scale * low:+.{digits}f} to {scale * high:+.{digits}f})"
+    return f"{scale * difference.value:+.{digits}f}{around}{unit}"
