@@ -8,7 +8,7 @@ from dinonat.errors import UsageError, WorkspaceError
 from dinonat.files import write_json
 from dinonat.records import STARTER
 
-Kind = Literal["weights", "set", "proposals", "export", "inspection"]
+Kind = Literal["weights", "set", "proposals", "export", "inspection", "agreement"]
 
 MARKER = "dinotool-workspace.json"  # a listing of images never descends into a folder that holds it
 LATEST = "latest.json"
@@ -21,6 +21,7 @@ FOLDERS: dict[Kind, str] = {
     "proposals": "proposals",
     "export": "exports",
     "inspection": "inspections",
+    "agreement": "agreements",
 }
 WORDS: dict[Kind, str] = {
     "weights": "pretraining run",
@@ -28,6 +29,7 @@ WORDS: dict[Kind, str] = {
     "proposals": "run of proposals",
     "export": "export",
     "inspection": "inspection",
+    "agreement": "measure of agreement",
 }
 MADE_BY: dict[Kind, str] = {
     "weights": "dinotool pretrain FOLDER",
@@ -35,6 +37,7 @@ MADE_BY: dict[Kind, str] = {
     "proposals": "dinotool propose-labels",
     "export": "dinotool export",
     "inspection": "dinotool inspect FOLDER",
+    "agreement": "dinotool agreement RGB THERMAL",
 }
 
 
@@ -106,6 +109,11 @@ def exports_folder(root: Path, name: str) -> Path:
 def inspections_folder(root: Path, name: str) -> Path:
     """Folder of what was found about one folder of images."""
     return folder(root, "inspection", name)
+
+
+def agreements_folder(root: Path, name: str) -> Path:
+    """Folder of what was found about the agreement of two folders."""
+    return folder(root, "agreement", name)
 
 
 def names(root: Path, kind: Kind) -> list[str]:

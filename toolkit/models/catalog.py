@@ -75,6 +75,13 @@ def build(
         return constructed(settings)
 
 
+def untrained_twin(network: Network, *, seed: int) -> Network:
+    """Build a network like ``network``, in evaluation mode, with weights by chance."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return constructed(network.settings).eval()
+
+
 def _described(name: str, options: dict[str, JsonValue]) -> NATSettings | ViTSettings | TimmSettings:
     if name.startswith(PREFIX):
         return build_settings(name, options)
