@@ -43,7 +43,7 @@ def intensity(grey: Float32, cells: int = CELLS) -> Float32:
 def spectral_residual(grey: Float32, cells: int = CELLS) -> Float32:
     """Return the saliency (n, cells, cells) >= 0 of Hou and Zhang 2007 (Saliency Detection).
 
-    Of the picture at 64 x 64: what its log spectrum has beyond its own mean over 3 x 3 frequencies,
+    Of the picture averaged to 64 x 64: what its log spectrum has beyond its own mean over 3 x 3 frequencies,
     transformed back with the phase, squared, blurred, averaged over each cell. Of a flat picture zeros.
     """
     return _of_chunks(grey, (cells, cells), lambda part: _cell_means(_residual(part), cells))
@@ -68,7 +68,7 @@ def thumbnail(grey: Float32) -> Float32:
 
     Resized by Pillow's triangle filter, which widens when it shrinks.
     """
-    small = _resized(grey, THUMBNAIL).reshape(len(grey), -1)
+    small = _resized(grey, THUMBNAIL, Image.Resampling.BILINEAR).reshape(len(grey), -1)
     return np.asarray(small - small.mean(axis=1, keepdims=True), np.float32)
 
 
@@ -119,7 +119,7 @@ def _units(rows: Float32) -> Float32:
 
 def _residual(grey: Float32) -> NDArray[np.float64]:
     """Return the saliency (n, 64, 64) of Hou and Zhang 2007, equations 7 to 10."""
-    small = _resized(grey, SPECTRUM).astype(np.float64)
+    small = _resized(grey, SPECTRUM, Image.Resampling.BOX).astype(np.float64)
     spectrum = np.fft.fft2(small)
     size = np.abs(spectrum)
     log = np.log(np.maximum(size, 1e-6))  # a frequency that is not there has no logarithm
@@ -132,8 +132,8 @@ def _residual(grey: Float32) -> NDArray[np.float64]:
     return blurred
 
 
-def _resized(grey: Float32, side: int) -> Float32:
+def _resized(grey: Float32, side: int, by: Image.Resampling) -> Float32:
     small = np.empty((len(grey), side, side), np.float32)
     for place, picture in enumerate(grey):
-        small[place] = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
+        small[place] = np.asarray(Image.fromarray(picture).resize((side, side), by))
     return small
