@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dinonat.saliency.attention import pulled_back, received_map
+from dinonat.saliency.attention import cls_by_heads, cls_map, pulled_back, received_by_heads, received_map
 
 
 def windows(length, kernel_size):
@@ -124,3 +124,58 @@ def test_pooling_says_where_the_mass_starts():
     alike = np.full((10, 6), 1 / count)
     out = received_map(weights, kernel_size=5, valid_hw=shapes, pooling=alike)
     np.testing.assert_allclose(out, received_map(weights, kernel_size=5, valid_hw=shapes), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (20, 33), (9, 5), (4, 5), (1, 1)])
+def test_uniform_attention_of_each_head_gives_one_exactly(shape):
+    out = received_by_heads(uniform(shape, heads=3), kernel_size=7, valid_hw=shape)
+    assert out.shape == (3, *shape)
+    assert (out == 1).all()
+
+
+def test_uniform_attention_of_each_head_gives_one_exactly_where_the_map_is_padded():
+    out = received_by_heads(uniform((16, 16)), kernel_size=7, valid_hw=(13, 10))
+    assert out.shape == (2, 13, 10)
+    assert (out == 1).all()
+
+
+def test_what_heads_receive_is_what_one_block_pulls_back():
+    """The older function leaves half of the mass where it is, and averages heads before it counts."""
+    weights = random((12, 17), np.random.default_rng(5), heads=3)
+    shape = weights.shape[1:3]
+    once, even = (
+        2 * pulled_back([[each]], kernel_size=7, valid_hw=[shape]) - 1 / np.prod(shape)
+        for each in (weights, uniform(shape))
+    )
+    heads = received_by_heads(weights, kernel_size=7, valid_hw=shape)
+    np.testing.assert_allclose(heads.mean(axis=0), once / even, rtol=1e-5)
+    for head, alone in zip(weights, heads, strict=True):
+        mass = 2 * pulled_back([[head[None]]], kernel_size=7, valid_hw=[shape]) - 1 / np.prod(shape)
+        np.testing.assert_allclose(alone, mass / even, rtol=1e-5)
+        assert (alone * even).sum() == pytest.approx(1, abs=1e-5)  # no mass is lost
+
+
+def test_padding_asks_for_nothing():
+    rng = np.random.default_rng(6)
+    weights = random((9, 8), rng, kernel_size=5, heads=1)
+    before = received_by_heads(weights, kernel_size=5, valid_hw=(6, 7))
+    weights[:, 6:] = random((9, 8), rng, kernel_size=5, heads=1)[:, 6:]
+    weights[:, :, 7:] = random((9, 8), rng, kernel_size=5, heads=1)[:, :, 7:]
+    np.testing.assert_array_equal(received_by_heads(weights, kernel_size=5, valid_hw=(6, 7)), before)
+    asked = np.pad(np.full((6, 7), 1 / 42), ((0, 3), (0, 1)))
+    mass, even = (attended(asked, each, 5)[:6, :7] for each in (weights, uniform((9, 8), 5, 1)))
+    np.testing.assert_allclose(before[0], mass / even, rtol=1e-5)
+
+
+def test_heads_of_a_cls_token_average_to_its_map():
+    """Each counts by how much of its attention is on the picture, not on CLS or registers."""
+    rng = np.random.default_rng(7)
+    weights = rng.dirichlet(np.ones(24), size=4).reshape(4, 4, 6).astype(np.float32)
+    part = weights[:, :3, :5]
+    heads = cls_by_heads(weights, valid_hw=(3, 5))
+    np.testing.assert_allclose(heads.mean(axis=(1, 2)), 1, rtol=1e-6)
+    shares = part.sum(axis=(1, 2)) / part.sum()
+    whole = cls_map(weights, valid_hw=(3, 5))
+    np.testing.assert_allclose((shares[:, None, None] * heads).sum(axis=0), whole, rtol=1e-5)
+    dimmer = weights * np.float32([1, 0.01, 0.5, 1])[:, None, None]
+    np.testing.assert_allclose(cls_by_heads(dimmer, valid_hw=(3, 5)), heads, rtol=1e-5)

@@ -10,6 +10,7 @@ network with a CLS token answers for itself: the attention of that token in the 
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,21 @@ from dinonat.records import Float32
 
 Float64 = NDArray[np.float64]
 Shape = tuple[int, int]
+
+
+class Layer(NamedTuple):
+    """Maps of one part of a network over one picture, their first cells in its upper left corner."""
+
+    name: str
+    maps: Float32  # (heads, h, w): 1 is what even attention gives, 2 twice as much
+    cell: float  # pixels of the picture a side of a cell
+
+
+class Looks(NamedTuple):
+    """Where a network looks in one picture."""
+
+    overall: Layer  # one map of the whole network
+    layers: Sequence[Layer]  # the heads of its stages, from the first to the last
 
 
 def received_map(
@@ -57,6 +73,33 @@ def cls_map(weights: Float32, *, valid_hw: Shape) -> Float32:
     relative = looked_at / mean if mean > 0 else np.ones_like(looked_at)
     out: Float32 = relative.astype(np.float32)
     return out
+
+
+def received_by_heads(weights: Float32, *, kernel_size: int, valid_hw: Shape) -> Float32:
+    """Return how much attention each token receives in one block (heads, h, w), 1 being what is even.
+
+    ``weights`` (heads, H, W, kh * kw) are softmaxed, with keys as ``received_map`` says. Every token of the
+    ``valid_hw`` part asks alike, padding not at all. What arrives at a token is divided by what would
+    arrive if each query attended to its whole window alike: clamped windows alone give a corner a third
+    and the token three steps from both borders twice of what the inside gets.
+    """
+    _, height, width, _ = weights.shape
+    asked = np.zeros((height, width))
+    asked[: valid_hw[0], : valid_hw[1]] = 1 / np.prod(valid_hw)
+    null = _attended(asked, _uniform((height, width), kernel_size)[0], kernel_size)
+    received = np.stack([_attended(asked, head, kernel_size) for head in weights])
+    valid = np.s_[..., : valid_hw[0], : valid_hw[1]]  # every token is in its own window, so nothing is 0
+    out: Float32 = (received[valid] / null[valid]).astype(np.float32)
+    return out
+
+
+def cls_by_heads(weights: Float32, *, valid_hw: Shape) -> Float32:
+    """Return how much a CLS token attends to each patch in each head (heads, h, w), 1 being a head's mean.
+
+    As ``cls_map``. What a head gives to CLS itself and to registers is out of the count, so that one that
+    looks at the picture with a tenth of its attention is as visible as one that looks with all of it.
+    """
+    return np.stack([cls_map(head[None], valid_hw=valid_hw) for head in weights])
 
 
 def pulled_back(
@@ -124,10 +167,11 @@ def _null_map(
     shapes: tuple[tuple[Shape, ...], ...], kernel_size: int, valid_hw: tuple[Shape, ...]
 ) -> Float64:
     """Return the pulled-back map of uniform attention; it depends on shapes alone."""
-
-    def uniform(shape: Shape) -> Float32:
-        window = min(kernel_size, shape[0]) * min(kernel_size, shape[1])
-        return np.full((1, *shape, window), 1 / window, dtype=np.float32)
-
-    weights = [[uniform(shape) for shape in stage] for stage in shapes]
+    weights = [[_uniform(shape, kernel_size) for shape in stage] for stage in shapes]
     return pulled_back(weights, kernel_size=kernel_size, valid_hw=valid_hw)
+
+
+def _uniform(shape: Shape, kernel_size: int) -> Float32:
+    """Return the weights (1, h, w, kh * kw) of attention that tells no key from another."""
+    window = min(kernel_size, shape[0]) * min(kernel_size, shape[1])
+    return np.full((1, *shape, window), 1 / window, dtype=np.float32)
