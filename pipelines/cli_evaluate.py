@@ -7,6 +7,7 @@ import typer
 
 from dinonat.pipelines.options import (
     WORKSPACE,
+    Again,
     Config,
     Debug,
     Json,
@@ -122,6 +123,75 @@ def evaluate_linear(
             "threads": threads,
         }
         settings = EvaluateLinearSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run(settings, workspace), json)
+
+
+@evaluate_app.command("regions")
+def evaluate_regions(
+    gallery: Annotated[
+        Path | None, typer.Argument(metavar="GALLERY", help="Folder whose labelled items are neighbours.")
+    ] = None,
+    query: Annotated[
+        Path | None, typer.Argument(metavar="[QUERY]", help="Folder that is classified (default: GALLERY).")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Boxes (COCO, CSV), or whole pictures (CSV, folders).")
+    ] = None,
+    query_labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of QUERY (default: the same file).")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="As `embed` takes them; repeat to compare (default: newest).")
+    ] = None,
+    gallery_list: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Which images of GALLERY, a path a line.")
+    ] = None,
+    query_list: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Which images are classified.")
+    ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV image,recording (default: recordings.csv).")
+    ] = None,
+    leave_out: Annotated[
+        str | None, typer.Option(help="recording (default where known), image or none.")
+    ] = None,
+    k: Annotated[list[int] | None, typer.Option(help="Neighbours that vote (default 5 and 20).")] = None,
+    features: Annotated[list[str] | None, typer.Option(help="Vectors to compare: grid=0.7,hog=1.")] = None,
+    prepare: Annotated[str | None, typer.Option(help="As `embed` takes it (default percentile).")] = None,
+    threads: Threads = None,
+    again: Again = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Judge networks by labelled boxes or pictures.
+
+    Embeds what is labelled in GALLERY and QUERY, tells it apart by nearest neighbours, and sets each network
+    beside HOG and raw pixels, with paired intervals of the differences.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.evaluate_regions import run
+        from dinonat.pipelines.regions_settings import EvaluateRegionsSettings
+
+        named = {
+            "gallery": gallery,
+            "query": query,
+            "labels": labels,
+            "query_labels": query_labels,
+            "weights": weights,
+            "gallery_list": gallery_list,
+            "query_list": query_list,
+            "recordings": recordings,
+            "leave_out": leave_out,
+            "k": k,
+            "features": features,
+            "prepare": prepare,
+            "threads": threads,
+            "again": again,
+        }
+        settings = EvaluateRegionsSettings.resolve(config=config, overrides=set_ or (), named=named)
         show(run(settings, workspace), json)
 
 

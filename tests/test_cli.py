@@ -26,6 +26,7 @@ SETTINGS = {
     "evaluate knn": ("evaluate", "EvaluateKnnSettings"),
     "evaluate linear": ("evaluate_linear", "EvaluateLinearSettings"),
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),
+    "evaluate regions": ("regions_settings", "EvaluateRegionsSettings"),
     "bench reading": ("bench", "BenchReadingSettings"),
     "bench attention": ("bench_attention", "BenchAttentionSettings"),
     "bench embed": ("bench_embed", "BenchEmbedSettings"),

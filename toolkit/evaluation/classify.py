@@ -54,6 +54,7 @@ class Answers:
     winners: Mapping[tuple[str, int], Int64]  # (name as asked for, k) -> class by number (m,), -1 for none
     features: Mapping[str, str]  # name -> the weights behind it
     auto_reason: str
+    taken: Mapping[str, int]  # weights that `auto` took -> for how many queries
 
     def rows(self) -> tuple[Accuracy, ...]:
         """Count how often each is right, in the order of ``winners``."""
@@ -120,16 +121,17 @@ def answers(
     """
     task = _Vote(task_of(gallery, query, leave_out, command=command), tuple(ks), temperature, search)
     winners: dict[tuple[str, int], Int64] = {}
-    texts, reason = {}, ""
+    texts, reason, taken = {}, "", dict[str, int]()
     for feature in features:
         if feature == AUTO:
-            shares, texts[feature], reason = _auto(task, kind)
+            shares, taken, reason = _auto(task, kind)
+            texts[feature] = max(taken, key=lambda text: taken[text])
         else:
             weights = parse_features(feature)
             shares = task.shares(weights, np.ones(len(query.labels), bool))
             texts[feature] = features_text(weights)
         winners |= {(feature, k): predicted(shares[k]) for k in task.ks}
-    return Answers(task.of, winners, texts, reason)
+    return Answers(task.of, winners, texts, reason, taken)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +178,8 @@ def in_colour(sample: Sample) -> bool:
     return bool((sample.items["prepare"] == COLOUR).mean() > 0.5)
 
 
-def _auto(vote: _Vote, kind: str) -> tuple[dict[int, Float32], str, str]:
-    """Return the vote at each k with weights chosen on the gallery, the usual weights, and why."""
+def _auto(vote: _Vote, kind: str) -> tuple[dict[int, Float32], dict[str, int], str]:
+    """Return the vote at each k with weights chosen on the gallery, these by number of queries, and why."""
     task = vote.of
     shares = {k: np.zeros((len(task.truth), len(task.names)), np.float32) for k in vote.ks}
     taken: list[Choice] = []
@@ -200,7 +202,7 @@ def _auto(vote: _Vote, kind: str) -> tuple[dict[int, Float32], str, str]:
         first = "; ".join(f"{each} for {n} of {total} queries" for each, n in queries.items())
     if lost:
         first += f"; {' and '.join(lost)} left out, which do not carry over to the pictures of the query"
-    return shares, text, first
+    return shares, queries, first
 
 
 def _chosen(vote: _Vote, kept: Bool, kind: str) -> Choice:
