@@ -21,8 +21,8 @@ SAID = "1 is what even attention gives; the ends mean 1/4 or less and 4 or more.
 # Ten colours of viridis (van der Walt and Smith 2015, CC0): lightness rises evenly, for colour-blind eyes
 # and on grey paper, too, so what is brighter gets more attention.
 VIRIDIS = ("440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725")
-DETAIL = 0.6  # how strong the outlines of a picture are under the map that lies over it
-BROAD = 20  # what fills more than this part of a picture's side, about, is no outline
+DETAIL = 0.5  # how strong the outlines of a picture are under the map that lies over it
+BROAD = 40  # what fills more than this part of a picture's side, about, is no outline
 
 WIDTH = 1600  # pixels that a sheet is wide at most, if more rows of heads can make it so
 TILE = 112  # pixels a side of a head's map: a whole number for each cell of maps of 7, 14, 28 and 56
