@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinonat.neighbors.pairs import partner_ranks, retrieval, split_recordings
+from dinonat.neighbors.pairs import partner_ranks, retrieval, split_recordings, units
 
 
 @given(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=60), st.integers(0, 5))
@@ -86,3 +86,52 @@ def test_vectors_that_do_not_match_are_a_defect() -> None:
         retrieval(np.ones((3, 2), np.float32), np.ones((2, 2), np.float32))
     with pytest.raises(ValueError, match="expected two equal"):
         retrieval(np.ones((0, 2), np.float32), np.ones((0, 2), np.float32))
+
+
+@given(st.integers(2, 25), st.integers(0, 99))
+def test_the_rest_of_a_group_is_left_out(n: int, seed: int) -> None:
+    """As by a gallery for each query without the others of its group."""
+    rng = np.random.default_rng(seed)
+    one, other = rng.normal(size=(2, n, 4))
+    groups = rng.integers(-1, 4, n)
+    expected = []
+    for at, query in enumerate(one):
+        allowed = [i for i in range(n) if i == at or groups[i] != groups[at] or groups[at] < 0]
+        near = sorted(allowed, key=lambda i: -float(other[i] @ query))
+        expected.append(near.index(at))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("dinonat.neighbors.pairs.BLOCK", 7)
+        assert partner_ranks(one, other, groups).tolist() == expected
+    assert partner_ranks(one, other, np.full(n, -1)).tolist() == partner_ranks(one, other).tolist()
+    assert not partner_ranks(one, other, np.zeros(n, np.int64)).any()  # the partner alone is left
+
+
+def test_near_duplicates_of_a_recording_are_no_strangers() -> None:
+    """Two frames of each place: each is as near as the partner until its group is left out."""
+    places = np.eye(4).repeat(2, axis=0)
+    assert partner_ranks(places, places).tolist() == [1] * 8
+    assert partner_ranks(places, places, np.arange(4).repeat(2)).tolist() == [0] * 8
+    same = np.ones((8, 3))
+    assert partner_ranks(same, same, np.arange(4).repeat(2)).tolist() == [6] * 8  # ties still count
+    broken = places.copy()
+    broken[2:4] = np.nan
+    assert partner_ranks(broken, places, np.arange(4).repeat(2)).tolist() == [0, 0, 6, 6, 0, 0, 0, 0]
+    assert partner_ranks(places, broken, np.arange(4).repeat(2)).tolist() == [2, 2, 6, 6, 2, 2, 2, 2]
+
+
+def test_units_have_length_one_or_none() -> None:
+    rows = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    rows[2] = 0
+    found = units(rows)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1, 1, 0, 1, 1])
+    np.testing.assert_allclose(units(rows.astype(np.float64) * 1e3), found)
+
+
+def test_groups_that_do_not_match_are_a_defect() -> None:
+    rows = np.ones((3, 2))
+    with pytest.raises(ValueError, match="expected"):
+        partner_ranks(rows, rows, np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="expected"):
+        partner_ranks(rows, rows[:2])
+    assert partner_ranks(rows[:0], rows[:0]).tolist() == []
