@@ -1,8 +1,8 @@
 """`dinotool embed`: every image of a folder, and every salient region in it, becomes vectors."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from pydantic import Field, field_validator
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dinonat.embeddings.extract import Recipe, embed_shard
 from dinonat.embeddings.given import given_boxes
@@ -25,7 +24,7 @@ from dinonat.models.catalog import load_network
 from dinonat.models.network import Network
 from dinonat.models.timm_built import PREFIX
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.devices import device_named
+from dinonat.pipelines.devices import device_named, limited_to
 from dinonat.pipelines.embed_report import EmbedReport
 from dinonat.pipelines.inputs import find_recordings, remarked, shown, shown_as
 from dinonat.pipelines.progress import say, track
@@ -212,7 +211,7 @@ def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter, shown: Shown) 
     say(f"{job.name}: {len(todo)} of {len(job.refs)} images, network {job.weights} ({job.fingerprint})")
     start = time.perf_counter()
     loaded = remarked(read_prepared(todo, workers=settings.workers, shown=shown), job.remarks)
-    with closing(loaded), _threads(writer.making["threads"]):
+    with closing(loaded), limited_to(writer.making["threads"]):
         images = track(loaded, "embed", total=len(todo))
         for shard, refs in shards.items():
             if shard not in writer.done:
@@ -221,21 +220,6 @@ def _embed(settings: EmbedSettings, job: _Job, writer: SetWriter, shown: Shown) 
                 writer.write(shard, items, parts)
     writer.finish(shards=len(shards))
     return len(job.refs) - len(todo), len(todo) / (time.perf_counter() - start)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch and the libraries under NumPy use ``count`` threads, and as many as before afterwards.
-
-    The last digits of a sum depend on how many add it up, so one number decides for all of them.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpool_limits(limits=count):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _report(
