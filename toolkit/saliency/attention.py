@@ -81,7 +81,7 @@ def received_by_heads(weights: Float32, *, kernel_size: int, valid_hw: Shape) ->
     ``weights`` (heads, H, W, kh * kw) are softmaxed, with keys as ``received_map`` says. Every token of the
     ``valid_hw`` part asks alike, padding not at all. What arrives at a token is divided by what would
     arrive if each query attended to its whole window alike: clamped windows alone give a corner a third
-    and the token three steps from both borders twice of what the inside gets.
+    of what the inside gets, and twice as much to the token six steps from both borders.
     """
     _, height, width, _ = weights.shape
     asked = np.zeros((height, width))
