@@ -106,8 +106,9 @@ def verdict(network: str, rows: Sequence[Judged], taken: Mapping[str, int], basi
         f"k={row.k}: " + ", ".join(f"{signed(each)} against {each.than}" for each in row.over)
         for row in judged
     )
-    groups = f"{basis.interval_groups} {basis.interval_by}s"
-    few = f", as far as {groups} can tell" if 1 < basis.interval_groups < FEW else ""
+    word, groups = basis.interval_by, basis.interval_groups
+    few = f", as far as {groups} {word}s can tell" if 1 < groups < FEW else ""
+    few = few or (f", since one {word} says nothing about others" if groups < 2 else "")
     before, after = "", ""
     if not by_network:
         before = f"auto takes nothing of the network ({' or '.join(taken)}); with it, "
