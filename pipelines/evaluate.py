@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import LabelError, UsageError
-from dinonat.evaluation.classify import AUTO, FEATURES, Comparison, compare
+from dinonat.evaluation.classify import AUTO, FEATURES, FLOOR_NAME, Comparison, compare
 from dinonat.evaluation.detection import compare as compare_boxes
 from dinonat.formats.catalog import read_labels
 from dinonat.formats.matching import match_labels
@@ -26,6 +26,7 @@ from dinonat.pipelines.figures import (
     of_classes,
     remarks,
     shortened,
+    signed,
 )
 from dinonat.pipelines.progress import track
 from dinonat.pipelines.samples import ComparisonSettings, gather, opened
@@ -71,12 +72,14 @@ class KnnReport:
         """Text for people."""
         table = self.table
         cells = {(row.name, f"k={row.k}"): row for row in table.rows}
+        gains = [f"k={row.k} {signed(each)}" for row in table.rows for each in row.over]
         left = "nothing left out but the item itself" if table.left_out == "none" else left_out(table)
         return [
             *shortened(self.warnings),
             heading(self.gallery, self.query, self.kind, self.models, table),
             f"{of_classes(table)}; {left}; T={self.temperature:g}",
             *figures(cells, table),
+            *([f"auto less {FLOOR_NAME}, balanced: {'; '.join(gains)}"] if gains else []),
             about_intervals(table),
             *([f"auto takes {table.auto_reason}"] if table.auto_reason else []),
         ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dinonat.embeddings.store import EmbeddingSet, open_set
 from dinonat.errors import LabelError, UsageError
-from dinonat.evaluation.classify import AUTO, Answers, answers
+from dinonat.evaluation.classify import AUTO, FLOOR_NAME, Answers, answers
 from dinonat.evaluation.samples import Sample
 from dinonat.files import short_hash
 from dinonat.models.catalog import load_network
@@ -19,7 +19,6 @@ from dinonat.pipelines.embed import DECIDING, EmbedSettings
 from dinonat.pipelines.embed import run as embed
 from dinonat.pipelines.figures import remarks
 from dinonat.pipelines.regions_report import (
-    FLOOR_NAME,
     Judged,
     RegionsReport,
     made_by_hand,

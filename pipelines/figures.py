@@ -93,6 +93,16 @@ def with_interval(value: float, interval: Interval) -> str:
     return f"{value:.1f}" if low != low else f"{value:.1f} ({low:.1f}-{high:.1f})"
 
 
+def signed(one: Measured) -> str:
+    """Write a difference of balanced accuracies in points with its interval, if it has one.
+
+    >>> signed(Measured(0, 1.52, (0, 0), (-0.3, 10.7))), signed(Measured(0, -2.0, *[(float("nan"),) * 2] * 2))
+    ('+1.5 (-0.3 to +10.7)', '-2.0')
+    """
+    low, high = one.balanced_interval
+    return f"{one.balanced:+.1f}" if low != low else f"{one.balanced:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
 def about_intervals(table: Basis) -> str:
     """Say what the intervals rest on, or why there are none."""
     word, count = table.interval_by, table.interval_groups

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dinonat.evaluation.classify import AUTO, Accuracy, Difference
+from dinonat.evaluation.classify import AUTO, FLOOR_NAME, Accuracy
 from dinonat.evaluation.intervals import FEW, Interval
 from dinonat.evaluation.samples import Basis
 from dinonat.neighbors.parts import parse_features
-from dinonat.pipelines.figures import about_intervals, left_out, of_classes, shortened, with_interval
+from dinonat.pipelines.figures import about_intervals, left_out, of_classes, shortened, signed, with_interval
 from dinonat.records import HAND_MADE
 
-ALL, FLOOR_NAME = "all", "hog+raw"
+ALL = "all"
 BY_HAND = ("hog", "raw", FLOOR_NAME)  # rows that are the same whatever the network
 CLEARLY, UNSETTLED, BELOW = "clearly above", "not settled against", "clearly below"
 
@@ -80,12 +80,6 @@ def table(rows: Sequence[Judged], basis: Basis) -> list[str]:
         text = "".join(f"{cell:>{n}}" for cell, n in zip(cells, room, strict=True))
         lines.append(f"  {row.title:{wide}}{text}".rstrip())
     return [*lines, f"  {'majority, chance':{wide}}{basis.chance:>{room[0]}.1f}"]
-
-
-def signed(one: Difference) -> str:
-    """Write a difference in points with its interval, if it has one."""
-    low, high = one.balanced_interval
-    return f"{one.balanced:+.1f}" if low != low else f"{one.balanced:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def verdict(network: str, rows: Sequence[Judged], taken: Mapping[str, int], basis: Basis) -> str:

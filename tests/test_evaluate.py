@@ -60,6 +60,7 @@ def test_folders_are_classes_and_two_sets_are_gallery_and_query(root: Path) -> N
     text = "\n".join(report.lines())
     for word in ("mean", "grid", "hog", "raw", "hog+raw", "all", "auto", "majority", "chance", "T=0.07"):
         assert word in text
+    assert "auto less hog+raw, balanced: k=5 +0.0 (+0.0 to +0.0); k=20 +0.0" in text
     assert "resamples of the query's 4 recordings; of fewer than 10 recordings they are rough" in text
     table = json.loads(json.dumps(plain(dataclasses.asdict(report)), allow_nan=False))["table"]
     assert (table["gallery"], table["interval_by"], table["interval_groups"]) == (24, "recording", 4)

@@ -175,3 +175,17 @@ def test_between_colour_and_thermal_auto_does_not_trust_brightness() -> None:
     table = compare(colour, thermal, search=exact.search, leave_out="recording")
     assert "raw" not in next(each.features for each in table.rows if each.name == "auto")
     assert row(table, "auto")[1] > row(table, "all")[1]
+
+
+def test_auto_is_set_against_the_floor_in_pairs() -> None:
+    gallery = sample(150, signal={"grid": 2.0, "hog": 0.5})
+    query = sample(80, signal={"grid": 2.0, "hog": 0.5}, seed=1, prefix="q")
+    table = compare(gallery, query, search=exact.search)
+    for k in (5, 20):
+        auto, floor = row(table, "auto", k), row(table, "hog+raw", k)
+        (over,) = next(each.over for each in table.rows if (each.name, each.k) == ("auto", k))
+        assert (over.top1, over.balanced) == pytest.approx((auto[0] - floor[0], auto[1] - floor[1]))
+        assert 0 < over.balanced_interval[0] <= over.balanced <= over.balanced_interval[1]
+        assert over.than == "hog+raw"
+    alone = compare(gallery, query, search=exact.search, features=["auto", "hog"])
+    assert not any(each.over for each in alone.rows)
