@@ -132,7 +132,7 @@ def evaluate_regions(
         Path | None, typer.Argument(metavar="GALLERY", help="Folder whose labelled items are neighbours.")
     ] = None,
     query: Annotated[
-        Path | None, typer.Argument(metavar="[QUERY]", help="Folder that is classified (default: GALLERY).")
+        Path | None, typer.Argument(metavar="QUERY", help="Folder that is classified (default: GALLERY).")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Boxes (COCO, CSV), or whole pictures (CSV, folders).")
