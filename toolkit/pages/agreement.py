@@ -2,24 +2,22 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from dinonat.pages.comparisons import (
     CHANCE,
-    Cell,
     Column,
     Line,
     Parts,
     Table,
-    cell_of,
     charted,
-    marked,
     preparations,
     tabled,
 )
-from dinonat.pages.dots import Spot, Triple, scale_of, triple_of
+from dinonat.pages.dots import Triple, triple_of
 from dinonat.pages.pictures import data_uri
 from dinonat.pages.templating import template
+from dinonat.pages.verdicts import SIGNS, STYLES, judged
 
 CENTRED = ", centred"
 ATTENTION = "attention"
@@ -27,38 +25,9 @@ BY_HAND = "by hand"
 MAP = re.compile(r"(.+)/pearson/gap")
 VECTOR = re.compile(r"(.+)/cropped/both/1")
 SEED = re.compile(r"untrained:\d")  # begins the name of a network with weights by chance
+SPACE = re.compile(r"(.+)/cka")
 LABELLED = re.compile(r"(.+)/k-NN/across")
 MAP_FLOORS, VECTOR_FLOORS = {"gradient energy"}, {"HOG", "hog"}  # the best is drawn through a chart
-SIGNS = {"holds": "\N{CHECK MARK}", "fails": "\N{MULTIPLICATION X}", "not settled": "?"}
-NAMES = {"holds": "holds", "fails": "fails", "not settled": "open"}  # of their styles
-
-
-class Difference(NamedTuple):
-    """How far a figure lies above a floor."""
-
-    floor: str
-    cell: Cell
-    spot: Spot
-
-
-class Claim(NamedTuple):
-    """What is said of a network, and the differences it rests on."""
-
-    about: str
-    word: str
-    sentence: str
-    differences: list[Difference]
-    zero: float
-    marks: list[tuple[float, str]]
-
-
-class Judged(NamedTuple):
-    """The claims of one network and one preparation."""
-
-    weights: str
-    prepared: str
-    claims: list[Claim]
-
 
 MAP_COLUMNS = [
     Column("partners", "pearson/paired"),
@@ -117,19 +86,19 @@ def render(report: Mapping[str, Any], *, sheets: Sequence[tuple[str, bytes]] = (
     return template("agreement.html").render(
         report=report,
         several=len(preparations(table)) > 1,
-        judged=_judged(report["claims"]),
+        judged=judged(report["claims"]),
         signs=SIGNS,
-        styles=NAMES,
+        styles=STYLES,
         attention=_table(table, MAP_COLUMNS, _lead_map, MAP_SPANS),
         attention_chart=charted(shown, gap, _lead_map, _figure, _map_floor),
-        silent=[line["name"] for line in table if _is_silent(line)],
+        silent=list(dict.fromkeys(line["name"] for line in table if _is_silent(line))),
         others=_table(table, MAP_COLUMNS, _further_maps, MAP_SPANS),
         others_chart=charted(shown, gap, _further_maps, _figure, _map_floor),
         found=_table(table, FOUND_COLUMNS, _centred, FOUND_SPANS),
         found_raw=_table(table, FOUND_COLUMNS, _as_they_are, FOUND_SPANS),
         found_chart=charted(shown, first, _centred, _figure, _vector_floor),
         dense=_table(table, DENSE_COLUMNS, lambda _: [("", "")], DENSE_SPANS),
-        spaces=_table(table, SPACE_COLUMNS, _as_they_are),
+        spaces=_table(table, SPACE_COLUMNS, _spaces),
         nearest=_table(table, KNN_COLUMNS, _labelled),
         sheets=[(caption, data_uri(png, "png")) for caption, png in sheets],
     )
@@ -141,34 +110,6 @@ def _without_seeds(table: Sequence[Line]) -> list[Line]:
     return [
         line for line in table if not (means and line["kind"] == "untrained" and SEED.match(line["name"]))
     ]
-
-
-def _judged(claims: Iterable[Mapping[str, Any]]) -> list[Judged]:
-    """Bring together what is said of the same network and preparation, all of one kind on one axis."""
-    said = list(claims)
-    by_network: dict[tuple[str, str], list[Claim]] = {}
-    for one in said:
-        alike = [each for each in said if each["about"] == one["about"]]
-        claims_of = by_network.setdefault((one["weights"], one["prepared"]), [])
-        claims_of.append(_claim(one, alike))
-    return [Judged(*key, each) for key, each in by_network.items()]
-
-
-def _claim(said: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> Claim:
-    share = said["about"] == "features"
-    scale = scale_of(triple for each in alike for _, triple in _differences(each))
-    differences = [
-        Difference(name, cell_of(triple, share=share, signed=True), scale.spot(triple))
-        for name, triple in _differences(said)
-    ]
-    marks = marked(scale, share=share)
-    return Claim(said["about"], said["word"], said["sentence"], differences, scale.place(0.0), marks)
-
-
-def _differences(said: Mapping[str, Any]) -> Iterator[tuple[str, Triple]]:
-    for name, found in said["differences"].items():
-        if (triple := triple_of(found)) is not None:
-            yield name, triple
 
 
 def _table(
@@ -225,6 +166,10 @@ def _vectors(line: Line, names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in names:
         bare = name.removesuffix(CENTRED)
         yield f"{name}/", "" if bare == line["name"] else bare
+
+
+def _spaces(line: Line) -> Iterator[tuple[str, str]]:
+    return _vectors(line, _in_order(line, SPACE))
 
 
 def _labelled(line: Line) -> Iterator[tuple[str, str]]:
