@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dinonat.pipelines.cli_agreement import agreement
 from dinonat.pipelines.cli_bench import bench_app
 from dinonat.pipelines.cli_evaluate import evaluate_app
 from dinonat.pipelines.options import (
@@ -330,6 +331,7 @@ def export(
         show(run(settings, workspace), json)
 
 
+app.command()(agreement)
 app.add_typer(evaluate_app, name="evaluate")
 
 

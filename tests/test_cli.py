@@ -23,6 +23,7 @@ SETTINGS = {
     "inspect": ("inspection", "InspectSettings"),
     "propose-labels": ("propose", "ProposeSettings"),
     "export": ("export", "ExportSettings"),
+    "agreement": ("agreement_settings", "AgreementSettings"),
     "evaluate knn": ("evaluate", "EvaluateKnnSettings"),
     "evaluate linear": ("evaluate_linear", "EvaluateLinearSettings"),
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),

@@ -55,17 +55,20 @@ def test_the_lazy_names_of_the_package_load_no_torch() -> None:
     assert "torch" not in loaded_by(code)
 
 
-def test_only_models_pretraining_embeddings_and_evaluation_load_torch() -> None:
+def test_only_models_pretraining_embeddings_evaluation_and_agreement_load_torch() -> None:
     found = loaded_by(importing(*modules_of(*WITHOUT_TORCH), "dinonat.geometry", "dinonat.settings"))
     assert not found & {"torch", "natten"}
 
 
 def test_rooms_with_torch_do_not_load_faiss() -> None:
-    assert "faiss" not in loaded_by(importing(*modules_of("models", "pretraining", "embeddings")))
+    assert "faiss" not in loaded_by(
+        importing(*modules_of("models", "pretraining", "embeddings", "agreement"))
+    )
 
 
 @pytest.mark.parametrize(
-    "command", ["pretrain", "embed", "propose", "export", "evaluate", "evaluate_linear", "run", "doctor"]
+    "command",
+    ["pretrain", "embed", "propose", "export", "evaluate", "evaluate_linear", "agreement", "run", "doctor"],
 )
 def test_no_command_loads_torch_and_faiss_together(command: str) -> None:
     assert not {"torch", "faiss"} <= loaded_by(importing(f"dinonat.pipelines.{command}"))

@@ -9,10 +9,11 @@ A figure's key says what it is:
     VECTOR/cka, VECTOR/cka by lot               how alike the two spaces are; with partners drawn by lot
     VECTOR/modality                             how far apart the two means lie
 
-MAP is attention, similarity, component or cut of a network, gradient, residual or intensity by hand. VECTOR
-is mean or grid of a network; HOG, hog, raw, thumbnail or orientations by hand; "VECTOR, centred" has each
-light's own mean taken off. PROTOCOL is aligned or cropped, the other frames of the query's recording left
-out; "aligned, all" and "cropped, all" leave nothing out. WAY is T>V (a thermal query among colour pictures), V>T or both.
+MAP is attention, similarity, component or cut of a network, gradient, residual or intensity by hand.
+VECTOR is mean or grid of a network; HOG, hog, raw, thumbnail or orientations by hand; "VECTOR, centred" has
+each light's own mean taken off. PROTOCOL is aligned or cropped, the other frames of the query's recording
+left out; "aligned, all" and "cropped, all" leave nothing out. WAY is T>V (a thermal query among colour
+pictures), V>T or both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,37 +58,33 @@ class Side:
     """The colour pictures as one network sees them: the same for every preparation of the thermal ones."""
 
     sight: Sight
-    tokens: Float32  # (n, h, w, c)
     moved: Float32  # (n, h, w, c), of the pictures without their last cells
 
 
 def side_of(network: Network, colour: Squares) -> Side:
     """Let a network see the colour pictures."""
-    whole = colour.whole()
     return Side(
-        sight_of(network, whole),
-        tokens_of(network, whole),
+        sight_of(network, colour.whole),
         tokens_of(network, colour.moved(cell_of(network), far=False)),
     )
 
 
 def network_figures(network: Network, colour: Side, thermal: Squares, drawn: Drawn) -> Figures:
     """Measure how well what a network sees of thermal pictures fits what it sees of their colour partners."""
-    whole = thermal.whole()
-    sight = sight_of(network, whole)
+    sight = sight_of(network, thermal.whole)
     cropped = [vectors_of(network, thermal.cropped(seed)) for seed in range(SEEDS)]
     moved = tokens_of(network, thermal.moved(cell_of(network), far=True))
     figures: Figures = {}
     for name in sight.maps:
         figures |= map_figures(name, colour.sight.maps[name], sight.maps[name], drawn)
     figures |= dense_figures("dense", colour.moved, moved, drawn, shift=MOVED)
-    figures |= dense_figures("unshifted", colour.tokens, tokens_of(network, whole), drawn)
+    figures |= dense_figures("unshifted", colour.sight.tokens, sight.tokens, drawn)
     return figures | vector_figures(colour.sight.vectors, sight.vectors, cropped, drawn)
 
 
 def hand_made_figures(colour: Squares, thermal: Squares, drawn: Drawn) -> dict[str, Figures]:
     """Measure the same for what is made by hand: a row for each map and each vector, by its name."""
-    one, other = floors.grey(colour.whole()), floors.grey(thermal.whole())
+    one, other = floors.grey(colour.whole), floors.grey(thermal.whole)
     rows: dict[str, Figures] = {}
     for name, made in MAPS_BY_HAND.items():
         rows[name] = map_figures(MAP_KEYS[name], made(one), made(other), drawn)
@@ -96,7 +93,7 @@ def hand_made_figures(colour: Squares, thermal: Squares, drawn: Drawn) -> dict[s
         floors.hog_cells(floors.grey(colour.moved(CELL, far=False))),
         floors.hog_cells(floors.grey(thermal.moved(CELL, far=True))),
     )
-    own, partners = vectors_by_hand(colour.whole()), vectors_by_hand(thermal.whole())
+    own, partners = vectors_by_hand(colour.whole), vectors_by_hand(thermal.whole)
     cropped = [vectors_by_hand(thermal.cropped(seed)) for seed in range(SEEDS)]
     for name in own:
         some = [{name: each[name]} for each in cropped]
@@ -210,8 +207,8 @@ def space_figures(name: str, colour: Float32, thermal: Float32, drawn: Drawn) ->
 def chance_figures(drawn: Drawn, *, cells: int) -> Figures:
     """Return what drawing lots gives, for maps of ``cells`` x ``cells``.
 
-    Correlations are 0; of two random quarters k of N cells each, k * k / N are shared on average. A partner is
-    among k of m pictures with probability k / m.
+    Correlations are 0; of two random quarters of k of N cells, k * k / N are shared on average. A partner
+    is among the nearest k of m pictures with probability k / m.
     """
     n, figures = len(drawn.groups), dict[str, Estimate]()
     groups = drawn.groups
@@ -230,4 +227,5 @@ def _as_it_is(rows: Float32) -> Float32:
 
 
 def _centred(rows: Float32) -> Float32:
-    return rows - rows.mean(axis=0)
+    free: Float32 = rows - rows.mean(axis=0)
+    return free

@@ -18,14 +18,15 @@ AT_ONCE = 16  # pictures that go through the network together
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """Of n pictures: maps (n, h, w) on the cells of the finer last map, and vectors (n, d), by name."""
+    """Of n pictures: the finer last map, maps on its cells, and vectors."""
 
-    maps: dict[str, Float32]
-    vectors: dict[str, Float32]
+    tokens: Float32  # (n, h, w, c)
+    maps: dict[str, Float32]  # (n, h, w), by name
+    vectors: dict[str, Float32]  # (n, d), by name
 
 
 def sight_of(network: Network, pictures: UInt8) -> Sight:
-    """Return all maps and vectors of square ``pictures`` (n, S, S, 3).
+    """Return tokens, maps and vectors of square ``pictures`` (n, S, S, 3).
 
     The maps: "attention", how much attention each cell receives from the pooled output, 1 being what even
     attention gives (only of a network that tells); "similarity", the cosine of each token with the mean of
@@ -35,17 +36,20 @@ def sight_of(network: Network, pictures: UInt8) -> Sight:
     """
     maps: dict[str, list[Float32]] = {}
     vectors: dict[str, list[Float32]] = {"mean": [], "grid": []}
+    fine: list[Float32] = []
     for tokens, attention, valid in _shown(network, pictures, attention=network.attends):
         for name, rows in network_vectors(tokens, valid).items():
             vectors[name].append(rows)
-        for i, fine in enumerate(_fine(tokens, valid)):
+        fine.append(_fine(tokens, valid))
+        for i, own_tokens in enumerate(fine[-1]):
             if network.attends:
                 own = [[block[i] for block in stage] for stage in attention]
                 seen = attended(network, own, valid, tokens[-1][i])
                 maps.setdefault("attention", []).append(on_cells(seen, valid[-2]))
-            for name, each in token_maps(fine).items():
+            for name, each in token_maps(own_tokens).items():
                 maps.setdefault(name, []).append(each)
     return Sight(
+        np.concatenate(fine),
         {name: np.stack(each) for name, each in maps.items()},
         {name: np.concatenate(each) for name, each in vectors.items()},
     )

@@ -1,36 +1,38 @@
 """Pictures as squares of one size, whole, cut at random, or moved by a known offset."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from dinonat.records import UInt8
+from dinonat.records import Int64, UInt8
 
 CROPPED = (0.67, 0.85)  # shares of the side that a random crop keeps
 SEEDS = 5  # random crops of each picture
 MOVED = 2  # cells by which one side of a moved pair lies off the other: beyond the reach of a hit
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the sides
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+ALIKE = 0.98  # correlation of grey levels from which two pictures are one; of aligned pairs it is about 0
 
 
 @dataclass(frozen=True, eq=False)
 class Squares:
     """Pictures of one light, kept larger than they are shown so that no crop is enlarged."""
 
-    kept: UInt8  # (n, K, K, 3)
-    size: int  # side at which they are shown, pixels
+    whole: UInt8  # (n, S, S, 3), as they are shown
+    kept: UInt8  # (n, K, K, 3), the same pictures larger
 
-    def whole(self) -> UInt8:
-        """Return the whole pictures (n, size, size, 3)."""
-        return self._cut([WHOLE] * len(self.kept), self.size)
+    @property
+    def size(self) -> int:
+        """Side at which they are shown, pixels."""
+        return int(self.whole.shape[1])
 
     def cropped(self, seed: int) -> UInt8:
         """Return a random square of each picture, 67 to 85 % of its side, shown as large as the whole."""
         boxes = random_boxes(len(self.kept), seed)
-        return self._cut([tuple(box) for box in boxes.tolist()], self.size)
+        return self._cut([tuple(box) for box in boxes.tolist()])
 
     def moved(self, cell: int, *, far: bool) -> UInt8:
         """Return the pictures without MOVED cells of ``cell`` pixels at two sides: left and top, if ``far``.
@@ -42,25 +44,32 @@ class Squares:
         start, end = (off, self.size + off) if far else (0, self.size)
         whole = self.size + off
         box = (start / whole, start / whole, end / whole, end / whole)
-        return self._cut([box] * len(self.kept), self.size)
+        return self._cut([box] * len(self.kept))
 
     def inverted(self) -> "Squares":
         """Return the same pictures with black and white turned around."""
-        return Squares(255 - self.kept, self.size)
+        return Squares(255 - self.whole, 255 - self.kept)
 
     def in_grey(self) -> "Squares":
         """Return the same pictures without their colours (BT.601)."""
-        grey = np.stack([np.asarray(Image.fromarray(each).convert("L")) for each in self.kept])
-        return Squares(np.repeat(grey[..., None], 3, axis=3), self.size)
+        return Squares(in_grey(self.whole), in_grey(self.kept))
 
-    def _cut(self, boxes: "list[Box] | list[tuple[float, ...]]", size: int) -> UInt8:
-        side = self.kept.shape[1]
-        out = np.empty((len(self.kept), size, size, 3), np.uint8)
+    def _cut(self, boxes: Sequence[tuple[float, ...]]) -> UInt8:
+        side, out = self.kept.shape[1], np.empty_like(self.whole)
         for i, (picture, box) in enumerate(zip(self.kept, boxes, strict=True)):
             left, top, right, low = (share * side for share in box)
             image = Image.fromarray(picture)
-            out[i] = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, right, low))
+            shape = (self.size, self.size)
+            out[i] = np.asarray(image.resize(shape, Image.Resampling.BILINEAR, (left, top, right, low)))
         return out
+
+
+def in_grey(pictures: UInt8) -> UInt8:
+    """Return pictures (n, S, S, 3) without their colours (BT.601), in three equal channels."""
+    out = np.empty_like(pictures)
+    for i, each in enumerate(pictures):
+        out[i] = np.asarray(Image.fromarray(each).convert("L"))[..., None]
+    return out
 
 
 def kept_side(size: int) -> int:
@@ -72,9 +81,35 @@ def kept_side(size: int) -> int:
     return ceil(size / CROPPED[0] / 16) * 16
 
 
-def random_boxes(count: int, seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def random_boxes(count: int, seed: int) -> NDArray[np.float64]:
     """Draw a square (count, 4) of each of ``count`` pictures: side uniform in CROPPED, place uniform."""
     generator = np.random.default_rng(seed)
     side = generator.uniform(*CROPPED, count)
     left, top = generator.uniform(0, 1 - side), generator.uniform(0, 1 - side)
     return np.stack([left, top, left + side, top + side], axis=1)
+
+
+def copies(colour: Squares, thermal: Squares) -> Int64:
+    """Return the places of pairs whose two pictures are one, perhaps saved again, in grey or inverted."""
+    return np.array(
+        [
+            at
+            for at, pair in enumerate(zip(colour.kept, thermal.kept, strict=True))
+            if abs(_correlation(*(_small(each) for each in pair))) >= ALIKE
+        ],
+        dtype=np.int64,
+    )
+
+
+def _small(picture: UInt8) -> NDArray[np.float64]:
+    small = Image.fromarray(picture).convert("L").resize((64, 64), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float64)
+
+
+def _correlation(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+) -> float:
+    free = [each - each.mean() for each in (one, other)]
+    size = float(np.linalg.norm(free[0]) * np.linalg.norm(free[1]))
+    return float((free[0] * free[1]).sum()) / size if size > 0 else 0.0

@@ -1,0 +1,225 @@
+"""`dinotool agreement`: whether what was learned on colour holds on thermal pictures of the same scenes."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dinonat.agreement.estimates import Drawn
+from dinonat.agreement.rows import Row
+from dinonat.agreement.verdict import claims
+from dinonat.errors import UsageError
+from dinonat.files import short_hash, write_bytes, write_json
+from dinonat.images.listing import spread
+from dinonat.images.pairing import parse_offset
+from dinonat.images.prepare import parse_preparation
+from dinonat.images.reading import parse_reading
+from dinonat.models.catalog import load_network
+from dinonat.pages.agreement import render
+from dinonat.pages.pictures import printable
+from dinonat.pipelines import workspace as places
+from dinonat.pipelines.agreement_figures import draw_alone, draw_pairs
+from dinonat.pipelines.agreement_pictures import Pictures, read_pairs
+from dinonat.pipelines.agreement_report import AgreementReport, PicturesReport, Said, line_of, said_of
+from dinonat.pipelines.agreement_settings import DECIDING, AgreementSettings
+from dinonat.pipelines.agreement_table import Measuring, Weights, how_many, mean_name, rows_of
+from dinonat.pipelines.devices import device_named, limited_to
+from dinonat.pipelines.options import plain
+from dinonat.pipelines.pairs import Gathered, gather_pairs, usual_size
+from dinonat.pipelines.partners import counted
+from dinonat.pipelines.progress import track
+
+ROWS = "rows"  # folder of agreements/ where each row's figures are kept
+
+
+def run(settings: AgreementSettings, workspace: Path) -> AgreementReport | PicturesReport:
+    """Measure how well partners agree, to networks and to what is made by hand, and write the page.
+
+    With one folder, or two whose pictures do not belong together, only attention is drawn, where
+    ``pictures`` asks for it. Raises UsageError where a folder is missing or no two pictures belong
+    together, ImageError where fewer than two pairs can be read, LabelError for a bad file,
+    CheckpointError for bad weights.
+    """
+    start = time.perf_counter()
+    _check(settings)
+    places.create(workspace)
+    remarks: list[str] = []
+    with limited_to(settings.threads or torch.get_num_threads()):
+        weights = _weights(settings, workspace, remarks)
+        pairs = _pairs(settings, workspace, remarks)
+        if pairs is None:
+            return draw_alone(settings, weights, workspace, remarks)
+        pictures = read_pairs(
+            pairs,
+            prepare=settings.prepare,
+            invert=settings.invert,
+            reading=parse_reading(settings.scale, settings.object),
+            size=settings.size,
+            offset=parse_offset(settings.pair_offset),
+            labels=settings.labels,
+            workers=settings.workers,
+        )
+        measuring = _measuring(settings, pictures, workspace)
+        making = rows_of(measuring, weights, untrained=settings.untrained)
+        rows = list(
+            track(making, "agreement", total=how_many(measuring, weights, untrained=settings.untrained))
+        )
+        folder = places.agreements_folder(workspace, _name(settings, measuring, weights))
+        sheets = draw_pairs(settings, pictures, weights, folder)
+    remarks += [*pairs.remarks, *pictures.remarks, *_doubts(pictures)]
+    report = _report(settings, measuring, weights, rows, folder, sheets, remarks, time.perf_counter() - start)
+    write_json(folder / "report.json", plain(asdict(report)))
+    shown = [(Path(name).stem, Path(name).read_bytes()) for name in report.pictures]
+    write_bytes(folder / "report.html", render(plain(asdict(report)), sheets=shown).encode())
+    places.remember(workspace, "agreement", folder.name)
+    return report
+
+
+def _check(settings: AgreementSettings) -> None:
+    """Say a slip in the settings before anything is read."""
+    if settings.colour is None or (settings.thermal is None and not settings.pictures):
+        raise UsageError(
+            "agreement: give two folders, `dinotool agreement RGB THERMAL`, or one with --pictures N to see "
+            "only the attention of its pictures."
+        )
+    for each in settings.prepare:
+        parse_preparation(each, invert=settings.invert)
+    parse_reading(settings.scale, settings.object)
+    parse_offset(settings.pair_offset)
+
+
+def _weights(settings: AgreementSettings, workspace: Path, remarks: list[str]) -> list[Weights]:
+    """Load the networks that were asked for, each once."""
+    asked = list(dict.fromkeys(settings.weights))
+    if not asked:
+        newest, said = places.newest_weights(workspace)
+        remarks.append(said)
+        asked = [newest]
+    device = device_named(settings.device)
+    loaded = []
+    for name in asked:
+        network, fingerprint = load_network(places.weights_file(workspace, name), remark=remarks.append)
+        loaded.append(Weights(printable(name), network.to(device), fingerprint))
+    return loaded
+
+
+def _pairs(settings: AgreementSettings, workspace: Path, remarks: list[str]) -> Gathered | None:
+    """Find the pairs, at most so many as are asked for; None where only pictures are to be drawn."""
+    assert settings.colour is not None
+    if settings.thermal is None:
+        return None
+    try:
+        found = gather_pairs(
+            settings.colour,
+            settings.thermal,
+            workspace=workspace,
+            list_file=settings.pair_list,
+            recordings=settings.recordings,
+            workers=settings.workers,
+        )
+    except UsageError as error:
+        if not settings.pictures:
+            raise
+        remarks.append(f"{error} So nothing is measured, and pictures of both folders are shown.")
+        return None
+    if len(found) < 2:
+        raise UsageError(
+            f"agreement: one pair only ({found.thermal[0].name}). Partners are compared with strangers, so "
+            "two pairs are needed, and many from several recordings for a verdict."
+        )
+    if settings.most and len(found) > settings.most:
+        marks = np.zeros(len(found), bool)
+        marks[spread(range(len(found)), settings.most)] = True
+        remarks.append(
+            f"{marks.sum()} of {len(found)} pairs are measured, evenly over all (--set most=0: all)."
+        )
+        found = found.part(marks)
+    return found
+
+
+def _measuring(settings: AgreementSettings, pictures: Pictures, workspace: Path) -> Measuring:
+    files = [
+        (ref.name, ref.file.stat().st_size, ref.file.stat().st_mtime_ns)
+        for refs in (pictures.pairs.colour, pictures.pairs.thermal)
+        for ref in refs
+    ]
+    deciding = settings.model_dump(mode="json", include=set(DECIDING))
+    things = [(item.pair, item.label, item.colour) for item in pictures.items]
+    return Measuring(
+        pictures,
+        Drawn(pictures.groups, seed=settings.seed),
+        workspace / places.FOLDERS["agreement"] / ROWS,
+        short_hash(files, pictures.groups.tolist(), deciding, things),
+    )
+
+
+def _name(settings: AgreementSettings, measuring: Measuring, weights: Sequence[Weights]) -> str:
+    return short_hash(
+        measuring.name, [own.fingerprint for own in weights], settings.prepare, settings.untrained
+    )
+
+
+def _doubts(pictures: Pictures) -> list[str]:
+    """Say what makes the figures worth less than they seem."""
+    said = []
+    if pictures.copies:
+        said.append(
+            counted(pictures.copies, "pair is one picture twice", "pairs are one picture twice")
+            + " Such a pair scores 1 without any network. Leave them out by a list (--set pair_list=FILE)."
+        )
+    if pictures.alignment.verdict not in ("aligned", "too few"):
+        said.append(
+            "Figures of pairs that are not aligned say little: maps and tokens are compared place by place."
+        )
+    return said
+
+
+def _report(
+    settings: AgreementSettings,
+    measuring: Measuring,
+    weights: Sequence[Weights],
+    rows: Sequence[Row],
+    folder: Path,
+    sheets: Sequence[Path],
+    remarks: Sequence[str],
+    seconds: float,
+) -> AgreementReport:
+    pictures, groups = measuring.pictures, measuring.pictures.groups
+    return AgreementReport(
+        name=folder.name,
+        colour=str(settings.colour),
+        thermal=str(settings.thermal),
+        size=settings.size,
+        pairs=len(groups),
+        recordings=measuring.drawn.count,
+        recordings_by=pictures.pairs.by,
+        largest=int(np.bincount(groups).max()),
+        alignment=pictures.alignment.sentence(usual_size(pictures.pairs), parse_offset(settings.pair_offset)),
+        table=tuple(line_of(row) for row in rows),
+        claims=tuple(_claims(measuring, weights, rows)),
+        pictures=tuple(str(sheet) for sheet in sheets),
+        page=str(folder / "report.html"),
+        warnings=tuple(dict.fromkeys(remarks)),
+        seconds=seconds,
+    )
+
+
+def _claims(measuring: Measuring, weights: Sequence[Weights], rows: Sequence[Row]) -> Iterator[Said]:
+    """Say of each network in each preparation whether the claim holds, against floors of that preparation."""
+    if len(measuring.pictures.copies) == len(measuring.pictures.groups):
+        return  # all pictures are their own partners
+    built = {own.name: own.built for own in weights}
+    for row in rows:
+        if row.kind == "network":
+            beside = [each for each in rows if each.prepared == row.prepared]
+            by_hand = {each.name: each.figures for each in beside if each.kind == "by hand"}
+            untrained = next(
+                each
+                for each in beside
+                if each.kind == "untrained" and each.name == mean_name(built[row.name])
+            )
+            for claim in claims(row.figures, untrained.figures, by_hand):
+                yield said_of(row, claim, measuring.drawn.count)

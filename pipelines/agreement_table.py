@@ -1,0 +1,217 @@
+"""The rows of `dinotool agreement`: networks and what stands beside them, each kept once it is made."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dinonat.agreement.estimates import Drawn, Estimate, mean_of
+from dinonat.agreement.retention import retention_figures
+from dinonat.agreement.rows import (
+    Figures,
+    Row,
+    Side,
+    chance_figures,
+    hand_made_figures,
+    network_figures,
+    side_of,
+)
+from dinonat.embeddings.descriptors import hand_made
+from dinonat.embeddings.encode import crop_vectors
+from dinonat.files import short_hash, write_whole
+from dinonat.models.catalog import untrained_twin
+from dinonat.models.network import Network
+from dinonat.pipelines.agreement_pictures import Light, Pictures
+from dinonat.records import Float32, Int64
+
+FORMAT = 1  # rises when figures of the same pictures change, so that kept rows are made again
+CELLS = 14  # a side, of the maps that chance is told of
+AT_ONCE = 64  # crops that go through the network together
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A network to be measured."""
+
+    name: str  # as it was asked for
+    network: Network
+    fingerprint: str
+
+    @property
+    def kind(self) -> str:
+        """Name networks that are built alike."""
+        return short_hash(type(self.network).__name__, self.network.settings.model_dump(mode="json"))
+
+    @property
+    def built(self) -> str:
+        """Say how it is built, in a word and its number of parameters."""
+        count = sum(each.numel() for each in self.network.parameters())
+        return f"{type(self.network).__name__} of {count / 1e6:.1f} M"
+
+
+@dataclass(frozen=True, eq=False)
+class Measuring:
+    """What all rows are measured on, and where they are kept."""
+
+    pictures: Pictures
+    drawn: Drawn
+    folder: Path
+    name: str  # hash of the pictures and of all settings that decide figures
+
+    @cached_property
+    def classes(self) -> Int64:
+        """The class of each labelled thing, by number."""
+        labels = [item.label for item in self.pictures.items]
+        return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def crop_groups(self) -> Int64:
+        """The recording of each labelled thing."""
+        return self.pictures.groups[[item.pair for item in self.pictures.items]]
+
+    def kept(self, what: Sequence[object], make: Callable[[], Figures]) -> Figures:
+        """Return figures that were made before, else make and keep them."""
+        path = self.folder / f"{short_hash(FORMAT, self.name, *what)}.npz"
+        with suppress(OSError, ValueError, KeyError):  # not there, or not what was written
+            return _read(path)
+        figures = make()
+        _write(path, figures)
+        return figures
+
+
+def rows_of(measuring: Measuring, weights: Sequence[Weights], *, untrained: int) -> Iterator[Row]:
+    """Make the rows one by one: each network, its controls, untrained ones, what is made by hand, chance.
+
+    Every network sees the thermal pictures in each preparation. ``untrained`` networks of each kind have
+    weights by chance; their mean is a row, too.
+    """
+    first = next(iter(measuring.pictures.thermal))
+    for own in weights:
+        yield from _of_network(measuring, own, first)
+    for own in {each.kind: each for each in weights}.values():
+        yield from _untrained(measuring, own, untrained)
+    for prepared, thermal in measuring.pictures.thermal.items():
+        yield from _by_hand(measuring, prepared, thermal)
+    yield Row("chance", "chance", chance_figures(measuring.drawn, cells=CELLS))
+
+
+def how_many(measuring: Measuring, weights: Sequence[Weights], *, untrained: int) -> int:
+    """Return how many rows `rows_of` makes, roughly what takes time."""
+    preparations = len(measuring.pictures.thermal)
+    kinds = len({each.kind for each in weights})
+    return len(weights) * (preparations + 2) + kinds * (untrained + 1) * preparations + 8 * preparations + 1
+
+
+def _of_network(measuring: Measuring, own: Weights, first: str) -> Iterator[Row]:
+    seen = _Colour(own.network, measuring)
+    thermal = measuring.pictures.thermal
+    for prepared, light in thermal.items():
+        figures = measuring.kept([own.fingerprint, prepared], partial(seen.against, light))
+        yield Row(own.name, "network", figures, prepared)
+    turned = measuring.kept(
+        [own.fingerprint, first, "inverted"], lambda: seen.against(thermal[first].inverted())
+    )
+    yield Row(f"{own.name}, thermal inverted", "inverted", turned, first)
+    grey = measuring.kept(
+        [own.fingerprint, "own grey"], lambda: seen.against(measuring.pictures.colour.in_grey())
+    )
+    yield Row(f"{own.name}, colour and its own grey", "own grey", grey)
+
+
+def _untrained(measuring: Measuring, own: Weights, count: int) -> Iterator[Row]:
+    for prepared, light in measuring.pictures.thermal.items():
+        rows = []
+        for seed in range(count):
+            make = partial(_by_chance, own.network, seed, measuring, light)
+            figures = measuring.kept([own.kind, seed, prepared], make)
+            rows.append(Row(f"untrained:{seed} {own.built}", "untrained", figures, prepared))
+            yield rows[-1]
+        means = {key: mean_of([row.figures[key] for row in rows]) for key in rows[0].figures} if rows else {}
+        yield Row(mean_name(own.built), "untrained", means, prepared)
+
+
+def mean_name(built: str) -> str:
+    """Name the row of the mean of untrained networks that are built alike."""
+    return f"untrained {built}, mean"
+
+
+def _by_chance(network: Network, seed: int, measuring: Measuring, light: Light) -> Figures:
+    return _Colour(untrained_twin(network, seed=seed), measuring).against(light)
+
+
+def _by_hand(measuring: Measuring, prepared: str, thermal: Light) -> Iterator[Row]:
+    names = ["gradient energy", "spectral residual", "intensity"]
+    names += ["HOG", "orientations", "thumbnail", "hog", "raw"]
+    made: dict[str, Figures] = {}
+
+    def make() -> Figures:
+        rows = hand_made_figures(measuring.pictures.colour.squares, thermal.squares, measuring.drawn)
+        crops = [hand_made(each.crops) for each in (measuring.pictures.colour, thermal)]
+        retained = _retained(measuring, crops[0], crops[1])
+        for name, figures in rows.items():
+            own = {key: each for key, each in retained.items() if key.split("/")[0].split(",")[0] == name}
+            made[name] = figures | own
+        return {f"{name}|{key}": each for name in names for key, each in made[name].items()}
+
+    flat = measuring.kept(["by hand", prepared], make)
+    for name in names:
+        own = {key.partition("|")[2]: each for key, each in flat.items() if key.startswith(f"{name}|")}
+        yield Row(name, "by hand", own, prepared)
+
+
+class _Colour:
+    """What one network sees of the colour pictures, looked at when the first row asks for it."""
+
+    def __init__(self, network: Network, measuring: Measuring) -> None:
+        self._network, self._measuring = network, measuring
+
+    @cached_property
+    def _side(self) -> Side:
+        return side_of(self._network, self._measuring.pictures.colour.squares)
+
+    @cached_property
+    def _crops(self) -> dict[str, Float32]:
+        return _vectors(self._network, self._measuring.pictures.colour)
+
+    def against(self, thermal: Light) -> Figures:
+        """Measure how well thermal pictures agree with these."""
+        figures = network_figures(self._network, self._side, thermal.squares, self._measuring.drawn)
+        if not self._measuring.pictures.items:
+            return figures
+        return figures | _retained(self._measuring, self._crops, _vectors(self._network, thermal))
+
+
+def _vectors(network: Network, light: Light) -> dict[str, Float32]:
+    with torch.inference_mode():
+        found = crop_vectors(network, light.crops, batch=AT_ONCE)
+    return {name: found[name] for name in ("mean", "grid")}
+
+
+def _retained(measuring: Measuring, colour: dict[str, Float32], thermal: dict[str, Float32]) -> Figures:
+    if not measuring.pictures.items:
+        return {}
+    return retention_figures(colour, thermal, measuring.classes, measuring.crop_groups)
+
+
+def _write(path: Path, figures: Figures) -> None:
+    names = list(figures)
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        names=np.array(names),
+        values=np.array([figures[name].value for name in names]),
+        groups=np.array([figures[name].groups for name in names]),
+        resampled=np.stack([figures[name].resampled for name in names]),
+    )
+    write_whole(path, lambda file: file.write(stream.getvalue()))
+
+
+def _read(path: Path) -> Figures:
+    with np.load(path, allow_pickle=False) as kept:
+        columns = kept["names"].tolist(), kept["values"].tolist(), kept["resampled"], kept["groups"].tolist()
+    return {name: Estimate(value, again, groups) for name, value, again, groups in zip(*columns, strict=True)}
