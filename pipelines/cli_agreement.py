@@ -58,7 +58,7 @@ def agreement(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure whether colour carries over to thermal.
+    """Measure if colour carries over to thermal.
 
     Attention, features and tokens of aligned pairs, beside strangers, untrained networks and what is made
     by hand, with a verdict and a page.
