@@ -486,6 +486,17 @@ def test_the_report_is_left_as_it_was() -> None:
     assert said == before
 
 
+def test_the_order_of_keys_does_not_matter() -> None:
+    said = report()
+    for each in said["table"]:
+        each["figures"] = dict(sorted(each["figures"].items()))
+    page = render(said)
+    assert page == render(report())
+    others, found = (list(table_of(page, what)) for what in ("others", "centred"))
+    assert others[:2] == ["starter similarity", "starter cut"]
+    assert found[:2] == ["starter mean", "starter grid"]
+
+
 NUMBERS = st.floats(-5, 5).map(lambda x: round(x, 6))
 
 

@@ -22,6 +22,7 @@ from dinonat.pages.verdicts import SIGNS, STYLES, judged
 CENTRED = ", centred"
 ATTENTION = "attention"
 BY_HAND = "by hand"
+ORDER = (ATTENTION, "similarity", "component", "cut", "mean", "grid")  # of maps and vectors of networks
 MAP = re.compile(r"(.+)/pearson/gap")
 VECTOR = re.compile(r"(.+)/cropped/both/1")
 SEED = re.compile(r"untrained:\d")  # begins the name of a network with weights by chance
@@ -177,7 +178,9 @@ def _labelled(line: Line) -> Iterator[tuple[str, str]]:
 
 
 def _in_order(line: Line, pattern: re.Pattern[str]) -> list[str]:
-    return [found[1] for key in line["figures"] if (found := pattern.fullmatch(key))]
+    """Return the maps or vectors of a line: those of networks in their order, others by name."""
+    names = {found[1] for key in line["figures"] if (found := pattern.fullmatch(key))}
+    return sorted(names, key=lambda name: (*(name.removesuffix(CENTRED) != each for each in ORDER), name))
 
 
 def _figure(line: Line, key: str) -> Triple | None:
