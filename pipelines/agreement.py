@@ -10,7 +10,7 @@ import torch
 
 from dinonat.agreement.estimates import Drawn
 from dinonat.agreement.rows import Row
-from dinonat.agreement.verdict import claims
+from dinonat.agreement.verdict import claims, turned
 from dinonat.errors import UsageError
 from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.images.listing import spread
@@ -70,6 +70,7 @@ def run(settings: AgreementSettings, workspace: Path) -> AgreementReport | Pictu
         folder = places.agreements_folder(workspace, _name(settings, measuring, weights))
         sheets = draw_pairs(settings, pictures, weights, folder)
     remarks += [*pairs.remarks, *pictures.remarks, *_doubts(pictures)]
+    remarks += _polarity(rows)
     report = _report(settings, measuring, weights, rows, folder, sheets, remarks, time.perf_counter() - start)
     write_json(folder / "report.json", plain(asdict(report)))
     shown = [(Path(name).stem, Path(name).read_bytes()) for name in report.pictures]
@@ -160,6 +161,14 @@ def _name(settings: AgreementSettings, measuring: Measuring, weights: Sequence[W
     return short_hash(
         measuring.name, [own.fingerprint for own in weights], settings.prepare, settings.untrained
     )
+
+
+def _polarity(rows: Sequence[Row]) -> list[str]:
+    """Say of which network inverted thermal pictures agree better with colour."""
+    networks = {(row.name, row.prepared): row.figures for row in rows if row.kind == "network"}
+    inverted = [row for row in rows if row.kind == "inverted"]
+    said = [(row.of, turned(networks[row.of, row.prepared], row.figures)) for row in inverted]
+    return [f"{name}: {text}" for name, text in said if text]
 
 
 def _doubts(pictures: Pictures) -> list[str]:

@@ -116,11 +116,11 @@ def _of_network(measuring: Measuring, own: Weights, first: str) -> Iterator[Row]
     turned = measuring.kept(
         [own.fingerprint, first, "inverted"], lambda: seen.against(thermal[first].inverted())
     )
-    yield Row(f"{own.name}, thermal inverted", "inverted", turned, first)
+    yield Row(f"{own.name}, thermal inverted", "inverted", turned, first, own.name)
     grey = measuring.kept(
         [own.fingerprint, "own grey"], lambda: seen.against(measuring.pictures.colour.in_grey())
     )
-    yield Row(f"{own.name}, colour and its own grey", "own grey", grey)
+    yield Row(f"{own.name}, colour and its own grey", "own grey", grey, "", own.name)
 
 
 def _untrained(measuring: Measuring, own: Weights, count: int) -> Iterator[Row]:

@@ -51,6 +51,7 @@ class Row:
     kind: Kind
     figures: Figures
     prepared: str = ""  # how thermal pictures were prepared
+    of: str = ""  # the network, of a row that shows it something else
 
 
 @dataclass(frozen=True, eq=False)

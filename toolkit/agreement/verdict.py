@@ -60,6 +60,19 @@ def claims(network: Figures, untrained: Figures, by_hand: Mapping[str, Figures])
     return [*made, claim("features", network[key], floors)]
 
 
+def turned(network: Figures, inverted: Figures) -> str:
+    """Say where a network finds clearly more partners among inverted thermal pictures; else ""."""
+    key = f"{VECTOR}{CENTRED}/{FEATURES}"
+    more = inverted[key] - network[key]
+    if not more.interval[0] > 0:
+        return ""
+    return (
+        f"Inverted thermal pictures agree better with colour: {_figure(inverted[key].value, share=True)} of "
+        f"partners are found first, {_signed(more, share=True)}. Where labels come from colour pictures, try "
+        "--set invert=yes."
+    )
+
+
 def sentence(found: Claim, recordings: int) -> str:
     """Say in words what was found."""
     what = {
