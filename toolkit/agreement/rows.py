@@ -90,9 +90,10 @@ def hand_made_figures(colour: Squares, thermal: Squares, drawn: Drawn) -> dict[s
     for name, made in MAPS_BY_HAND.items():
         rows[name] = map_figures(MAP_KEYS[name], made(one), made(other), drawn)
     cells = floors.hog_cells(one), floors.hog_cells(other)
+    cell = colour.size / floors.CELLS  # pixels: by hand there are as many cells at every size
     moved = (
-        floors.hog_cells(floors.grey(colour.moved(CELL, far=False))),
-        floors.hog_cells(floors.grey(thermal.moved(CELL, far=True))),
+        floors.hog_cells(floors.grey(colour.moved(cell, far=False))),
+        floors.hog_cells(floors.grey(thermal.moved(cell, far=True))),
     )
     own, partners = vectors_by_hand(colour.whole), vectors_by_hand(thermal.whole)
     cropped = [vectors_by_hand(thermal.cropped(seed)) for seed in range(SEEDS)]
@@ -110,7 +111,6 @@ MAPS_BY_HAND = {
     "intensity": floors.intensity,
 }
 MAP_KEYS = {"gradient energy": "gradient", "spectral residual": "residual", "intensity": "intensity"}
-CELL = 16  # pixels of a cell of the maps made by hand, at 224 pixels
 
 
 def vectors_by_hand(pictures: UInt8) -> dict[str, Float32]:

@@ -34,7 +34,7 @@ class Squares:
         boxes = random_boxes(len(self.kept), seed)
         return self._cut([tuple(box) for box in boxes.tolist()])
 
-    def moved(self, cell: int, *, far: bool) -> UInt8:
+    def moved(self, cell: float, *, far: bool) -> UInt8:
         """Return the pictures without MOVED cells of ``cell`` pixels at two sides: left and top, if ``far``.
 
         What is left is shown at the scale at which the whole would be MOVED cells larger than ``size``, so
