@@ -44,7 +44,8 @@ def sight_of(network: Network, pictures: UInt8) -> Sight:
         for i, own_tokens in enumerate(fine[-1]):
             if network.attends:
                 own = [[block[i] for block in stage] for stage in attention]
-                seen = attended(network, own, valid, tokens[-1][i])
+                with torch.inference_mode():  # learned pooling is asked once more
+                    seen = attended(network, own, valid, tokens[-1][i])
                 maps.setdefault("attention", []).append(on_cells(seen, valid[-2]))
             for name, each in token_maps(own_tokens).items():
                 maps.setdefault(name, []).append(each)
