@@ -19,9 +19,9 @@ from dinonat.pipelines.inputs import find_recordings as given_recordings
 from dinonat.pipelines.partners import (
     Couple,
     Size,
-    alone,
     counted,
     given_to_others,
+    left_over,
     listed,
     nothing,
     of_one_folder,
@@ -103,7 +103,7 @@ def gather_pairs(
         raise UsageError(nothing(colour_folder, thermal_folder, colour, thermal, list_file))
     others = unpaired(couples, colour, 0), unpaired(couples, thermal, 1)
     if list_file is None and not one_folder:
-        remarks += alone(others[0], "colour") + alone(others[1], "thermal")
+        remarks += left_over(couples, others)
     said = _given(couples, (colour_folder, thermal_folder), recordings, workspace, remarks)
     if said is None:
         found = _shown(couples, workers, workspace, remarks)

@@ -17,6 +17,7 @@ from dinonat.images.workers import run_in_workers
 from dinonat.pipelines.progress import say, track
 from dinonat.records import ImageRef
 from dinonat.survey.facts import PHOTOGRAPH, Facts, survey
+from dinonat.survey.naming import named
 from dinonat.survey.twins import find_twins
 
 NAMED = 3  # pictures that a sentence names
@@ -127,11 +128,30 @@ def surveyed(refs: Sequence[ImageRef], workers: int) -> list[Facts]:
         return list(track(results, "pairs", total=len(refs)))
 
 
-def alone(refs: Sequence[ImageRef], which: str) -> list[str]:
-    """Say which pictures are in no pair."""
-    names = [ref.name for ref in refs]
-    said = counted(names, f"{which} picture has no partner", f"{which} pictures have no partner")
-    return [said] if names else []
+def left_over(couples: Sequence[Couple], others: Sequence[Sequence[ImageRef]]) -> list[str]:
+    """Say which colour and thermal pictures (``others``) are in no pair, and where that may be a mistake.
+
+    Only the ending tells ``a.jpg`` from ``a.png``, so which of them belongs to ``a.tif`` is a guess. Cameras
+    of one housing (``_V``, ``_W``) have names of their own.
+    """
+    said, alike = [], []
+    for side, which in enumerate(("colour", "thermal")):
+        names = [ref.name for ref in others[side]]
+        if names:
+            said.append(
+                counted(names, f"{which} picture has no partner", f"{which} pictures have no partner")
+            )
+        taken = {_called(couple[side]): couple[side].name for couple in couples}
+        alike += [f"{taken[_called(ref)]}, not {ref.name}" for ref in others[side] if _called(ref) in taken]
+    if alike:
+        pairs = counted(alike, "pair is a guess", "pairs are guesses", apart="; ")
+        said.append(f"Pictures share a name but for its ending, so {pairs} Decide by a list (pair_list).")
+    return said
+
+
+def _called(ref: ImageRef) -> tuple[str, str, str, int]:
+    parts = named(ref.path)
+    return parts.folder, parts.stem, parts.word, ref.frame
 
 
 def swapped_folders(facts: Sequence[Facts]) -> list[str]:
@@ -195,23 +215,30 @@ def nothing(
     list_file: Path | None,
 ) -> str:
     """Say that no two pictures belong together, and how they are named."""
+    if list_file is None and colour == thermal:
+        return (
+            f"{thermal_folder}: no two of {len(thermal)} pictures belong together by names or times, as "
+            f"colour and thermal pictures of one moment; they are named like {thermal[0].name!r}. Give the "
+            "folder of the colour pictures first, or a CSV with the columns colour,thermal (pair_list)."
+        )
     there = f"{colour[0].name!r} in {colour_folder} and {thermal[0].name!r} in {thermal_folder}"
     if list_file is not None:
         return f"{list_file}: names no pair of pictures that are there. They are named like {there}."
     return (
-        f"--pairs: no two of {len(colour)} colour and {len(thermal)} thermal pictures belong together by "
-        f"their names or times; they are named like {there}. Give a CSV with the columns colour,thermal."
+        f"{colour_folder}, {thermal_folder}: no two of {len(colour)} colour and {len(thermal)} thermal "
+        f"pictures belong together by their names or times; they are named like {colour[0].name!r} and "
+        f"{thermal[0].name!r}. Give a CSV with the columns colour,thermal (pair_list)."
     )
 
 
-def counted(names: Sequence[str], one: str, several: str) -> str:
+def counted(names: Sequence[str], one: str, several: str, *, apart: str = ", ") -> str:
     """Say how many there are and name the first.
 
     >>> counted(["a", "b"], "picture is missing", "pictures are missing")
     '2 pictures are missing (a, b).'
     """
-    more = ", ..." if len(names) > NAMED else ""
-    return f"{len(names)} {one if len(names) == 1 else several} ({', '.join(names[:NAMED])}{more})."
+    more = ["..."] if len(names) > NAMED else []
+    return f"{len(names)} {one if len(names) == 1 else several} ({apart.join([*names[:NAMED], *more])})."
 
 
 def place_of(ref: ImageRef) -> tuple[str, int]:

@@ -68,6 +68,27 @@ def test_pairs_by_name_and_what_has_no_partner(made: MadeScenes, tmp_path: Path)
     assert "recordings.csv says" in found.by
 
 
+def test_pictures_of_one_name_are_a_guess_that_is_said(tmp_path: Path) -> None:
+    """Of a.jpg and a.png one is taken: which, and that a list decides, is said; a second camera is none."""
+    pictures(tmp_path / "rgb", "v1.jpg", "v1.png", "v2.png", "D_0001_V.jpg", "D_0001_W.jpg")
+    pictures(tmp_path / "t", "v1.tif", "v2.tif", "v2.png", "D_0001_T.jpg")
+    found = gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path)
+    pairs = [("D_0001_V.jpg", "D_0001_T.jpg"), ("v1.jpg", "v1.tif"), ("v2.png", "v2.png")]
+    assert names_of(found) == pairs
+    assert found.remarks[:3] == (
+        "2 colour pictures have no partner (D_0001_W.jpg, v1.png).",
+        "1 thermal picture has no partner (v2.tif).",
+        "Pictures share a name but for its ending, so 2 pairs are guesses "
+        "(v1.jpg, not v1.png; v2.png, not v2.tif). Decide by a list (pair_list).",
+    )
+    (tmp_path / "pairs.csv").write_text("colour,thermal\nv1.png,v1.tif\nv2.png,v2.tif\n")
+    listed = gather_pairs(
+        tmp_path / "rgb", tmp_path / "t", workspace=tmp_path, list_file=tmp_path / "pairs.csv"
+    )
+    assert names_of(listed) == [("v1.png", "v1.tif"), ("v2.png", "v2.tif")]
+    assert not any("guess" in remark for remark in listed.remarks)
+
+
 def test_the_words_of_views_make_pairs(tmp_path: Path) -> None:
     pictures(tmp_path / "rgb", "D_0001_V.jpg", "D_0002_V.jpg", "sub/D_0003_V.jpg")
     pictures(tmp_path / "t", "D_0001_T.jpg", "D_0003_T.jpg")
@@ -148,8 +169,14 @@ def test_a_bad_list_is_a_sentence(tmp_path: Path, text: str, says: str) -> None:
 def test_no_pair_at_all_is_a_sentence(tmp_path: Path) -> None:
     pictures(tmp_path / "rgb", "v1.png", "v2.png")
     pictures(tmp_path / "t", "x.png")
-    with pytest.raises(UsageError, match=r"no two of 2 colour and 1 thermal .*'v1.png' in .*'x.png' in "):
+    with pytest.raises(
+        UsageError, match=r"/rgb, .*/t: no two of 2 colour and 1 thermal .*'v1.png' and 'x.png'"
+    ):
         gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path)
+    with pytest.raises(
+        UsageError, match=r"/t: no two of 1 pictures .* Give the folder of the colour pictures"
+    ):
+        gather_pairs(tmp_path / "t", tmp_path / "t", workspace=tmp_path)
     (tmp_path / "pairs.csv").write_text("colour;thermal\nv9.png;x.png\n")
     with pytest.raises(UsageError, match=r"pairs.csv: names no pair of pictures that are there"):
         gather_pairs(tmp_path / "rgb", tmp_path / "t", workspace=tmp_path, list_file=tmp_path / "pairs.csv")
