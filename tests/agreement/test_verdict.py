@@ -1,0 +1,172 @@
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dinonat.agreement.estimates import Drawn, Estimate
+from dinonat.agreement.rows import Figures
+from dinonat.agreement.verdict import Claim, claim, claims, said, sentence
+
+ROUNDS = np.linspace(-1, 1, 201)  # evenly spread, so the bounds are near the value -+ the spread
+
+
+def about(value: float, spread: float = 0.0, groups: int = 30) -> Estimate:
+    """A figure whose interval goes from about value - spread to value + spread."""
+    return Estimate(value, value + spread * ROUNDS, groups)
+
+
+def word(differences: list[Estimate]) -> str:
+    figure = about(0.5, groups=differences[0].groups)
+    floors = {str(i): figure - each for i, each in enumerate(differences)}
+    found = claim("attention", figure, floors)
+    for each, name in zip(differences, found.differences, strict=True):
+        assert found.differences[name].value == pytest.approx(each.value)
+    return found.word
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (about(0.2, 0.1), about(0.3, 0.1), "holds"),
+        (about(0.2, 0.1), about(0.3, 0.4), "not settled"),  # sure against one floor only
+        (about(0.05, 0.1), about(0.05, 0.1), "not settled"),
+        (about(0.0), about(0.2, 0.1), "not settled"),  # equal everywhere: no better, and not worse
+        (about(-0.05, 0.1), about(0.05, 0.1), "not settled"),
+        (about(-0.2, 0.1), about(0.2, 0.1), "fails"),  # worse than one floor is enough
+        (about(-0.2, 0.1), about(0.0, 0.9), "fails"),
+        (about(-0.2, 0.1), about(-0.2, 0.1), "fails"),
+    ],
+)
+def test_a_claim_holds_against_both_and_fails_against_one(
+    first: Estimate, second: Estimate, expected: str
+) -> None:
+    assert word([first, second]) == word([second, first]) == expected
+
+
+SOME = st.tuples(st.floats(-1, 1), st.floats(0, 0.5), st.integers(1, 40))
+
+
+@given(SOME, SOME)
+def test_the_word_follows_from_the_bounds(
+    one: tuple[float, float, int], two: tuple[float, float, int]
+) -> None:
+    groups = min(one[2], two[2])
+    differences = [about(value, spread, groups) for value, spread, _ in (one, two)]
+    floors = {name: about(0.5, 0, groups) - each for name, each in zip("ab", differences, strict=True)}
+    found = claim("features", about(0.5, 0, groups), floors)
+    lows, highs = zip(*(each.interval for each in found.differences.values()), strict=True)
+    assert (found.word == "holds") == (groups > 1 and min(lows) > 0)
+    assert (found.word == "fails") == (groups > 1 and min(highs) < 0)
+
+
+@pytest.mark.parametrize("value", [0.9, -0.9])
+def test_one_recording_settles_nothing(value: float) -> None:
+    assert word([about(value, 0.01, groups=1)] * 2) == "not settled"
+
+
+def test_a_floor_is_compared_resample_by_resample() -> None:
+    """Two that rise and fall together by more than they differ: the difference is sure nevertheless."""
+    drawn = Drawn(np.arange(12), resamples=400)
+    hard = np.random.default_rng(0).normal(size=12)
+    network, floor = drawn.mean(hard + 0.1), drawn.mean(hard)
+    assert network.interval[0] < floor.value < network.interval[1]
+    assert claim("attention", network, {"a": floor, "b": floor}).word == "holds"
+    assert claim("attention", floor, {"a": network, "b": floor - network}).word == "fails"
+
+
+ATTENTION, FEATURES = "attention/pearson/gap", "grid, centred/cropped/both/1"
+
+
+def by_hand(gradient: float = 0.1, large: float = 0.2, small: float = 0.3) -> dict[str, Figures]:
+    """The only figures by hand that a verdict may rest on, and decoys that would turn it around."""
+    return {
+        "gradient energy": {"gradient/pearson/gap": about(gradient), "gradient/spearman/gap": about(0.99)},
+        "HOG": {"HOG, centred/cropped/both/1": about(large), "HOG/cropped/both/1": about(0.99)},
+        "hog": {"hog, centred/cropped/both/1": about(small), "hog, centred/aligned/both/1": about(0.99)},
+        "thumbnail": {"thumbnail, centred/cropped/both/1": about(0.99)},
+    }
+
+
+def network(attention: float, features: float) -> Figures:
+    return {ATTENTION: about(attention), FEATURES: about(features), "grid/cropped/both/1": about(0.5)}
+
+
+def test_claims_are_of_attention_and_of_features_against_their_floors() -> None:
+    found = claims(network(0.42, 0.61), network(0.05, 0.11), by_hand())
+    assert [each.about for each in found] == ["attention", "features"]
+    assert [each.word for each in found] == ["holds", "holds"]
+    assert [each.figure.value for each in found] == [0.42, 0.61]
+    for each, expected in zip(
+        found,
+        [
+            {"gradient energy": 0.32, "the untrained network": 0.37},
+            {"HOG": 0.31, "the untrained network": 0.5},
+        ],
+        strict=True,
+    ):
+        values = {name: difference.value for name, difference in each.differences.items()}
+        assert values == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("large", "small"), [(0.2, 0.3), (0.3, 0.2)])
+def test_hog_is_the_better_of_its_two_kinds(large: float, small: float) -> None:
+    (_, found) = claims(network(0.4, 0.25), network(0.1, 0.1), by_hand(large=large, small=small))
+    assert found.differences["HOG"].value == pytest.approx(-0.05)
+    assert found.word == "fails"
+
+
+def test_each_floor_can_make_a_claim_fail() -> None:
+    def words(own: Figures, untrained: Figures, hand: dict[str, Figures]) -> list[str]:
+        return [each.word for each in claims(own, untrained, hand)]
+
+    own = network(0.4, 0.6)
+    assert words(own, network(0.1, 0.1), by_hand()) == ["holds", "holds"]
+    assert words(own, network(0.1, 0.1), by_hand(gradient=0.5)) == ["fails", "holds"]
+    assert words(own, network(0.5, 0.1), by_hand()) == ["fails", "holds"]
+    assert words(own, network(0.1, 0.7), by_hand()) == ["holds", "fails"]
+    assert words(own, network(0.1, 0.1), by_hand(large=0.7)) == ["holds", "fails"]
+
+
+def test_a_network_without_attention_claims_features_alone() -> None:
+    own, untrained = network(0, 0.6), network(0, 0.1)
+    del own[ATTENTION], untrained[ATTENTION]
+    (found,) = claims(own, untrained, by_hand())
+    assert (found.about, found.word) == ("features", "holds")
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(r"[+-]?\d+(?:\.\d+)?", text)
+
+
+def test_a_sentence_says_each_number() -> None:
+    differences = {
+        "gradient energy": Estimate(0.28, np.full(5, 0.28), 16),
+        "the untrained network": Estimate(-0.16, np.linspace(-0.3, 0.1, 101), 16),
+    }
+    attention = Claim("attention", "not settled", about(0.42), differences)
+    low, high = differences["the untrained network"].interval
+    assert sentence(attention, 16) == (
+        "Attention: partners' maps correlate 0.42 more than strangers' (gradient energy 0.14, difference "
+        "+0.28 (+0.28 to +0.28); the untrained network 0.58, difference "
+        f"-0.16 ({low:+.2f} to {high:+.2f})): not settled by 16 recordings."
+    )
+    features = Claim(
+        "features", "holds", about(0.61), {"HOG": about(0.2), "the untrained network": about(0.5)}
+    )
+    text = sentence(features, 30)
+    assert numbers(text) == ["61.0", "41.0", "+20.0", "+20.0", "+20.0", "11.0", "+50.0", "+50.0", "+50.0"]
+    assert text.endswith("points): the claim holds here.")
+    assert said([attention, features], 16) == [sentence(attention, 16), sentence(features, 16)]
+
+
+def test_a_sentence_says_what_fails_and_that_one_recording_says_nothing() -> None:
+    (attention, features) = claims(network(0.0, 0.1), network(0.1, 0.2), by_hand())
+    assert sentence(attention, 30).endswith(": the claim fails here.")
+    assert sentence(features, 30).endswith(": the claim fails here.")
+    alone = claim("attention", about(0.4, 0, 1), {"gradient energy": about(0.1, 0, 1)})
+    text = sentence(alone, 1)
+    assert text.endswith("not settled by one recording, which says nothing about others.")
+    assert numbers(text) == ["0.40", "0.10", "+0.30"]  # and no interval
+    assert "nan" not in text
