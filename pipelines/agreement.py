@@ -21,16 +21,16 @@ from dinonat.models.catalog import load_network
 from dinonat.pages.agreement import render
 from dinonat.pages.pictures import printable
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.agreement_figures import draw_alone, draw_pairs
+from dinonat.pipelines.agreement_figures import blind_order, draw_alone, draw_pairs, undrawn
 from dinonat.pipelines.agreement_pictures import Pictures, read_pairs
 from dinonat.pipelines.agreement_report import AgreementReport, PicturesReport, Said, line_of, said_of
 from dinonat.pipelines.agreement_settings import DECIDING, AgreementSettings
+from dinonat.pipelines.agreement_steps import Steps
 from dinonat.pipelines.agreement_table import Measuring, Weights, how_many, mean_name, rows_of
 from dinonat.pipelines.devices import device_named, limited_to
 from dinonat.pipelines.options import plain
 from dinonat.pipelines.pairs import Gathered, gather_pairs, usual_size
 from dinonat.pipelines.partners import counted
-from dinonat.pipelines.progress import track
 
 ROWS = "rows"  # folder of agreements/ where each row's figures are kept
 
@@ -62,17 +62,17 @@ def run(settings: AgreementSettings, workspace: Path) -> AgreementReport | Pictu
             labels=settings.labels,
             workers=settings.workers,
         )
-        measuring = _measuring(settings, pictures, workspace)
-        making = rows_of(measuring, weights, untrained=settings.untrained)
-        rows = list(
-            track(making, "agreement", total=how_many(measuring, weights, untrained=settings.untrained))
-        )
+        blind = blind_order(settings, pictures)
+        steps = how_many(weights, preparations=len(pictures.thermal), untrained=settings.untrained)
+        measuring = _measuring(settings, pictures, workspace, Steps(steps))
+        rows = list(rows_of(measuring, weights, untrained=settings.untrained))
         folder = places.agreements_folder(workspace, _name(settings, measuring, weights))
-        sheets = draw_pairs(settings, pictures, weights, folder)
-    remarks += [*pairs.remarks, *pictures.remarks, *_doubts(pictures)]
-    remarks += _polarity(rows)
+        sheets = draw_pairs(settings, pictures, weights, folder, blind)
+    remarks = [*_doubts(pictures), *_polarity(rows), *remarks, *undrawn(settings, weights)]
+    remarks += [*pairs.remarks, *pictures.remarks]
     report = _report(settings, measuring, weights, rows, folder, sheets, remarks, time.perf_counter() - start)
-    write_json(folder / "report.json", plain(asdict(report)))
+    kept = {name: value for name, value in plain(asdict(report)).items() if name != "seconds"}
+    write_json(folder / "report.json", kept)  # the same call, the same bytes
     shown = [(Path(name).stem, Path(name).read_bytes()) for name in report.pictures]
     write_bytes(folder / "report.html", render(plain(asdict(report)), sheets=shown).encode())
     places.remember(workspace, "agreement", folder.name)
@@ -86,6 +86,8 @@ def _check(settings: AgreementSettings) -> None:
             "agreement: give two folders, `dinotool agreement RGB THERMAL`, or one with --pictures N to see "
             "only the attention of its pictures."
         )
+    if settings.most == 1:
+        raise UsageError("most=1: partners are compared with strangers. Give 2 or more, or 0 for all pairs.")
     for each in settings.prepare:
         parse_preparation(each, invert=settings.invert)
     parse_reading(settings.scale, settings.object)
@@ -141,7 +143,7 @@ def _pairs(settings: AgreementSettings, workspace: Path, remarks: list[str]) -> 
     return found
 
 
-def _measuring(settings: AgreementSettings, pictures: Pictures, workspace: Path) -> Measuring:
+def _measuring(settings: AgreementSettings, pictures: Pictures, workspace: Path, steps: Steps) -> Measuring:
     files = [
         (ref.name, ref.file.stat().st_size, ref.file.stat().st_mtime_ns)
         for refs in (pictures.pairs.colour, pictures.pairs.thermal)
@@ -154,6 +156,7 @@ def _measuring(settings: AgreementSettings, pictures: Pictures, workspace: Path)
         Drawn(pictures.groups, seed=settings.seed),
         workspace / places.FOLDERS["agreement"] / ROWS,
         short_hash(files, pictures.groups.tolist(), deciding, things),
+        steps,
     )
 
 
@@ -177,7 +180,7 @@ def _doubts(pictures: Pictures) -> list[str]:
     if pictures.copies:
         said.append(
             counted(pictures.copies, "pair is one picture twice", "pairs are one picture twice")
-            + " Such a pair scores 1 without any network. Leave them out by a list (--set pair_list=FILE)."
+            + " Such a pair scores 1 without any network. Leave them out by a list (--pair-list FILE)."
         )
     if pictures.alignment.verdict not in ("aligned", "too few"):
         said.append(

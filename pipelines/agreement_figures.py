@@ -9,7 +9,7 @@ from PIL import Image
 
 from dinonat.agreement.heads import head_maps
 from dinonat.embeddings.framing import shown
-from dinonat.errors import ImageError
+from dinonat.errors import ImageError, UsageError
 from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.images.batches import Shown, read_prepared
 from dinonat.images.listing import list_images, spread
@@ -19,38 +19,76 @@ from dinonat.pages.attention_sheets import Pair, Row, sheet
 from dinonat.pages.blind_sheets import blind_key, blind_sheet
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.agreement_pictures import Pictures
-from dinonat.pipelines.agreement_report import PicturesReport
+from dinonat.pipelines.agreement_report import ANSWERS, BLIND, PicturesReport
 from dinonat.pipelines.agreement_settings import AgreementSettings
 from dinonat.pipelines.agreement_table import Weights
-from dinonat.records import UInt8
+from dinonat.pipelines.partners import counted
+from dinonat.records import Int64, UInt8
+
+DRAWS = 20  # of pairs for the test by eye
+
+BlindOrder = tuple[Int64, list[tuple[int, int]]]  # places of the pairs, (colour, thermal) among them in order
 
 
 def draw_pairs(
-    settings: AgreementSettings, pictures: Pictures, weights: Sequence[Weights], folder: Path
+    settings: AgreementSettings,
+    pictures: Pictures,
+    weights: Sequence[Weights],
+    folder: Path,
+    blind: BlindOrder | None,
 ) -> list[Path]:
     """Draw pairs spread over the set, a sheet for each network that has attention; and the test by eye."""
+    weights = [own for own in weights if own.network.attends]
     drawn = []
     pairs = pictures.pairs
     chosen = spread(range(len(pairs)), settings.pictures) if settings.pictures else []
     lights = pictures.colour, next(iter(pictures.thermal.values()))
     whole = [light.squares.whole for light in lights] if settings.pictures or settings.blind else []
     for own in weights if chosen else ():
-        if own.network.attends:
-            looks = [head_maps(own.network, list(side[chosen])) for side in whole]
-            made = [
-                Pair(
-                    f"{pairs.colour[at].name} and {pairs.thermal[at].name}",
-                    [
-                        Row(name, side[at], seen[i])
-                        for name, side, seen in zip(("colour", "thermal"), whole, looks, strict=True)
-                    ],
-                )
-                for i, at in enumerate(chosen)
-            ]
-            drawn.append(_keep(sheet(made, heading=_heading(own)), folder / f"attention-{_short(own)}.png"))
-    if settings.blind:
-        drawn += _blind(settings, pictures, weights[0], whole, folder)
+        looks = [head_maps(own.network, list(side[chosen])) for side in whole]
+        made = [
+            Pair(
+                f"{pairs.colour[at].name} and {pairs.thermal[at].name}",
+                [
+                    Row(name, side[at], seen[i])
+                    for name, side, seen in zip(("colour", "thermal"), whole, looks, strict=True)
+                ],
+            )
+            for i, at in enumerate(chosen)
+        ]
+        drawn.append(_keep(sheet(made, heading=_heading(own)), folder / f"attention-{_short(own)}.png"))
+    if blind and weights:
+        drawn += _blind(settings, weights[0], whole, folder, blind)
     return drawn
+
+
+def undrawn(settings: AgreementSettings, weights: Sequence[Weights]) -> list[str]:
+    """Say of which networks nothing is drawn though pictures are asked for, as they have no attention."""
+    names = [own.name for own in weights if not own.network.attends]
+    if not names or not (settings.pictures or settings.blind):
+        return []
+    return [counted(names, "network has no attention to draw", "networks have no attention to draw")]
+
+
+def blind_order(settings: AgreementSettings, pictures: Pictures) -> BlindOrder | None:
+    """Return the pairs of the test by eye and their order, None where it is not asked for.
+
+    Which pairs they are is drawn by the seed: where they lay evenly, whoever knows the set could guess. A
+    draw of nearly one recording is drawn again. Raises UsageError where none can be shuffled.
+    """
+    if not settings.blind:
+        return None
+    groups, generator = pictures.groups, np.random.default_rng(settings.seed)
+    for left in reversed(range(DRAWS)):
+        chosen = generator.choice(len(groups), min(settings.blind, len(groups)), replace=False)
+        try:
+            key = blind_key([str(group) for group in groups[chosen]], seed=settings.seed)
+        except UsageError as error:
+            if not left:
+                raise UsageError(f"--blind {settings.blind}: {error}") from error
+        else:
+            return chosen, key
+    return None
 
 
 def draw_alone(
@@ -58,8 +96,11 @@ def draw_alone(
 ) -> PicturesReport:
     """Draw pictures of one folder, or of two that do not belong together, each picture for itself.
 
-    Raises ImageError where none can be read.
+    Raises ImageError where none can be read, UsageError where no network has attention.
     """
+    remarks = [*remarks, *undrawn(settings, weights)]
+    if settings.blind or settings.labels:
+        remarks.append("--blind and --labels need pairs of two folders and are left out.")
     folders = {"colour": settings.colour, "thermal": settings.thermal}
     rows: list[tuple[str, str, UInt8]] = []
     failed: list[str] = []
@@ -73,7 +114,8 @@ def draw_alone(
     name = short_hash([str(folder) for folder in folders.values()], settings.pictures, settings.prepare)
     place = places.agreements_folder(workspace, f"pictures-{name}")
     drawn = []
-    for own in weights:
+    attending = [own for own in weights if own.network.attends]
+    for own in attending or weights:  # where none attends, the first says so
         looks = [head_maps(own.network, [pixels])[0] for _, _, pixels in rows]
         made = [
             Pair(title, [Row(word, pixels, seen)])
@@ -99,20 +141,15 @@ def _some(folder: Path, settings: AgreementSettings, failed: list[str]) -> list[
 
 
 def _blind(
-    settings: AgreementSettings, pictures: Pictures, own: Weights, whole: Sequence[UInt8], folder: Path
+    settings: AgreementSettings, own: Weights, whole: Sequence[UInt8], folder: Path, order: BlindOrder
 ) -> list[Path]:
-    """Draw attention of pairs without pictures and captions, half of them shuffled, and write the answers.
-
-    Which pairs they are is drawn by the seed: where they lay evenly, whoever knows the set could guess.
-    """
-    count = min(settings.blind, len(pictures.groups))
-    chosen = np.random.default_rng(settings.seed).choice(len(pictures.groups), count, replace=False)
-    key = blind_key([str(group) for group in pictures.groups[chosen]], seed=settings.seed)
+    """Draw attention of pairs without pictures and captions, half of them shuffled, and write the answers."""
+    chosen, key = order
     looks = [[each.overall for each in head_maps(own.network, list(side[chosen]))] for side in whole]
     answers = {str(place): "partners" if i == j else "strangers" for place, (i, j) in enumerate(key, start=1)}
-    write_json(folder / "blind-answers.json", answers)
+    write_json(folder / ANSWERS, answers)
     shape = (settings.size, settings.size)
-    return [_keep(blind_sheet(looks[0], looks[1], key, shape), folder / "blind.png")]
+    return [_keep(blind_sheet(looks[0], looks[1], key, shape), folder / BLIND)]
 
 
 def _heading(own: Weights) -> str:

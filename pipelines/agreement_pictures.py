@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dinonat.agreement.items import Item, items_of
+from dinonat.agreement.items import Item
 from dinonat.agreement.squares import Squares, copies, in_grey, kept_side
 from dinonat.embeddings.framing import cut
-from dinonat.errors import ImageError, LabelError
-from dinonat.formats.catalog import read_labels
+from dinonat.errors import ImageError
 from dinonat.images.alignment import Alignment, measure_alignment
 from dinonat.images.batches import WHOLE, Box, read_prepared
 from dinonat.images.listing import spread
-from dinonat.images.prepare import parse_preparation
+from dinonat.images.prepare import DEFAULT, parse_preparation
 from dinonat.images.reading import Reading
+from dinonat.pipelines.agreement_labels import labelled_items
 from dinonat.pipelines.inputs import shown
 from dinonat.pipelines.pairs import Gathered, common_boxes
 from dinonat.pipelines.partners import counted, sizes
@@ -77,27 +77,28 @@ def read_pairs(
 
     Raises ImageError where fewer than two pairs are left, LabelError for a bad file of labels.
     """
-    remarks: list[str] = []
-    items = _items(pairs, labels, offset, workers, remarks)
+    remarks, broken = list[str](), list[str]()
+    items = labelled_items(pairs, labels, offset, workers, remarks)
     boxes = common_boxes(pairs, offset, workers=workers)
     known = {ref.name: name for ref, name in zip(pairs.thermal, pairs.recordings, strict=True) if name}
+    own = [[item.colour for item in items], [item.thermal for item in items]]
+    prepared = [(f"thermal, {each}", parse_preparation(each, invert=invert)) for each in prepare]
     sides = [
-        ("colour", pairs.colour, prepare[0], [item.colour for item in items]),
-        *((f"thermal, {each}", pairs.thermal, each, [item.thermal for item in items]) for each in prepare),
+        ("colour", DEFAULT, pairs.colour, own[0]),  # where it is grey, as any grey picture
+        *((title, preparation, pairs.thermal, own[1]) for title, preparation in prepared),
     ]
     things = [item.pair for item in items]
     lights, lost = [], np.zeros(len(pairs), bool)
-    for title, refs, asked, own in sides:
-        preparation = parse_preparation(asked, invert=invert)
+    for title, preparation, refs, parts in sides:
         how = shown(refs, preparation, reading, recordings=known, workers=workers, title=title)
         loaded = track(read_prepared(refs, workers=workers, shown=how), title, total=len(refs))
-        light, failed = _squared(loaded, len(refs), boxes, list(zip(things, own, strict=True)), size)
+        light, failed = _squared(loaded, len(refs), boxes, list(zip(things, parts, strict=True)), size)
         lights.append(light)
-        remarks += failed.values()
+        broken += failed.values()
         lost[list(failed)] = True
     if (~lost).sum() < 2:
-        raise ImageError(f"Fewer than two of {len(pairs)} pairs can be read. The first: {remarks[-1]}")
-    return _gathered(pairs, items, lights, prepare, ~lost, remarks)
+        raise ImageError(f"Fewer than two of {len(pairs)} pairs can be read. The first: {broken[0]}")
+    return _gathered(pairs, items, lights, prepare, ~lost, remarks, broken)
 
 
 def _gathered(
@@ -106,7 +107,8 @@ def _gathered(
     lights: Sequence[Light],
     prepare: Sequence[str],
     kept: Bool,
-    remarks: list[str],
+    remarks: Sequence[str],
+    broken: Sequence[str],
 ) -> Pictures:
     place = np.cumsum(kept) - 1
     marks = np.array([kept[item.pair] for item in items], dtype=bool)
@@ -114,7 +116,6 @@ def _gathered(
     pairs = pairs.part(kept)
     names = [name or f"\0{i}" for i, name in enumerate(pairs.recordings)]
     same = copies(colour.squares, thermal[0].squares)
-    remarks += _shapes(pairs)
     return Pictures(
         pairs=pairs,
         colour=colour,
@@ -127,7 +128,7 @@ def _gathered(
         ),
         alignment=alignment_of(colour.squares, thermal[0].squares),
         copies=tuple(pairs.thermal[at].name for at in same),
-        remarks=tuple(dict.fromkeys(remarks)),
+        remarks=tuple(dict.fromkeys([*_shapes(pairs), *_without_colour(pairs, colour), *remarks, *broken])),
     )
 
 
@@ -136,29 +137,6 @@ def alignment_of(colour: Squares, thermal: Squares) -> Alignment:
     count = len(colour.kept)
     both = np.concatenate([colour.kept, thermal.kept])
     return measure_alignment(both, np.stack([np.arange(count), count + np.arange(count)], axis=1))
-
-
-def _items(
-    pairs: Gathered, file: Path | None, offset: tuple[float, float], workers: int, remarks: list[str]
-) -> list[Item]:
-    if file is None:
-        return []
-    names = [(one.name, other.name) for one, other in zip(pairs.colour, pairs.thermal, strict=True)]
-    known = [[size or (1, 1) for size in sizes(refs, workers)] for refs in (pairs.colour, pairs.thermal)]
-    labels = read_labels(file, warn=remarks.append)
-    items, word = items_of(labels, names, list(zip(*known, strict=True)), offset=offset)
-    if not items:
-        raise LabelError(
-            f"{file}: no label of it belongs to a picture of the pairs. They are named like {names[0][1]!r}."
-        )
-    if len({item.label for item in items}) < 2:
-        remarks.append(f"{file}: all labels are {items[0].label!r}; k-NN needs two classes and is left out.")
-        return []
-    other = "colour" if word == "thermal" else "thermal"
-    remarks.append(
-        f"{len(items)} labels of {word} pictures hold for their {other} partners, too: pairs show the same."
-    )
-    return items
 
 
 def _squared(
@@ -201,6 +179,13 @@ def _square(pixels: UInt8, box: Box, side: int) -> UInt8:
     left, right = (share * image.width for share in box[::2])
     top, low = (share * image.height for share in box[1::2])
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, (left, top, right, low)))
+
+
+def _without_colour(pairs: Gathered, colour: Light) -> list[str]:
+    """Say where colour pictures hold no colour: grey ones, or thermal ones in the wrong folder."""
+    grey = (np.ptp(colour.squares.whole, axis=3) == 0).all(axis=(1, 2))
+    names = [pairs.colour[at].name for at in np.flatnonzero(grey)]
+    return [counted(names, "colour picture is grey", "colour pictures are grey")] if names else []
 
 
 def _shapes(pairs: Gathered) -> list[str]:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dinonat.agreement.estimates import Estimate
 from dinonat.agreement.rows import CENTRED, Row
 from dinonat.agreement.verdict import Claim, sentence
 from dinonat.evaluation.intervals import FEW, LEVEL, RESAMPLES
 from dinonat.pipelines.figures import shortened
+
+BLIND, ANSWERS = "blind.png", "blind-answers.json"  # the test by eye
 
 Numbers = tuple[float, float, float]  # value, lower and upper bound; bounds are NaN without an interval
 
@@ -62,18 +65,20 @@ class AgreementReport:
         """Text for people, the verdict last."""
         return [
             *shortened(self.warnings),
-            f"{self.pairs} pairs of {self.recordings} recordings ({self.recordings_by}); the largest has "
-            f"{self.largest}. {self.alignment}",
+            f"{self.pairs} pairs of {self.recordings} recording{'s' * (self.recordings > 1)} "
+            f"({self.recordings_by}); the largest has {self.largest}. {self.alignment}",
             about_intervals(self),
             *_maps(self.table),
             *_features(self.table),
             *_retention(self.table),
-            *(f"Attention by head and stage: {picture}" for picture in self.pictures),
+            *map(_about_picture, self.pictures),
             f"Page: {self.page}",
             *self._verdict(),
         ]
 
     def _verdict(self) -> list[str]:
+        if not self.claims:
+            return ["No verdict: every pair is one picture twice, which agrees to any network."]
         several = len({(each.weights, each.prepared) for each in self.claims}) > 1
         return [
             (f"{each.weights}, {each.prepared}: " if several else "") + each.sentence for each in self.claims
@@ -91,8 +96,15 @@ class PicturesReport:
         """Text for people."""
         return [
             *shortened(self.warnings),
-            *(f"Attention by head and stage: {each}" for each in self.pictures),
+            *map(_about_picture, self.pictures),
         ]
+
+
+def _about_picture(file: str) -> str:
+    path = Path(file)
+    if path.name == BLIND:
+        return f"Test by eye: {path}. Which numbers are partners? The answers: {path.with_name(ANSWERS)}"
+    return f"Attention by head and stage: {path}"
 
 
 def line_of(row: Row) -> Line:
@@ -232,8 +244,8 @@ def _with(found: Numbers, write: Callable[[Numbers | None], str] | None = None) 
 
 
 def _number(found: Numbers | None) -> str:
-    return "" if found is None or found[0] != found[0] else f"{found[0]:.2f}"
+    return "" if found is None or found[0] != found[0] else f"{found[0]:z.2f}"
 
 
 def _percent(found: Numbers | None) -> str:
-    return "" if found is None or found[0] != found[0] else f"{100 * found[0]:.1f}"
+    return "" if found is None or found[0] != found[0] else f"{100 * found[0]:z.1f}"

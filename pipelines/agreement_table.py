@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from dinonat.files import short_hash, write_whole
 from dinonat.models.catalog import untrained_twin
 from dinonat.models.network import Network
 from dinonat.pipelines.agreement_pictures import Light, Pictures
+from dinonat.pipelines.agreement_steps import Steps
 from dinonat.records import Float32, Int64
 
 FORMAT = 1  # rises when figures of the same pictures change, so that kept rows are made again
@@ -62,6 +64,7 @@ class Measuring:
     drawn: Drawn
     folder: Path
     name: str  # hash of the pictures and of all settings that decide figures
+    steps: Steps
 
     @cached_property
     def classes(self) -> Int64:
@@ -74,13 +77,17 @@ class Measuring:
         """The recording of each labelled thing."""
         return self.pictures.groups[[item.pair for item in self.pictures.items]]
 
-    def kept(self, what: Sequence[object], make: Callable[[], Figures]) -> Figures:
+    def kept(self, what: Sequence[object], make: Callable[[], Figures], title: str) -> Figures:
         """Return figures that were made before, else make and keep them."""
         path = self.folder / f"{short_hash(FORMAT, self.name, *what)}.npz"
-        with suppress(OSError, ValueError, KeyError):  # not there, or not what was written
-            return _read(path)
+        with suppress(OSError, ValueError, KeyError, BadZipFile):  # not there, or not what was written
+            figures = _read(path)
+            self.steps.end(made=False)
+            return figures
+        self.steps.begin(title)
         figures = make()
         _write(path, figures)
+        self.steps.end(made=True)
         return figures
 
 
@@ -100,25 +107,30 @@ def rows_of(measuring: Measuring, weights: Sequence[Weights], *, untrained: int)
     yield Row("chance", "chance", chance_figures(measuring.drawn, cells=CELLS))
 
 
-def how_many(measuring: Measuring, weights: Sequence[Weights], *, untrained: int) -> int:
-    """Return how many rows `rows_of` makes, roughly what takes time."""
-    preparations = len(measuring.pictures.thermal)
+def how_many(weights: Sequence[Weights], *, preparations: int, untrained: int) -> int:
+    """Return how many steps `rows_of` takes; what is made by hand is one for each preparation."""
     kinds = len({each.kind for each in weights})
-    return len(weights) * (preparations + 2) + kinds * (untrained + 1) * preparations + 8 * preparations + 1
+    return len(weights) * (preparations + 2) + (kinds * untrained + 1) * preparations
 
 
 def _of_network(measuring: Measuring, own: Weights, first: str) -> Iterator[Row]:
     seen = _Colour(own.network, measuring)
     thermal = measuring.pictures.thermal
     for prepared, light in thermal.items():
-        figures = measuring.kept([own.fingerprint, prepared], partial(seen.against, light))
+        figures = measuring.kept(
+            [own.fingerprint, prepared], partial(seen.against, light), f"{own.name}, {prepared}"
+        )
         yield Row(own.name, "network", figures, prepared)
     turned = measuring.kept(
-        [own.fingerprint, first, "inverted"], lambda: seen.against(thermal[first].inverted())
+        [own.fingerprint, first, "inverted"],
+        lambda: seen.against(thermal[first].inverted()),
+        f"{own.name}, thermal inverted",
     )
     yield Row(f"{own.name}, thermal inverted", "inverted", turned, first, own.name)
     grey = measuring.kept(
-        [own.fingerprint, "own grey"], lambda: seen.against(measuring.pictures.colour.in_grey())
+        [own.fingerprint, "own grey"],
+        lambda: seen.against(measuring.pictures.colour.in_grey()),
+        f"{own.name}, colour and its own grey",
     )
     yield Row(f"{own.name}, colour and its own grey", "own grey", grey, "", own.name)
 
@@ -128,8 +140,9 @@ def _untrained(measuring: Measuring, own: Weights, count: int) -> Iterator[Row]:
         rows = []
         for seed in range(count):
             make = partial(_by_chance, own.network, seed, measuring, light)
-            figures = measuring.kept([own.kind, seed, prepared], make)
-            rows.append(Row(f"untrained:{seed} {own.built}", "untrained", figures, prepared))
+            name = f"untrained:{seed} {own.built}"
+            figures = measuring.kept([own.kind, seed, prepared], make, f"{name}, {prepared}")
+            rows.append(Row(name, "untrained", figures, prepared))
             yield rows[-1]
         means = {key: mean_of([row.figures[key] for row in rows]) for key in rows[0].figures} if rows else {}
         yield Row(mean_name(own.built), "untrained", means, prepared)
@@ -158,7 +171,7 @@ def _by_hand(measuring: Measuring, prepared: str, thermal: Light) -> Iterator[Ro
             made[name] = figures | own
         return {f"{name}|{key}": each for name in names for key, each in made[name].items()}
 
-    flat = measuring.kept(["by hand", prepared], make)
+    flat = measuring.kept(["by hand", prepared], make, f"by hand, {prepared}")
     for name in names:
         own = {key.partition("|")[2]: each for key, each in flat.items() if key.startswith(f"{name}|")}
         yield Row(name, "by hand", own, prepared)

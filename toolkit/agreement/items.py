@@ -33,21 +33,24 @@ def items_of(
 
     ``labels`` has LABEL_COLUMNS; ``names`` and ``sizes`` are of the (colour, thermal) pictures of each pair,
     ``offset`` is that of `common_area`. Labels of thermal pictures count where there are any, else those
-    of colour pictures: a box of one holds at the same place of the other. Boxes are taken where there are
-    any, else labels of whole pictures. The word is "thermal", "colour" or "" where nothing fits.
+    of colour pictures: a box of one holds at the same place of the other. Where both are named alike, they
+    are of those in which more of the boxes lie. Boxes are taken where there are any, else labels of whole
+    pictures. The word is "thermal", "colour" or "" where nothing fits.
     """
+    made = {}
     for side, word in ((1, "thermal"), (0, "colour")):
         place = {pair[side]: at for at, pair in enumerate(names)}
         found = match_labels(labels, list(place), warn=lambda said: None)
         rows = found[found["x"].notna()] if found["x"].notna().any() else found
-        made = [
+        every = [
             _item(place[image], label, box_xywh, side, sizes[place[image]], offset)
             for image, label, *box_xywh in rows[[*LABEL_COLUMNS]].itertuples(index=False)
         ]
-        inside = [item for item in made if item is not None]
-        if inside:
-            return inside, word
-    return [], ""
+        made[word] = [item for item in every if item is not None]
+    alike = all(colour == thermal for colour, thermal in names)
+    more = len(made["colour"]) > len(made["thermal"])
+    word = "colour" if more and (alike or not made["thermal"]) else "thermal"
+    return made[word], word if made[word] else ""
 
 
 def _item(
