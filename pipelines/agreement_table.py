@@ -80,7 +80,7 @@ class Measuring:
     def kept(self, what: Sequence[object], make: Callable[[], Figures], title: str) -> Figures:
         """Return figures that were made before, else make and keep them."""
         path = self.folder / f"{short_hash(FORMAT, self.name, *what)}.npz"
-        with suppress(OSError, ValueError, KeyError, BadZipFile):  # not there, or not what was written
+        with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):  # not there, or not as written
             figures = _read(path)
             self.steps.end(made=False)
             return figures
