@@ -25,7 +25,7 @@ from dinonat.pipelines.agreement_table import Weights
 from dinonat.pipelines.partners import counted
 from dinonat.records import Int64, UInt8
 
-DRAWS = 20  # of pairs for the test by eye
+DRAWS, FEWER = 20, 3  # of pairs for the test by eye: each so often, of each of so many numbers
 
 BlindOrder = tuple[Int64, list[tuple[int, int]]]  # places of the pairs, (colour, thermal) among them in order
 
@@ -74,21 +74,20 @@ def blind_order(settings: AgreementSettings, pictures: Pictures) -> BlindOrder |
     """Return the pairs of the test by eye and their order, None where it is not asked for.
 
     Which pairs they are is drawn by the seed: where they lay evenly, whoever knows the set could guess. A
-    draw of nearly one recording is drawn again. Raises UsageError where none can be shuffled.
+    draw of nearly one recording is drawn again, and one or two pairs fewer are taken where it has to be: of
+    two recordings three cannot be shuffled. Raises UsageError where none can.
     """
     if not settings.blind:
         return None
     groups, generator = pictures.groups, np.random.default_rng(settings.seed)
-    for left in reversed(range(DRAWS)):
-        chosen = generator.choice(len(groups), min(settings.blind, len(groups)), replace=False)
+    most, said = min(settings.blind, len(groups)), ""
+    for count in np.repeat(range(most, max(0, most - FEWER), -1), DRAWS).tolist():
+        chosen = generator.choice(len(groups), count, replace=False)
         try:
-            key = blind_key([str(group) for group in groups[chosen]], seed=settings.seed)
+            return chosen, blind_key([str(group) for group in groups[chosen]], seed=settings.seed)
         except UsageError as error:
-            if not left:
-                raise UsageError(f"--blind {settings.blind}: {error}") from error
-        else:
-            return chosen, key
-    return None
+            said = said or f"--blind {settings.blind}: {error}"
+    raise UsageError(said)
 
 
 def draw_alone(
