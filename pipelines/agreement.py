@@ -23,7 +23,7 @@ from dinonat.pages.pictures import printable
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.agreement_figures import blind_order, draw_alone, draw_pairs, undrawn
 from dinonat.pipelines.agreement_pictures import Pictures, read_pairs
-from dinonat.pipelines.agreement_report import AgreementReport, PicturesReport, Said, line_of, said_of
+from dinonat.pipelines.agreement_report import BLIND, AgreementReport, PicturesReport, Said, line_of, said_of
 from dinonat.pipelines.agreement_settings import DECIDING, AgreementSettings
 from dinonat.pipelines.agreement_steps import Steps
 from dinonat.pipelines.agreement_table import Measuring, Weights, how_many, mean_name, rows_of
@@ -73,7 +73,8 @@ def run(settings: AgreementSettings, workspace: Path) -> AgreementReport | Pictu
     report = _report(settings, measuring, weights, rows, folder, sheets, remarks, time.perf_counter() - start)
     kept = {name: value for name, value in plain(asdict(report)).items() if name != "seconds"}
     write_json(folder / "report.json", kept)  # the same call, the same bytes
-    shown = [(Path(name).stem, Path(name).read_bytes()) for name in report.pictures]
+    sheets = [sheet for sheet in sheets if sheet.name != BLIND]  # a page with names beside it spoils the test
+    shown = [(sheet.name, sheet.read_bytes()) for sheet in sheets]
     write_bytes(folder / "report.html", render(plain(asdict(report)), sheets=shown).encode())
     places.remember(workspace, "agreement", folder.name)
     return report

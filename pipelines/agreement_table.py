@@ -14,6 +14,7 @@ import torch
 from dinonat.agreement.estimates import Drawn, Estimate, mean_of
 from dinonat.agreement.retention import retention_figures
 from dinonat.agreement.rows import (
+    CENTRED,
     Figures,
     Row,
     Side,
@@ -33,6 +34,7 @@ from dinonat.records import Float32, Int64
 
 FORMAT = 1  # rises when figures of the same pictures change, so that kept rows are made again
 CELLS = 14  # a side, of the maps that chance is told of
+POLAR = ("intensity", "thumbnail", "raw")  # made by hand, and another when black and white change places
 AT_ONCE = 64  # crops that go through the network together
 
 
@@ -102,15 +104,14 @@ def rows_of(measuring: Measuring, weights: Sequence[Weights], *, untrained: int)
         yield from _of_network(measuring, own, first)
     for own in {each.kind: each for each in weights}.values():
         yield from _untrained(measuring, own, untrained)
-    for prepared, thermal in measuring.pictures.thermal.items():
-        yield from _by_hand(measuring, prepared, thermal)
+    yield from _by_hand(measuring, first)
     yield Row("chance", "chance", chance_figures(measuring.drawn, cells=CELLS))
 
 
 def how_many(weights: Sequence[Weights], *, preparations: int, untrained: int) -> int:
-    """Return how many steps `rows_of` takes; what is made by hand is one for each preparation."""
+    """Return how many steps `rows_of` takes; what is made by hand is one, and one more for inverted."""
     kinds = len({each.kind for each in weights})
-    return len(weights) * (preparations + 2) + (kinds * untrained + 1) * preparations
+    return len(weights) * (preparations + 2) + (kinds * untrained + 1) * preparations + 1
 
 
 def _of_network(measuring: Measuring, own: Weights, first: str) -> Iterator[Row]:
@@ -157,24 +158,34 @@ def _by_chance(network: Network, seed: int, measuring: Measuring, light: Light) 
     return _Colour(untrained_twin(network, seed=seed), measuring).against(light)
 
 
-def _by_hand(measuring: Measuring, prepared: str, thermal: Light) -> Iterator[Row]:
-    names = ["gradient energy", "spectral residual", "intensity"]
-    names += ["HOG", "orientations", "thumbnail", "hog", "raw"]
-    made: dict[str, Figures] = {}
+def _by_hand(measuring: Measuring, first: str) -> Iterator[Row]:
+    """Make the rows without a network; of inverted pictures only those that do not come out the same."""
+    for prepared, light in measuring.pictures.thermal.items():
+        made = _made_by_hand(measuring, light, [prepared], f"by hand, {prepared}")
+        yield from (Row(name, "by hand", figures, prepared) for name, figures in made.items())
+    inverted = measuring.pictures.thermal[first].inverted()
+    made = _made_by_hand(measuring, inverted, [first, "inverted"], "by hand, thermal inverted")
+    yield from (Row(f"{name}, thermal inverted", "by hand", made[name], first) for name in POLAR)
+
+
+def _made_by_hand(
+    measuring: Measuring, thermal: Light, what: Sequence[object], title: str
+) -> dict[str, Figures]:
+    """Return the figures of each row, which are kept together."""
 
     def make() -> Figures:
-        rows = hand_made_figures(measuring.pictures.colour.squares, thermal.squares, measuring.drawn)
-        crops = [hand_made(each.crops) for each in (measuring.pictures.colour, thermal)]
-        retained = _retained(measuring, crops[0], crops[1])
-        for name, figures in rows.items():
-            own = {key: each for key, each in retained.items() if key.split("/")[0].split(",")[0] == name}
-            made[name] = figures | own
-        return {f"{name}|{key}": each for name in names for key, each in made[name].items()}
+        colour = measuring.pictures.colour
+        rows = hand_made_figures(colour.squares, thermal.squares, measuring.drawn)
+        retained = _retained(measuring, hand_made(colour.crops), hand_made(thermal.crops))
+        for key, each in retained.items():  # "hog, centred/k-NN/across" is of the row "hog"
+            rows[key.split("/")[0].removesuffix(CENTRED)][key] = each
+        return {f"{name}|{key}": each for name, own in rows.items() for key, each in own.items()}
 
-    flat = measuring.kept(["by hand", prepared], make, f"by hand, {prepared}")
-    for name in names:
-        own = {key.partition("|")[2]: each for key, each in flat.items() if key.startswith(f"{name}|")}
-        yield Row(name, "by hand", own, prepared)
+    rows: dict[str, Figures] = {}
+    for name, each in measuring.kept(["by hand", *what], make, title).items():
+        row, _, key = name.partition("|")
+        rows.setdefault(row, {})[key] = each
+    return rows
 
 
 class _Colour:

@@ -98,6 +98,8 @@ def test_a_box_lies_where_the_common_area_says() -> None:
         ("rgb/a.png", (360, 270, 41, 30), (0, 0), True),  # a fraction of a pixel beyond its border
         ("rgb/a.png", (360, 270, 60, 30), (0, 0), False),  # well beyond
         ("rgb/a.png", (-20, 0, 60, 30), (0, 0), False),
+        ("rgb/a.png", (-40, 0, 40, 30), (-40, 0), False),  # inside the partner, but not where it was drawn
+        ("ir/a_t.png", (-16, 0, 16, 12), (40, 0), False),
         ("rgb/a.png", (40, 30, 0, 30), (0, 0), False),  # of no width
     ],
 )

@@ -15,7 +15,7 @@ from dinonat.embeddings.framing import padded, valid_tokens
 from dinonat.models.nat import NAT, NATSettings
 from dinonat.models.network import Network
 from dinonat.models.vit import ViT, ViTSettings
-from dinonat.saliency.ncut import otsu
+from dinonat.saliency.ncut import eigenvectors, otsu
 
 Textures = Callable[..., np.ndarray]
 
@@ -150,6 +150,16 @@ def test_component_is_the_first_of_the_singular_vectors_smaller_side_up(seed: in
     sign = np.sign((found * expected).sum())
     np.testing.assert_allclose(sign * found, expected, atol=1e-4)
     assert (found > otsu(found)).mean() <= 0.5 + 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 9999))
+def test_cut_is_the_second_eigenvector_smaller_side_up(seed: int) -> None:
+    tokens = made(seed)
+    found, (expected,) = token_maps(tokens)["cut"], eigenvectors(tokens, count=1)
+    assert (found > otsu(found)).mean() <= 0.5
+    np.testing.assert_array_equal(np.abs(found), np.abs(expected))
+    assert abs((found * expected).sum()) == pytest.approx(1, abs=1e-4)  # of length 1, turned as a whole
 
 
 @pytest.mark.parametrize("inside", [1.0, -1.0])
