@@ -185,7 +185,8 @@ def _doubts(pictures: Pictures) -> list[str]:
         )
     if pictures.alignment.verdict not in ("aligned", "too few"):
         said.append(
-            "Figures of pairs that are not aligned say little: maps and tokens are compared place by place."
+            "Figures of pairs that are not aligned say little: maps, tokens and labelled boxes are compared "
+            "place by place."
         )
     return said
 
@@ -217,6 +218,7 @@ def _report(
         page=str(folder / "report.html"),
         warnings=tuple(dict.fromkeys(remarks)),
         seconds=seconds,
+        doubts=tuple(_doubts(pictures)),
     )
 
 

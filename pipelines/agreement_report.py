@@ -60,11 +60,12 @@ class AgreementReport:
     page: str
     warnings: tuple[str, ...]
     seconds: float
+    doubts: tuple[str, ...] = ()  # of the warnings, those that the verdict must not be read without
 
     def lines(self) -> list[str]:
         """Text for people, the verdict last."""
         return [
-            *shortened(self.warnings),
+            *shortened([each for each in self.warnings if each not in self.doubts]),
             f"{self.pairs} pairs of {self.recordings} recording{'s' * (self.recordings > 1)} "
             f"({self.recordings_by}); the largest has {self.largest}. {self.alignment}",
             about_intervals(self),
@@ -73,6 +74,7 @@ class AgreementReport:
             *_retention(self.table),
             *map(_about_picture, self.pictures),
             f"Page: {self.page}",
+            *self.doubts,
             *self._verdict(),
         ]
 

@@ -214,7 +214,9 @@ def test_a_picture_and_its_copy_agree_to_every_network_and_nothing_is_claimed(
             assert line.figures["mean/cka"][0] == pytest.approx(1)
     assert report.claims == ()
     assert report.lines()[-1] == "No verdict: every pair is one picture twice, which agrees to any network."
-    assert report.warnings[0].startswith("4 pairs are one picture twice (made-0000.png, ")
+    assert report.doubts == report.warnings[:1]
+    assert report.doubts[0].startswith("4 pairs are one picture twice (made-0000.png, ")
+    assert report.lines().index(report.doubts[0]) == len(report.lines()) - 2  # not above the tables
     assert "4 colour pictures are grey (made-0000.png, made-0003.png, made-0006.png, ...)." in report.warnings
 
 
@@ -263,6 +265,16 @@ def test_what_is_wrong_with_pictures_costs_their_pairs_and_is_said(made: MadeSce
     assert [each.split(":")[0] for each in broken] == ["made-0002.png", "made-0001.png"]
     assert said[-2:] == broken  # of a long list the end is cut in the text
     assert any(each.startswith("39 labels of colour pictures") for each in said)  # more than lie in 1 x 1
+
+
+def test_of_pairs_that_are_not_aligned_the_verdict_says_so(made: MadeScenes, tmp_path: Path) -> None:
+    thermal = tmp_path / "thermal"
+    thermal.mkdir()
+    for number in range(ALL):  # each lies beside another scene
+        shutil.copy(made.thermal / f"made-{number:04}.png", thermal / f"made-{(number + 5) % ALL:04}.png")
+    report = agree(tmp_path, made.rgb, thermal, most=0, weights=(ONE,))
+    assert report.alignment.startswith("The pairs are not aligned")
+    assert report.lines()[-3].startswith("Figures of pairs that are not aligned say little")
 
 
 def test_swapped_folders_are_told(made: MadeScenes, place: Path) -> None:
