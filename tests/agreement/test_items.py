@@ -25,7 +25,9 @@ def boxes(item: Item) -> list[float]:
 
 
 def test_thermal_labels_win_over_colour_labels() -> None:
-    table = labels(("rgb/a.png", "car", 40, 30, 40, 30), ("ir/b_t.png", "dog", 10, 20, 30, 40))
+    """However many there are."""
+    cars = [("rgb/a.png", "car", 40, 30, 40, 30), ("rgb/b.png", "car", 40, 30, 40, 30)]
+    table = labels(*cars, ("ir/b_t.png", "dog", 10, 20, 30, 40))
     found, word = items_of(table, NAMES, SIZES)
     assert word == "thermal"
     assert [(item.pair, item.label) for item in found] == [(1, "dog")]
@@ -43,6 +45,25 @@ def test_labels_of_names_that_both_lights_share_are_thermal() -> None:
     )
     assert word == "thermal"
     assert boxes(found[0]) == pytest.approx([0.1, 0.1, 0.2, 0.2] * 2)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((120, 90, 30, 24), "thermal"),  # lies in both: a thermal one, if in doubt
+        ((300, 200, 50, 50), "colour"),  # beyond the thermal picture
+    ],
+)
+def test_names_of_both_lights_are_of_the_one_in_which_more_boxes_lie(
+    box: tuple[float, ...], expected: str
+) -> None:
+    names, sizes = [("a.png", "a.png"), ("b.png", "b.png")], [((400, 300), (160, 120))] * 2
+    table = labels(("a.png", "car", 16, 12, 16, 12), ("b.png", "car", *box))
+    found, word = items_of(table, names, sizes)
+    assert (word, len(found)) == (expected, 2)
+    wide, high = sizes[0][expected == "thermal"]
+    x, y, w, h = box
+    assert boxes(found[1]) == pytest.approx([x / wide, y / high, (x + w) / wide, (y + h) / high] * 2)
 
 
 INSIDE = st.tuples(*[st.floats(0.15, 0.45)] * 2, *[st.floats(0.02, 0.35)] * 2)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from dinonat.agreement.estimates import Drawn
 from dinonat.agreement.maps import top_overlap
+from dinonat.agreement.matches import dense_matches
 from dinonat.agreement.rows import (
     CENTRED,
     TOGETHER,
@@ -22,9 +23,11 @@ from dinonat.agreement.rows import (
     network_figures,
     retrieval_figures,
     side_of,
+    space_figures,
     vector_figures,
 )
 from dinonat.agreement.sights import tokens_of
+from dinonat.agreement.spaces import modality_gap
 from dinonat.agreement.squares import MOVED, Squares, kept_side
 from dinonat.embeddings.framing import shown
 from dinonat.models.nat import NAT, NATSettings
@@ -231,6 +234,16 @@ def test_a_known_shift_is_found_with_that_shift() -> None:
         assert wrong["dense/hit"].value < 0.15, shift
 
 
+def test_hits_and_mutual_ones_are_told_apart() -> None:
+    tokens = np.random.default_rng(0).normal(size=(2, 4, 6, 6, 5)).astype(np.float32)
+    colour, thermal = tokens[0], tokens[0] + tokens[1]
+    drawn, found = Drawn(np.array([0, 0, 1, 2]), resamples=30), dense_matches(colour, thermal, shift=(1, 1))
+    figures = dense_figures("cells", colour, thermal, drawn, shift=1)
+    assert figures["cells/hit"].value > figures["cells/mutual"].value > 0
+    np.testing.assert_array_equal(figures["cells/hit"].resampled, drawn.mean(found.hit).resampled)
+    np.testing.assert_array_equal(figures["cells/mutual"].resampled, drawn.mean(found.mutual).resampled)
+
+
 def test_cells_of_moved_pictures_find_their_places(textures: Textures) -> None:
     """The same pictures as colour and thermal: what a cell shows is found where it went, and only there."""
     both, drawn = squares(224, [textures(seed, 448, 448) for seed in range(3)]), Drawn(np.arange(3), 20)
@@ -287,6 +300,16 @@ def test_a_constant_offset_alone_is_all_of_the_gap() -> None:
     for protocol in ("aligned", f"aligned{TOGETHER}", "cropped"):
         for way in WAYS:
             assert found[f"v{CENTRED}/{protocol}/{way}/1"].value == 1
+
+
+def test_the_gap_of_a_resample_is_that_of_its_pairs() -> None:
+    colour, thermal, groups = vectors(9), vectors(9, seed=1) + 0.5, np.repeat(np.arange(3), 3)
+    found = space_figures("v", colour, thermal, Drawn(groups, resamples=12, seed=5))["v/modality"]
+    assert found.value == pytest.approx(float(modality_gap(colour, thermal)))
+    for again, draw in zip(found.resampled, np.random.default_rng(5).integers(0, 3, (12, 3)), strict=True):
+        rows = np.concatenate([np.flatnonzero(groups == each) for each in draw])
+        assert again == pytest.approx(float(modality_gap(colour[rows], thermal[rows])))
+    assert np.ptp(found.resampled) > 0.01
 
 
 # --- Who is looked for among whom.
