@@ -34,7 +34,7 @@ def line(title: str, number: int, total: int, seconds: float) -> str:
     """Say which step begins; ``seconds`` is what those before took each, 0 where none was made.
 
     >>> line("starter, thermal inverted", 2, 7, 20.0)
-    'agreement: 2 of 7, starter, thermal inverted; about 100 s left'
+    'agreement: 2 of 7, starter, thermal inverted; about 2 min left'
     >>> line("starter", 1, 7, 0.0)
     'agreement: 1 of 7, starter'
     """

@@ -360,7 +360,7 @@ def test_a_slip_is_a_sentence_before_anything_is_measured(
     assert not (tmp_path / "w" / "agreements").exists() or not list((tmp_path / "w" / "agreements").iterdir())
 
 
-@pytest.mark.parametrize(("size", "prepare"), [(96, "recording"), (100, "window=20000:40000")])
+@pytest.mark.parametrize(("size", "prepare"), [(96, "recording"), (100, "window=6000:9000")])
 def test_any_size_and_preparation_is_measured(made: MadeScenes, place: Path, size: int, prepare: str) -> None:
     report = agree(place, made.rgb, made.thermal, size=size, prepare=prepare, most=2)
     assert report.size == size
