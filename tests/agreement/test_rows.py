@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.nn import functional
 
+from dinonat.agreement import floors
 from dinonat.agreement.estimates import Drawn
-from dinonat.agreement.maps import top_overlap
+from dinonat.agreement.maps import pearson, top_overlap
 from dinonat.agreement.matches import dense_matches
 from dinonat.agreement.rows import (
     CENTRED,
@@ -25,8 +26,9 @@ from dinonat.agreement.rows import (
     side_of,
     space_figures,
     vector_figures,
+    vectors_by_hand,
 )
-from dinonat.agreement.sights import tokens_of
+from dinonat.agreement.sights import tokens_of, vectors_of
 from dinonat.agreement.spaces import modality_gap
 from dinonat.agreement.squares import MOVED, Squares, kept_side
 from dinonat.embeddings.framing import shown
@@ -332,6 +334,41 @@ def test_crops_are_averaged_and_count_for_the_cropped_protocol_alone() -> None:
         assert found[f"v/aligned/{way}/1"].value == 1
         assert found[f"v/cropped/{way}/1"].value == 0.5
         np.testing.assert_allclose(found[f"v/cropped/{way}/1"].resampled, 0.5)
+
+
+def test_the_cropped_protocol_shows_five_crops_of_thermal_pictures(many: Squares) -> None:
+    """By a network and by hand: the mean over the crops of what each of them alone gives."""
+    thermal, drawn, network = many.in_grey().inverted(), Drawn(np.arange(8), resamples=5), nat()
+    by_hand = hand_made_figures(many, thermal, drawn)
+    by_network = network_figures(network, side_of(network, many), thermal, drawn)
+    ways = {
+        "grid": (by_network, lambda pictures: vectors_of(network, pictures)["grid"]),
+        "orientations": (by_hand["orientations"], lambda pictures: vectors_by_hand(pictures)["orientations"]),
+    }
+    for name, (figures, seen) in ways.items():
+        colour = seen(many.whole)
+        crops = [seen(thermal.cropped(seed)) for seed in range(5)]
+        alone = [retrieval_figures("v", colour, each, [each], drawn) for each in crops]
+        spread = []
+        for way in ("T>V/1", "V>T/1", "T>V/5", "V>T/5"):
+            expected = [each[f"v/cropped/{way}"].value for each in alone]
+            assert figures[f"{name}/cropped/{way}"].value == pytest.approx(np.mean(expected))
+            spread.append(np.ptp(expected))
+        assert max(spread) > 0, name  # crops that all give the same would tell nothing
+
+
+def test_maps_by_hand_are_called_what_they_are(many: Squares) -> None:
+    thermal = many.in_grey().inverted()
+    rows = hand_made_figures(many, thermal, Drawn(np.arange(8), resamples=5))
+    for row, key, made in (
+        ("gradient energy", "gradient", floors.gradient_energy),
+        ("spectral residual", "residual", floors.spectral_residual),
+        ("intensity", "intensity", floors.intensity),
+    ):
+        both = (made(floors.grey(each.whole)) for each in (many, thermal))
+        expected = pearson(*both).diagonal().mean()
+        assert rows[row][f"{key}/pearson/paired"].value == pytest.approx(expected)
+    assert rows["intensity"]["intensity/pearson/paired"].value == pytest.approx(-1, abs=1e-4)  # turned around
 
 
 @pytest.mark.parametrize(("copies", "five"), [(4, 1.0), (6, 0.0)])
