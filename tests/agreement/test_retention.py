@@ -97,7 +97,7 @@ def test_the_own_recording_never_votes() -> None:
 @given(st.integers(0, 999))
 def test_identical_lights_retain_everything(seed: int) -> None:
     classes, groups = np.arange(40) % 4, np.arange(40) // 4
-    rows = vectors(40, seed=seed) + np.eye(6, dtype=np.float32)[classes]
+    rows = vectors(40, seed=seed) + 3 * np.eye(6, dtype=np.float32)[classes]
     found = retention_figures({"v": rows}, {"v": rows.copy()}, classes, groups, resamples=50)
     for name in ("v", f"v{CENTRED}"):
         across, within, retained = of(found, name)
