@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinonat.agreement.items import Item, items_of
@@ -71,6 +71,7 @@ SIDES = st.tuples(st.integers(20, 2000), st.integers(20, 2000))
 OFFSETS = st.tuples(*[st.floats(-0.12, 0.12)] * 2)
 
 
+@settings(deadline=None)
 @given(INSIDE, SIDES, SIDES, OFFSETS, st.booleans())
 def test_a_box_keeps_its_place_in_the_partner(
     box: tuple[float, ...],

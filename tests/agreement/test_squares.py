@@ -103,6 +103,7 @@ def test_crops_show_their_boxes() -> None:
     assert pictures.cropped(3).shape == pictures.whole.shape
 
 
+@settings(deadline=None)
 @given(st.integers(64, 1024))
 def test_no_crop_is_enlarged(size: int) -> None:
     side = kept_side(size)
