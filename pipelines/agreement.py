@@ -32,6 +32,7 @@ from dinonat.pipelines.options import plain
 from dinonat.pipelines.pairs import Gathered, gather_pairs, usual_size
 from dinonat.pipelines.partners import counted
 
+ALIGNED = ("aligned", "too few")  # verdicts on the pairs with which figures mean something
 ROWS = "rows"  # folder of agreements/ where each row's figures are kept
 
 
@@ -183,12 +184,25 @@ def _doubts(pictures: Pictures) -> list[str]:
             counted(pictures.copies, "pair is one picture twice", "pairs are one picture twice")
             + " Such a pair scores 1 without any network. Leave them out by a list (--pair-list FILE)."
         )
-    if pictures.alignment.verdict not in ("aligned", "too few"):
+    if pictures.alignment.verdict not in ALIGNED:
         said.append(
             "Figures of pairs that are not aligned say little: maps, tokens and labelled boxes are compared "
             "place by place."
         )
+    if pictures.items and len(set(pictures.groups.tolist())) < 2:
+        said.append(
+            "All pairs are of one recording, of which nothing may vote for itself: labels are left out."
+        )
     return said
+
+
+def no_verdict(pictures: Pictures) -> str:
+    """Say why nothing can be claimed of any network on these pairs; "" where it can."""
+    if len(pictures.copies) == len(pictures.groups):
+        return "No verdict: every pair is one picture twice, which agrees to any network."
+    if pictures.alignment.verdict not in ALIGNED:
+        return "No verdict: the pictures of a pair do not lie on each other, so nothing could agree."
+    return ""
 
 
 def _report(
@@ -213,19 +227,18 @@ def _report(
         largest=int(np.bincount(groups).max()),
         alignment=pictures.alignment.sentence(usual_size(pictures.pairs), parse_offset(settings.pair_offset)),
         table=tuple(line_of(row) for row in rows),
-        claims=tuple(_claims(measuring, weights, rows)),
+        claims=() if no_verdict(pictures) else tuple(_claims(measuring, weights, rows)),
         pictures=tuple(str(sheet) for sheet in sheets),
         page=str(folder / "report.html"),
         warnings=tuple(dict.fromkeys(remarks)),
         seconds=seconds,
         doubts=tuple(_doubts(pictures)),
+        no_verdict=no_verdict(pictures),
     )
 
 
 def _claims(measuring: Measuring, weights: Sequence[Weights], rows: Sequence[Row]) -> Iterator[Said]:
     """Say of each network in each preparation whether the claim holds, against floors of that preparation."""
-    if len(measuring.pictures.copies) == len(measuring.pictures.groups):
-        return  # all pictures are their own partners
     built = {own.name: own.built for own in weights}
     for row in rows:
         if row.kind == "network":

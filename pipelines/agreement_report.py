@@ -61,6 +61,7 @@ class AgreementReport:
     warnings: tuple[str, ...]
     seconds: float
     doubts: tuple[str, ...] = ()  # of the warnings, those that the verdict must not be read without
+    no_verdict: str = ""  # why there is none
 
     def lines(self) -> list[str]:
         """Text for people, the verdict last."""
@@ -79,8 +80,8 @@ class AgreementReport:
         ]
 
     def _verdict(self) -> list[str]:
-        if not self.claims:
-            return ["No verdict: every pair is one picture twice, which agrees to any network."]
+        if self.no_verdict:
+            return [self.no_verdict]
         several = len({(each.weights, each.prepared) for each in self.claims}) > 1
         return [
             (f"{each.weights}, {each.prepared}: " if several else "") + each.sentence for each in self.claims

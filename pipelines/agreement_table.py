@@ -32,7 +32,7 @@ from dinonat.pipelines.agreement_pictures import Light, Pictures
 from dinonat.pipelines.agreement_steps import Steps
 from dinonat.records import Float32, Int64
 
-FORMAT = 1  # rises when figures of the same pictures change, so that kept rows are made again
+FORMAT = 2  # rises when figures of the same pictures change, so that kept rows are made again
 CELLS = 14  # a side, of the maps that chance is told of
 POLAR = ("intensity", "thumbnail", "raw")  # made by hand, and another when black and white change places
 AT_ONCE = 64  # crops that go through the network together
@@ -217,7 +217,7 @@ def _vectors(network: Network, light: Light) -> dict[str, Float32]:
 
 
 def _retained(measuring: Measuring, colour: dict[str, Float32], thermal: dict[str, Float32]) -> Figures:
-    if not measuring.pictures.items:
+    if not measuring.pictures.items or measuring.drawn.count < 2:  # nothing of the own recording votes
         return {}
     return retention_figures(colour, thermal, measuring.classes, measuring.crop_groups)
 

@@ -471,6 +471,8 @@ def test_no_name_breaks_the_page() -> None:
 def test_an_empty_report_still_gives_a_page() -> None:
     text = read(render(report(table=[], claims=[], warnings=[], pairs=0, recordings=0, largest=0))).text
     assert "nothing is claimed" in text
+    why = report(claims=[], no_verdict="No verdict: <they> are copies.")
+    assert "No verdict: <they> are copies." in read(render(why)).text
     assert "How to read it" in text
     assert "Pearson gap" not in text
     chance = [each for each in report()["table"] if each["kind"] == "chance"]
