@@ -17,19 +17,19 @@ from dinonat.images.listing import spread
 from dinonat.images.pairing import parse_offset
 from dinonat.images.prepare import parse_preparation
 from dinonat.images.reading import parse_reading
-from dinonat.models.catalog import load_network
 from dinonat.pages.agreement import render
-from dinonat.pages.pictures import printable
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.agreement_figures import blind_order, draw_alone, draw_pairs, undrawn
+from dinonat.pipelines.agreement_lines import line_of
+from dinonat.pipelines.agreement_networks import Weights, load_all
 from dinonat.pipelines.agreement_pictures import Pictures, read_pairs
-from dinonat.pipelines.agreement_report import BLIND, AgreementReport, PicturesReport, Said, line_of, said_of
-from dinonat.pipelines.agreement_settings import DECIDING, AgreementSettings
+from dinonat.pipelines.agreement_report import BLIND, AgreementReport, PicturesReport, Said, said_of
+from dinonat.pipelines.agreement_settings import AgreementSettings
 from dinonat.pipelines.agreement_steps import Steps
-from dinonat.pipelines.agreement_table import Measuring, Weights, how_many, mean_name, rows_of
-from dinonat.pipelines.devices import device_named, limited_to
+from dinonat.pipelines.agreement_table import MEAN, Measuring, how_many, rows_of
+from dinonat.pipelines.devices import limited_to
 from dinonat.pipelines.options import plain
-from dinonat.pipelines.pairs import Gathered, gather_pairs, usual_size
+from dinonat.pipelines.pairs import Gathered, gather_pairs, odd_pairs, usual_size
 from dinonat.pipelines.partners import counted
 
 ALIGNED = ("aligned", "too few")  # verdicts on the pairs with which figures mean something
@@ -49,7 +49,7 @@ def run(settings: AgreementSettings, workspace: Path) -> AgreementReport | Pictu
     places.create(workspace)
     remarks: list[str] = []
     with limited_to(settings.threads or torch.get_num_threads()):
-        weights = _weights(settings, workspace, remarks)
+        weights = load_all(settings, workspace, remarks)
         pairs = _pairs(settings, workspace, remarks)
         if pairs is None:
             return draw_alone(settings, weights, workspace, remarks)
@@ -69,7 +69,7 @@ def run(settings: AgreementSettings, workspace: Path) -> AgreementReport | Pictu
         rows = list(rows_of(measuring, weights, untrained=settings.untrained))
         folder = places.agreements_folder(workspace, _name(settings, measuring, weights))
         sheets = draw_pairs(settings, pictures, weights, folder, blind)
-    remarks = [*_doubts(pictures), *_polarity(rows), *remarks, *undrawn(settings, weights)]
+    remarks = [*_doubts(pictures), *_polarity(rows, pictures.known), *remarks, *undrawn(settings, weights)]
     remarks += [*pairs.remarks, *pictures.remarks]
     report = _report(settings, measuring, weights, rows, folder, sheets, remarks, time.perf_counter() - start)
     kept = {name: value for name, value in plain(asdict(report)).items() if name != "seconds"}
@@ -94,21 +94,6 @@ def _check(settings: AgreementSettings) -> None:
         parse_preparation(each, invert=settings.invert)
     parse_reading(settings.scale, settings.object)
     parse_offset(settings.pair_offset)
-
-
-def _weights(settings: AgreementSettings, workspace: Path, remarks: list[str]) -> list[Weights]:
-    """Load the networks that were asked for, each once."""
-    asked = list(dict.fromkeys(settings.weights))
-    if not asked:
-        newest, said = places.newest_weights(workspace)
-        remarks.append(said)
-        asked = [newest]
-    device = device_named(settings.device)
-    loaded = []
-    for name in asked:
-        network, fingerprint = load_network(places.weights_file(workspace, name), remark=remarks.append)
-        loaded.append(Weights(printable(name), network.to(device), fingerprint))
-    return loaded
 
 
 def _pairs(settings: AgreementSettings, workspace: Path, remarks: list[str]) -> Gathered | None:
@@ -146,33 +131,28 @@ def _pairs(settings: AgreementSettings, workspace: Path, remarks: list[str]) -> 
 
 
 def _measuring(settings: AgreementSettings, pictures: Pictures, workspace: Path, steps: Steps) -> Measuring:
-    files = [
-        (ref.name, ref.file.stat().st_size, ref.file.stat().st_mtime_ns)
-        for refs in (pictures.pairs.colour, pictures.pairs.thermal)
-        for ref in refs
-    ]
-    deciding = settings.model_dump(mode="json", include=set(DECIDING))
-    things = [(item.pair, item.label, item.colour) for item in pictures.items]
+    things = [(item.pair, item.label) for item in pictures.items]
     return Measuring(
         pictures,
         Drawn(pictures.groups, seed=settings.seed),
         workspace / places.FOLDERS["agreement"] / ROWS,
-        short_hash(files, pictures.groups.tolist(), deciding, things),
+        short_hash(pictures.colour.digest, pictures.groups.tolist(), settings.seed, things),
         steps,
     )
 
 
 def _name(settings: AgreementSettings, measuring: Measuring, weights: Sequence[Weights]) -> str:
+    thermal = [(name, light.digest) for name, light in measuring.pictures.thermal.items()]
     return short_hash(
-        measuring.name, [own.fingerprint for own in weights], settings.prepare, settings.untrained
+        measuring.name, thermal, [(own.fingerprint, own.kind) for own in weights], settings.untrained
     )
 
 
-def _polarity(rows: Sequence[Row]) -> list[str]:
+def _polarity(rows: Sequence[Row], known: int) -> list[str]:
     """Say of which network inverted thermal pictures agree better with colour."""
     networks = {(row.name, row.prepared): row.figures for row in rows if row.kind == "network"}
     inverted = [row for row in rows if row.kind == "inverted"]
-    said = [(row.of, turned(networks[row.of, row.prepared], row.figures)) for row in inverted]
+    said = [(row.of, turned(networks[row.of, row.prepared], row.figures, known)) for row in inverted]
     return [f"{name}: {text}" for name, text in said if text]
 
 
@@ -183,6 +163,12 @@ def _doubts(pictures: Pictures) -> list[str]:
         said.append(
             counted(pictures.copies, "pair is one picture twice", "pairs are one picture twice")
             + " Such a pair scores 1 without any network. Leave them out by a list (--pair-list FILE)."
+        )
+    said += odd_pairs(pictures.odd)
+    if pictures.unknown:
+        said.append(
+            f"{pictures.unknown} of {len(pictures.groups)} pairs are of unknown recordings: frames like them "
+            "may be among their strangers, and intervals may be too narrow."
         )
     if pictures.alignment.verdict not in ALIGNED:
         said.append(
@@ -239,15 +225,14 @@ def _report(
 
 def _claims(measuring: Measuring, weights: Sequence[Weights], rows: Sequence[Row]) -> Iterator[Said]:
     """Say of each network in each preparation whether the claim holds, against floors of that preparation."""
-    built = {own.name: own.built for own in weights}
+    kinds = {own.name: own.kind for own in weights}
     for row in rows:
         if row.kind == "network":
             beside = [each for each in rows if each.prepared == row.prepared]
             by_hand = {each.name: each.figures for each in beside if each.kind == "by hand"}
             untrained = next(
-                each
-                for each in beside
-                if each.kind == "untrained" and each.name == mean_name(built[row.name])
+                each for each in beside if each.of == kinds[row.name] and each.name.startswith(MEAN)
             )
-            for claim in claims(row.figures, untrained.figures, by_hand):
-                yield said_of(row, claim, measuring.drawn.count)
+            known = measuring.pictures.known
+            for claim in claims(row.figures, untrained.figures, by_hand, known):
+                yield said_of(row, claim, known)

@@ -17,11 +17,12 @@ from dinonat.images.prepare import parse_preparation
 from dinonat.images.reading import parse_reading
 from dinonat.pages.attention_sheets import Pair, Row, sheet
 from dinonat.pages.blind_sheets import blind_key, blind_sheet
+from dinonat.pages.looks import render
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.agreement_networks import Weights
 from dinonat.pipelines.agreement_pictures import Pictures
 from dinonat.pipelines.agreement_report import ANSWERS, BLIND, PicturesReport
 from dinonat.pipelines.agreement_settings import AgreementSettings
-from dinonat.pipelines.agreement_table import Weights
 from dinonat.pipelines.partners import counted
 from dinonat.records import Int64, UInt8
 
@@ -110,8 +111,8 @@ def draw_alone(
                 rows.append(("" if alone else name, title, pixels))
     if not rows:
         raise ImageError(f"{settings.colour}: no picture can be read. The first: {failed[0]}")
-    name = short_hash([str(folder) for folder in folders.values()], settings.pictures, settings.prepare)
-    place = places.agreements_folder(workspace, f"pictures-{name}")
+    asked = settings.model_dump(mode="json", exclude={"workers", "threads", "device"})
+    place = places.agreements_folder(workspace, f"pictures-{short_hash(asked)}")
     drawn = []
     attending = [own for own in weights if own.network.attends]
     for own in attending or weights:  # where none attends, the first says so
@@ -121,7 +122,9 @@ def draw_alone(
             for (word, title, pixels), seen in zip(rows, looks, strict=True)
         ]
         drawn.append(_keep(sheet(made, heading=_heading(own)), place / f"attention-{_short(own)}.png"))
-    return PicturesReport(tuple(map(str, drawn)), (*remarks, *failed))
+    shown = [(path.name, path.read_bytes()) for path in drawn]
+    write_bytes(place / "report.html", render(shown, remarks=(*remarks, *failed)).encode())
+    return PicturesReport(tuple(map(str, drawn)), str(place / "report.html"), (*remarks, *failed))
 
 
 def _some(folder: Path, settings: AgreementSettings, failed: list[str]) -> list[tuple[str, UInt8]]:

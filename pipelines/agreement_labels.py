@@ -26,7 +26,7 @@ def labelled_items(
     known = [sizes(refs, workers) for refs in (pairs.colour, pairs.thermal)]
     # One that is damaged is left out later; its partner's size keeps it from deciding whose labels these are.
     both = [(a or b or (1, 1), b or a or (1, 1)) for a, b in zip(*known, strict=True)]
-    labels = read_labels(file, warn=remarks.append)
+    labels = read_labels(file, warn=remarks.append).drop_duplicates(ignore_index=True)
     items, word = items_of(labels, names, both, offset=offset)
     if not items:
         raise LabelError(

@@ -1,7 +1,9 @@
 """The pictures of `dinotool agreement`: pairs that can be read, as squares, and crops of what is labelled."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +36,32 @@ class Light:
 
     squares: Squares
     crops: UInt8  # (m, 96, 96, 3), of the labelled things
+    files: tuple[str, ...]  # (n,), sha256
+
+    @cached_property
+    def digest(self) -> str:
+        """Name the very pixels that networks are shown."""
+        made = hashlib.sha256()
+        for pixels in (self.squares.whole, self.squares.kept, self.crops):
+            made.update(f"{pixels.shape}".encode())
+            made.update(np.ascontiguousarray(pixels).data)
+        return made.hexdigest()
 
     def part(self, pairs: Bool, items: Bool) -> "Light":
         """Return the pairs, and the things, that are marked."""
-        return Light(Squares(self.squares.whole[pairs], self.squares.kept[pairs]), self.crops[items])
+        return Light(
+            Squares(self.squares.whole[pairs], self.squares.kept[pairs]),
+            self.crops[items],
+            tuple(name for name, kept in zip(self.files, pairs, strict=True) if kept),
+        )
 
     def inverted(self) -> "Light":
         """Return the same with black and white turned around."""
-        return Light(self.squares.inverted(), 255 - self.crops)
+        return Light(self.squares.inverted(), 255 - self.crops, self.files)
 
     def in_grey(self) -> "Light":
         """Return the same without colours."""
-        return Light(self.squares.in_grey(), in_grey(self.crops))
+        return Light(self.squares.in_grey(), in_grey(self.crops), self.files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +72,17 @@ class Pictures:
     colour: Light
     thermal: dict[str, Light]  # by preparation
     groups: Int64  # (n,), recordings by number; a pair of unknown recording is one of its own
+    unknown: int  # pairs of unknown recording
     items: tuple[Item, ...]
     alignment: Alignment
     copies: tuple[str, ...]  # names of thermal pictures that are their partners again
+    odd: tuple[str, ...]  # pairs that fit no better than strangers, though most do
     remarks: tuple[str, ...]
+
+    @property
+    def known(self) -> int:
+        """How many recordings are known to be others: those that nobody knows may be one."""
+        return int(self.groups.max()) + 1 - max(0, self.unknown - 1)
 
 
 def read_pairs(
@@ -115,19 +138,23 @@ def _gathered(
     colour, *thermal = (light.part(kept, marks) for light in lights)
     pairs = pairs.part(kept)
     names = [name or f"\0{i}" for i, name in enumerate(pairs.recordings)]
-    same = copies(colour.squares, thermal[0].squares)
+    one_file = [at for at, (a, b) in enumerate(zip(colour.files, thermal[0].files, strict=True)) if a == b]
+    same = sorted({*one_file, *copies(colour.squares, thermal[0].squares).tolist()})
+    alignment = alignment_of(colour.squares, thermal[0].squares)
     return Pictures(
         pairs=pairs,
         colour=colour,
         thermal=dict(zip(prepare, thermal, strict=True)),
         groups=np.unique(names, return_inverse=True)[1].astype(np.int64),
+        unknown=pairs.recordings.count(""),
         items=tuple(
             Item(int(place[item.pair]), item.label, item.colour, item.thermal)
             for item, mark in zip(items, marks, strict=True)
             if mark
         ),
-        alignment=alignment_of(colour.squares, thermal[0].squares),
+        alignment=alignment,
         copies=tuple(pairs.thermal[at].name for at in same),
+        odd=tuple(f"{pairs.colour[at].name} and {pairs.thermal[at].name}" for at in alignment.odd),
         remarks=tuple(dict.fromkeys([*_shapes(pairs), *_without_colour(pairs, colour), *remarks, *broken])),
     )
 
@@ -156,7 +183,9 @@ def _squared(
     for at, (pair, _) in enumerate(things):
         of.setdefault(pair, []).append(at)
     failed: dict[int, str] = {}
+    files: list[str] = []
     for place, one in enumerate(loaded):
+        files.append(one.sha256)
         if one.prepared is None:
             failed[place] = f"{one.reason} Its pair is left out."
             continue
@@ -164,7 +193,7 @@ def _squared(
             squares[place] = _square(one.prepared.pixels, boxes.get(one.ref, WHOLE), squares.shape[1])
         for at in of.get(place, []):
             crops[at] = _crop(one.prepared.pixels, things[at][1])
-    return Light(Squares(whole, kept), crops), failed
+    return Light(Squares(whole, kept), crops, tuple(files)), failed
 
 
 def _crop(pixels: UInt8, box: Box) -> UInt8:

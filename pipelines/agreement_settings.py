@@ -41,7 +41,3 @@ class AgreementSettings(Settings):
     @classmethod
     def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value)) or ("percentile",)
-
-
-# Of the settings: those that decide the figures of a row, whatever network it is of.
-DECIDING = ("invert", "scale", "object", "pair_offset", "size", "seed")

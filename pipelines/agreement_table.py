@@ -28,34 +28,16 @@ from dinonat.embeddings.encode import crop_vectors
 from dinonat.files import short_hash, write_whole
 from dinonat.models.catalog import untrained_twin
 from dinonat.models.network import Network
+from dinonat.pipelines.agreement_networks import Weights
 from dinonat.pipelines.agreement_pictures import Light, Pictures
 from dinonat.pipelines.agreement_steps import Steps
 from dinonat.records import Float32, Int64
 
-FORMAT = 2  # rises when figures of the same pictures change, so that kept rows are made again
+FORMAT = 3  # rises when figures of the same pictures change, so that kept rows are made again
 CELLS = 14  # a side, of the maps that chance is told of
+MEAN = "untrained, mean:"  # begins the name of the row of untrained networks together
 POLAR = ("intensity", "thumbnail", "raw")  # made by hand, and another when black and white change places
 AT_ONCE = 64  # crops that go through the network together
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """A network to be measured."""
-
-    name: str  # as it was asked for
-    network: Network
-    fingerprint: str
-
-    @property
-    def kind(self) -> str:
-        """Name networks that are built alike."""
-        return short_hash(type(self.network).__name__, self.network.settings.model_dump(mode="json"))
-
-    @property
-    def built(self) -> str:
-        """Say how it is built, in a word and its number of parameters."""
-        count = sum(each.numel() for each in self.network.parameters())
-        return f"{type(self.network).__name__} of {count / 1e6:.1f} M"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +47,7 @@ class Measuring:
     pictures: Pictures
     drawn: Drawn
     folder: Path
-    name: str  # hash of the pictures and of all settings that decide figures
+    name: str  # hash of the colour pictures, the recordings, the labels and the seed
     steps: Steps
 
     @cached_property
@@ -102,10 +84,16 @@ def rows_of(measuring: Measuring, weights: Sequence[Weights], *, untrained: int)
     first = next(iter(measuring.pictures.thermal))
     for own in weights:
         yield from _of_network(measuring, own, first)
-    for own in {each.kind: each for each in weights}.values():
-        yield from _untrained(measuring, own, untrained)
+    kinds = {each.kind: each for each in weights}
+    built = [own.built for own in kinds.values()]
+    for own in kinds.values():
+        more = f", {own.kind[:6]}" if built.count(own.built) > 1 else ""
+        yield from _untrained(measuring, own, untrained, own.built + more)
     yield from _by_hand(measuring, first)
-    yield Row("chance", "chance", chance_figures(measuring.drawn, cells=CELLS))
+    lots = chance_figures(measuring.drawn, cells=CELLS)
+    if measuring.pictures.items:
+        lots["k-NN"] = measuring.drawn.without_interval(1 / len(np.unique(measuring.classes)))
+    yield Row("chance", "chance", lots)
 
 
 def how_many(weights: Sequence[Weights], *, preparations: int, untrained: int) -> int:
@@ -119,39 +107,34 @@ def _of_network(measuring: Measuring, own: Weights, first: str) -> Iterator[Row]
     thermal = measuring.pictures.thermal
     for prepared, light in thermal.items():
         figures = measuring.kept(
-            [own.fingerprint, prepared], partial(seen.against, light), f"{own.name}, {prepared}"
+            [own.fingerprint, own.kind, light.digest], partial(seen.against, light), f"{own.name}, {prepared}"
         )
         yield Row(own.name, "network", figures, prepared)
     turned = measuring.kept(
-        [own.fingerprint, first, "inverted"],
+        [own.fingerprint, own.kind, thermal[first].digest, "inverted"],
         lambda: seen.against(thermal[first].inverted()),
         f"{own.name}, thermal inverted",
     )
     yield Row(f"{own.name}, thermal inverted", "inverted", turned, first, own.name)
     grey = measuring.kept(
-        [own.fingerprint, "own grey"],
+        [own.fingerprint, own.kind, "own grey"],
         lambda: seen.against(measuring.pictures.colour.in_grey()),
         f"{own.name}, colour and its own grey",
     )
     yield Row(f"{own.name}, colour and its own grey", "own grey", grey, "", own.name)
 
 
-def _untrained(measuring: Measuring, own: Weights, count: int) -> Iterator[Row]:
+def _untrained(measuring: Measuring, own: Weights, count: int, built: str) -> Iterator[Row]:
     for prepared, light in measuring.pictures.thermal.items():
         rows = []
         for seed in range(count):
             make = partial(_by_chance, own.network, seed, measuring, light)
-            name = f"untrained:{seed} {own.built}"
-            figures = measuring.kept([own.kind, seed, prepared], make, f"{name}, {prepared}")
-            rows.append(Row(name, "untrained", figures, prepared))
+            name = f"untrained:{seed} {built}"
+            figures = measuring.kept([own.kind, seed, light.digest], make, f"{name}, {prepared}")
+            rows.append(Row(name, "untrained", figures, prepared, own.kind))
             yield rows[-1]
         means = {key: mean_of([row.figures[key] for row in rows]) for key in rows[0].figures} if rows else {}
-        yield Row(mean_name(own.built), "untrained", means, prepared)
-
-
-def mean_name(built: str) -> str:
-    """Name the row of the mean of untrained networks that are built alike."""
-    return f"untrained {built}, mean"
+        yield Row(f"{MEAN} {built}", "untrained", means, prepared, own.kind)
 
 
 def _by_chance(network: Network, seed: int, measuring: Measuring, light: Light) -> Figures:
@@ -161,10 +144,10 @@ def _by_chance(network: Network, seed: int, measuring: Measuring, light: Light) 
 def _by_hand(measuring: Measuring, first: str) -> Iterator[Row]:
     """Make the rows without a network; of inverted pictures only those that do not come out the same."""
     for prepared, light in measuring.pictures.thermal.items():
-        made = _made_by_hand(measuring, light, [prepared], f"by hand, {prepared}")
+        made = _made_by_hand(measuring, light, [light.digest], f"by hand, {prepared}")
         yield from (Row(name, "by hand", figures, prepared) for name, figures in made.items())
     inverted = measuring.pictures.thermal[first].inverted()
-    made = _made_by_hand(measuring, inverted, [first, "inverted"], "by hand, thermal inverted")
+    made = _made_by_hand(measuring, inverted, [inverted.digest], "by hand, thermal inverted")
     yield from (Row(f"{name}, thermal inverted", "by hand", made[name], first) for name in POLAR)
 
 
@@ -219,7 +202,9 @@ def _vectors(network: Network, light: Light) -> dict[str, Float32]:
 def _retained(measuring: Measuring, colour: dict[str, Float32], thermal: dict[str, Float32]) -> Figures:
     if not measuring.pictures.items or measuring.drawn.count < 2:  # nothing of the own recording votes
         return {}
-    return retention_figures(colour, thermal, measuring.classes, measuring.crop_groups)
+    return retention_figures(
+        colour, thermal, measuring.classes, measuring.crop_groups, seed=measuring.drawn.seed
+    )
 
 
 def _write(path: Path, figures: Figures) -> None:

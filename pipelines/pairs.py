@@ -218,16 +218,11 @@ def check_pairs(sources: Sources, pairs: Gathered, *, offset: tuple[float, float
     ``sources`` were packed from ``pairs`` with the boxes of ``offset``. The first sentence is about all
     pairs.
     """
-    colour, thermal = sources.paired.T
+    thermal = sources.paired[:, 1]
     pixels, names = sources.packed.pixels, sources.packed.names
     found = measure_alignment(pixels, sources.paired)
     said = [found.sentence(usual_size(pairs), offset)]
-    if found.odd:
-        odd = [f"{names[colour[place]]} and {names[thermal[place]]}" for place in found.odd]
-        said.append(
-            counted(odd, "pair fits no better than strangers", "pairs fit no better than strangers")
-            + " About as many more may be wrong. Look at them, or leave them out by a list."
-        )
+    said += odd_pairs([f"{names[a]} and {names[b]}" for a, b in sources.paired[list(found.odd)]])
     of = dict(zip((ref.name for ref in pairs.thermal), pairs.recordings, strict=True))
     some = thermal[_of_all_and_of_some([of[names[place]] for place in thermal])]
     turned = polarity_sentence(
@@ -235,6 +230,16 @@ def check_pairs(sources: Sources, pairs: Gathered, *, offset: tuple[float, float
         [names[place] for place in some],
     )
     return said + ([turned] if turned else [])
+
+
+def odd_pairs(names: Sequence[str]) -> list[str]:
+    """Say which pairs fit no better than strangers, if any do."""
+    if not names:
+        return []
+    return [
+        counted(names, "pair fits no better than strangers", "pairs fit no better than strangers")
+        + " About as many more may be wrong. Look at them, or leave them out by a list."
+    ]
 
 
 def _of_all_and_of_some(recordings: Sequence[str]) -> list[int]:

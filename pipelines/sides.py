@@ -43,8 +43,8 @@ class Side:
 
     @cached_property
     def identity(self) -> str:
-        """Name pictures (by path and size), labels and recordings: other ones, another identity."""
-        files = [(ref.name, ref.file.stat().st_size) for ref in self.refs]
+        """Name pictures (by path, size and time), labels and recordings: other ones, another identity."""
+        files = [(ref.name, ref.file.stat().st_size, ref.file.stat().st_mtime_ns) for ref in self.refs]
         rows = self.labels.astype(object).to_numpy().tolist()
         return short_hash(str(self.folder.resolve()), files, rows, self.recordings)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -9,13 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from dinonat.agreement.items import items_of
-from dinonat.errors import UsageError
+from dinonat.agreement.verdict import LEAST
+from dinonat.errors import CheckpointError, UsageError
 from dinonat.images.reading import AS_STORED
-from dinonat.models.nat import NAT
+from dinonat.models.catalog import load_network
+from dinonat.models.checkpoint import constructed, save
+from dinonat.models.nat import NAT, NATSettings
 from dinonat.pipelines import agreement_steps, agreement_table
 from dinonat.pipelines.agreement import run
 from dinonat.pipelines.agreement_figures import blind_order
@@ -171,7 +176,7 @@ def test_changed_pictures_make_new_rows(made: MadeScenes, tmp_path: Path, rows_m
     picture = np.asarray(Image.open(thermal / "made-0000.png"))
     Image.fromarray(picture[::-1].copy()).save(thermal / "made-0000.png")
     again = agree(tmp_path, made.rgb, thermal, most=2)
-    assert rows_made == ["network"] * 4 + ["hand"]
+    assert rows_made == ["network"] * 3 + ["hand"]  # colour and its own grey are what they were
     assert figures(again) != figures(first)
     assert again.name != first.name
 
@@ -334,7 +339,6 @@ def test_boxes_of_pictures_that_are_named_alike_are_of_those_they_lie_in() -> No
         (["{rgb}", "{thermal}", "--pictures", "99"], 2, "pictures=99: .* less than or equal to 64"),
         (["{rgb}", "{thermal}", "--blind", "3"], 2, "--blind 3: Of 3 pairs .* give at least 4 pairs"),
         (["{rgb}", "{thermal}", "--weights", "gone.pth"], 1, "no pretraining run called 'gone.pth'"),
-        (["{rgb}", "{thermal}", "--weights", "{labels}"], 1, "labels.csv: not a safetensors file"),
         (["{rgb}", "{thermal}", "--labels", "{nobody}"], 1, "nobody.csv: no label of it belongs to"),
         (["{rgb}", "{thermal}", "--labels", "{gone}"], 1, "gone.csv: no such file"),
         (["{rgb}", "{thermal}", "--pair-list", "{nobody}"], 1, "expected the columns colour,thermal"),
@@ -368,10 +372,92 @@ def test_any_size_and_preparation_is_measured(made: MadeScenes, place: Path, siz
     assert grey.figures["similarity/pearson/paired"][0] > 0.9
 
 
+def test_bad_weights_cost_only_themselves_and_the_same_twice_is_one(
+    made: MadeScenes, place: Path, tmp_path: Path
+) -> None:
+    bad, good, again = (tmp_path / f"{name}.safetensors" for name in ("bad", "good", "again"))
+    network, _ = load_network(ONE)
+    save(good, network)
+    save(again, network)
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    save(bad, network)
+    names = (str(bad), str(made.labels), str(good), str(again))
+    report = agree(place, made.rgb, made.thermal, weights=names, most=2)
+    assert [line.name for line in report.table if line.kind == "network"] == [str(good)]
+    left = [each for each in report.warnings if each.endswith("It is left out.")]
+    assert [each.split(":")[0] for each in left] == [str(bad), str(made.labels)]
+    assert f"{again} has the weights of {good}, so it has no rows of its own." in report.warnings
+    with pytest.raises(CheckpointError, match="not finite"):
+        agree(place, made.rgb, made.thermal, weights=(str(bad),), most=2)
+
+
+def test_a_row_is_of_the_very_pixels(made: MadeScenes, tmp_path: Path) -> None:
+    """Other pictures of the same names, sizes and times: archives and raw formats have such."""
+    found = []
+    for number, step in enumerate((1, -1, 1)):
+        folders = [tmp_path / f"{light.name}{number}" for light in (made.rgb, made.thermal)]
+        for light, folder in zip((made.rgb, made.thermal), folders, strict=True):
+            folder.mkdir()
+            for file in light.iterdir():
+                raw = folder / f"{file.stem}.npy"
+                np.save(raw, np.asarray(Image.open(file))[::step].copy())
+                os.utime(raw, ns=(0, 0))
+        found.append(figures(agree(tmp_path / "w", *folders, most=2)))
+    assert found[0] == found[2] != found[1]
+
+
+def test_recordings_that_nobody_knows_settle_nothing(made: MadeScenes, place: Path, tmp_path: Path) -> None:
+    table = tmp_path / "some.csv"
+    table.write_text("image,recording\nmade-0000.png,a\nmade-0001.png,b\n")
+    report = agree(place, made.rgb, made.thermal, recordings=table, most=0)
+    assert report.recordings >= LEAST
+    assert {each.word for each in report.claims} == {"not settled"}
+    assert any("pairs are of unknown recordings" in each for each in report.doubts)
+
+
+def test_wrong_partners_are_named(made: MadeScenes, place: Path, tmp_path: Path) -> None:
+    names = sorted(file.name for file in made.thermal.iterdir())
+    partners = [names[6], *names[1:6], names[0], *names[7:]]
+    table = tmp_path / "pairs.csv"
+    table.write_text("colour,thermal\n" + "".join(f"{a},{b}\n" for a, b in zip(names, partners, strict=True)))
+    report = agree(place, made.rgb, made.thermal, pair_list=table, most=0)
+    odd = [each for each in report.doubts if "no better than strangers" in each]
+    assert len(odd) == 1
+    assert odd[0].startswith("2 pairs fit")
+    assert f"{names[0]} and {names[6]}" in odd[0]
+    assert f"{names[6]} and {names[0]}" in odd[0]
+
+
+def test_networks_built_otherwise_have_untrained_rows_of_their_own(
+    made: MadeScenes, place: Path, tmp_path: Path
+) -> None:
+    """Windows of 7 and of 3 have as many weights: their names alone do not tell them apart."""
+    files = []
+    for kernel in (7, 3):
+        network = constructed(
+            NATSettings(
+                dim=16, depths=(1, 1, 1, 1), heads=(1, 1, 1, 1), kernel_size=kernel, position_bias=False
+            )
+        )
+        files.append(str(tmp_path / f"k{kernel}.safetensors"))
+        save(Path(files[-1]), network.eval())
+    report = agree(place, made.rgb, made.thermal, weights=tuple(files), most=0)
+    means = [line for line in report.table if line.name.startswith("untrained, mean")]
+    assert len({line.name for line in means}) == 2
+    for name, mean in zip(files, means, strict=True):
+        own = next(line for line in report.table if line.name == name)
+        claim = next(each for each in report.claims if (each.weights, each.about) == (name, "attention"))
+        key = "attention/pearson/gap"
+        expected = own.figures[key][0] - mean.figures[key][0]
+        assert claim.differences["the untrained network"][0] == pytest.approx(expected)
+
+
 def test_a_vit_is_measured_beside_a_nat(made: MadeScenes, place: Path) -> None:
     report = agree(place, made.rgb, made.thermal, weights=("untrained:0:vit_tiny", ONE), pictures=1, most=2)
     kinds = {line.name.split(" of ")[0] for line in report.table if line.kind == "untrained"}
-    assert kinds == {"untrained ViT", "untrained NAT", "untrained:0 ViT", "untrained:0 NAT"}
+    means = {"untrained, mean: ViT", "untrained, mean: NAT"}
+    assert kinds == means | {"untrained:0 ViT", "untrained:0 NAT"}
     assert len(report.pictures) == len(set(report.pictures)) == 2
     assert [each.about for each in report.claims] == ["attention", "features"] * 2
 
@@ -393,7 +479,11 @@ def test_pictures_of_one_folder_or_of_two_that_have_no_pairs(made: MadeScenes, t
     alone = draw(tmp_path, made.rgb, None, pictures=1, blind=4)
     assert "--blind and --labels need pairs of two folders and are left out." in alone.warnings
     assert [Path(file).is_file() for file in alone.pictures] == [True]
-    assert alone.lines()[-1] == f"Attention by head and stage: {alone.pictures[0]}"
+    assert alone.lines()[-2:] == [
+        f"Attention by head and stage: {alone.pictures[0]}",
+        f"Page: {alone.page}",
+    ]
+    assert Path(alone.page).read_text("utf-8").count("data:image/png") == 1
     others = tmp_path / "others"
     others.mkdir()
     shutil.copy(made.thermal / "made-0000.png", others / "elsewhere.png")

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -17,10 +18,19 @@ def rows_of(groups: np.ndarray, *, resamples: int, seed: int) -> list[np.ndarray
     return [np.concatenate([np.flatnonzero(groups == names[each]) for each in draw]) for draw in drawn]
 
 
-def among_others(values: np.ndarray, rows: np.ndarray) -> float:
-    """The mean over all couples of a repeated list that are not the same pair; NaN where there are none."""
-    found = [values[i, j] for i in rows for j in rows if i != j]
-    return float(np.mean(found)) if found else float("nan")
+def among_others(values: np.ndarray, rows: np.ndarray, groups: np.ndarray) -> float:
+    """The mean over couples of drawn ``rows``: of two recordings all, of one those of the same copy.
+
+    The latter count 1 - 1/G times, as couples of two recordings do on average.
+    """
+    count = len(np.unique(groups))
+    found = asked = 0.0
+    for i, j in product(range(len(groups)), repeat=2):
+        of_i, of_j = int((rows == i).sum()), int((rows == j).sum())
+        weight = of_i * of_j if groups[i] != groups[j] else of_i * (1 - 1 / count)
+        if i != j:
+            found, asked = found + weight * values[i, j], asked + weight
+    return found / asked if asked else np.nan
 
 
 @settings(max_examples=40, deadline=None)
@@ -37,13 +47,13 @@ def test_means_are_those_of_the_pairs_written_down(groups: np.ndarray, seed: int
 @settings(max_examples=40, deadline=None)
 @given(RECORDINGS, st.integers(0, 99))
 def test_strangers_are_all_couples_of_different_pairs(groups: np.ndarray, seed: int) -> None:
-    """Other pictures of a recording count, and of a pair drawn twice neither copy is the other's stranger."""
+    """Other pictures of a recording count, but of a recording drawn twice not those of the other copy."""
     values = np.random.default_rng(seed).normal(size=(len(groups), len(groups)))
     values[np.diag_indices(len(groups))] = 1e6  # would be seen, whatever it were multiplied by
     found = Drawn(groups, resamples=8, seed=seed).among_strangers(values)
-    whole = among_others(values, np.arange(len(groups)))
+    whole = (values.sum() - np.trace(values)) / (len(groups) * (len(groups) - 1))
     assert found.value == pytest.approx(whole)
-    expected = [among_others(values, rows) for rows in rows_of(groups, resamples=8, seed=seed)]
+    expected = [among_others(values, rows, groups) for rows in rows_of(groups, resamples=8, seed=seed)]
     # A resample of one pair alone has no strangers: there the mean of all stands.
     np.testing.assert_allclose(found.resampled, np.where(np.isnan(expected), whole, expected), atol=1e-9)
     assert values[0, 0] == 1e6  # what was given is left as it is
@@ -101,17 +111,15 @@ def test_the_gap_of_partners_and_strangers_is_drawn_together() -> None:
 def test_one_recording_has_no_interval() -> None:
     drawn = Drawn(np.full(5, 7), resamples=20)
     values = np.random.default_rng(0).normal(size=(5, 5))
-    for found in (drawn.mean(values[0]), drawn.among_strangers(values), drawn.constant(1)):
+    for found in (drawn.mean(values[0]), drawn.among_strangers(values)):
         assert found.groups == 1
         assert np.isfinite(found.value)
         assert np.isnan(found.interval).all()
     assert np.isnan((drawn.mean(values[0]) - drawn.mean(values[1])).interval).all()
 
 
-def test_what_arithmetic_gives_has_no_doubt_and_what_drawing_says_nothing_of_no_interval() -> None:
-    drawn = Drawn(np.arange(5), resamples=20)
-    assert (drawn.constant(0.25).value, drawn.constant(0.25).interval) == (0.25, (0.25, 0.25))
-    found = drawn.without_interval(0.7)
+def test_what_drawing_says_nothing_of_has_no_interval() -> None:
+    found = Drawn(np.arange(5), resamples=20).without_interval(0.7)
     assert found.value == 0.7
     assert np.isnan(found.interval).all()
 
@@ -139,7 +147,15 @@ def of_strangers(groups: np.ndarray, values: np.ndarray, seed: int) -> Estimate:
     return Drawn(groups, resamples=300, seed=seed).among_strangers(np.add.outer(values, values) / 2)
 
 
-@pytest.mark.parametrize("figure", [of_pairs, of_strangers])
+def of_videos(groups: np.ndarray, values: np.ndarray, seed: int) -> Estimate:
+    """Strangers of one recording look alike, those of two do not: truth is 0.5 again, on average of both."""
+    alike = groups[:, None] == groups[None, :]
+    likes = np.add.outer(values, values) / 2 + np.where(alike, 2.0, 0.0)
+    within = (alike.sum() - len(groups)) / (len(groups) * (len(groups) - 1))
+    return Drawn(groups, resamples=300, seed=seed).among_strangers(likes - 2.0 * within)
+
+
+@pytest.mark.parametrize("figure", [of_pairs, of_strangers, of_videos])
 def test_the_interval_holds_the_truth_in_about_95_of_100_worlds(figure: Callable[..., Estimate]) -> None:
     generator, held, worlds = np.random.default_rng(0), 0, 300
     for seed in range(worlds):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dinonat.agreement.estimates import Drawn, Estimate
 from dinonat.agreement.rows import Figures
-from dinonat.agreement.verdict import LEAST, Claim, claim, claims, said, sentence
+from dinonat.agreement.verdict import LEAST, Claim, claim, claims, sentence
 
 ROUNDS = np.linspace(-1, 1, 201)  # evenly spread, so the bounds are near the value -+ the spread
 
@@ -20,7 +20,7 @@ def about(value: float, spread: float = 0.0, groups: int = 30) -> Estimate:
 def word(differences: list[Estimate]) -> str:
     figure = about(0.5, groups=differences[0].groups)
     floors = {str(i): figure - each for i, each in enumerate(differences)}
-    found = claim("attention", figure, floors)
+    found = claim("attention", figure, floors, figure.groups)
     for each, name in zip(differences, found.differences, strict=True):
         assert found.differences[name].value == pytest.approx(each.value)
     return found.word
@@ -56,7 +56,7 @@ def test_the_word_follows_from_the_bounds(
     groups = min(one[2], two[2])
     differences = [about(value, spread, groups) for value, spread, _ in (one, two)]
     floors = {name: about(0.5, 0, groups) - each for name, each in zip("ab", differences, strict=True)}
-    found = claim("features", about(0.5, 0, groups), floors)
+    found = claim("features", about(0.5, 0, groups), floors, groups)
     lows, highs = zip(*(each.interval for each in found.differences.values()), strict=True)
     assert (found.word == "holds") == (groups >= LEAST and min(lows) > 0)
     assert (found.word == "fails") == (groups >= LEAST and min(highs) < 0)
@@ -85,8 +85,8 @@ def test_a_floor_is_compared_resample_by_resample() -> None:
     hard = np.random.default_rng(0).normal(size=12)
     network, floor = drawn.mean(hard + 0.1), drawn.mean(hard)
     assert network.interval[0] < floor.value < network.interval[1]
-    assert claim("attention", network, {"a": floor, "b": floor}).word == "holds"
-    assert claim("attention", floor, {"a": network, "b": floor - network}).word == "fails"
+    assert claim("attention", network, {"a": floor, "b": floor}, 12).word == "holds"
+    assert claim("attention", floor, {"a": network, "b": floor - network}, 12).word == "fails"
 
 
 ATTENTION, FEATURES = "attention/pearson/gap", "grid, centred/cropped/both/1"
@@ -107,7 +107,7 @@ def network(attention: float, features: float) -> Figures:
 
 
 def test_claims_are_of_attention_and_of_features_against_their_floors() -> None:
-    found = claims(network(0.42, 0.61), network(0.05, 0.11), by_hand())
+    found = claims(network(0.42, 0.61), network(0.05, 0.11), by_hand(), 30)
     assert [each.about for each in found] == ["attention", "features"]
     assert [each.word for each in found] == ["holds", "holds"]
     assert [each.figure.value for each in found] == [0.42, 0.61]
@@ -125,14 +125,14 @@ def test_claims_are_of_attention_and_of_features_against_their_floors() -> None:
 
 @pytest.mark.parametrize(("large", "small"), [(0.2, 0.3), (0.3, 0.2)])
 def test_hog_is_the_better_of_its_two_kinds(large: float, small: float) -> None:
-    (_, found) = claims(network(0.4, 0.25), network(0.1, 0.1), by_hand(large=large, small=small))
+    (_, found) = claims(network(0.4, 0.25), network(0.1, 0.1), by_hand(large=large, small=small), 30)
     assert found.differences["HOG"].value == pytest.approx(-0.05)
     assert found.word == "fails"
 
 
 def test_each_floor_can_make_a_claim_fail() -> None:
     def words(own: Figures, untrained: Figures, hand: dict[str, Figures]) -> list[str]:
-        return [each.word for each in claims(own, untrained, hand)]
+        return [each.word for each in claims(own, untrained, hand, 30)]
 
     own = network(0.4, 0.6)
     assert words(own, network(0.1, 0.1), by_hand()) == ["holds", "holds"]
@@ -145,7 +145,7 @@ def test_each_floor_can_make_a_claim_fail() -> None:
 def test_a_network_without_attention_claims_features_alone() -> None:
     own, untrained = network(0, 0.6), network(0, 0.1)
     del own[ATTENTION], untrained[ATTENTION]
-    (found,) = claims(own, untrained, by_hand())
+    (found,) = claims(own, untrained, by_hand(), 30)
     assert (found.about, found.word) == ("features", "holds")
 
 
@@ -171,14 +171,13 @@ def test_a_sentence_says_each_number() -> None:
     text = sentence(features, 30)
     assert numbers(text) == ["61.0", "41.0", "+20.0", "+20.0", "+20.0", "11.0", "+50.0", "+50.0", "+50.0"]
     assert text.endswith("points): the claim holds here.")
-    assert said([attention, features], 16) == [sentence(attention, 16), sentence(features, 16)]
 
 
 def test_a_sentence_says_what_fails_and_that_one_recording_says_nothing() -> None:
-    (attention, features) = claims(network(0.0, 0.1), network(0.1, 0.2), by_hand())
+    (attention, features) = claims(network(0.0, 0.1), network(0.1, 0.2), by_hand(), 30)
     assert sentence(attention, 30).endswith(": the claim fails here.")
     assert sentence(features, 30).endswith(": the claim fails here.")
-    alone = claim("attention", about(0.4, 0, 1), {"gradient energy": about(0.1, 0, 1)})
+    alone = claim("attention", about(0.4, 0, 1), {"gradient energy": about(0.1, 0, 1)}, 1)
     text = sentence(alone, 1)
     assert text.endswith("not settled by one recording, which says nothing about others.")
     assert numbers(text) == ["0.40", "0.10", "+0.30"]  # and no interval

@@ -25,7 +25,7 @@ FOUND_KEYS = [
     *(f"cropped/{way}/{k}" for k in (1, 5) for way in ("T>V", "V>T", "both")),
     "aligned/both/1", "cropped, all/both/1", "aligned, all/both/1",
 ]  # fmt: skip
-DENSE_KEYS = ["dense/hit", "dense/mutual", "unshifted/hit", "unshifted/mutual"]
+DENSE_KEYS = ["dense/hit", "dense/mutual", "dense/chance", "unshifted/hit", "unshifted/mutual"]
 CAPTIONS = {
     "attention": "Attention of networks, maps made by hand",
     "others": "Other maps",

@@ -76,7 +76,10 @@ class Drawn:
     def among_strangers(self, values: Float64) -> Estimate:
         """Estimate the mean of ``values`` (n, n) over all i != j, both of them drawn anew.
 
-        A pair that is drawn twice is not its own stranger: what stands on the diagonal never counts.
+        A pair is never its own stranger. Couples of two recordings count as often as both are drawn together,
+        t u times, which is 1 - 1/G on average. Couples within one recording count t (1 - 1/G) times and not
+        t t: two copies of a recording are no strangers, and where its frames are alike they would make all
+        strangers seem alike, and every gap too small.
         """
         off = np.array(values, dtype=np.float64)
         np.fill_diagonal(off, 0.0)
@@ -87,13 +90,18 @@ class Drawn:
         sizes = np.bincount(self._numbers, minlength=self.count).astype(np.float64)
         one = np.zeros((self.count, len(off)))
         one[self._numbers, np.arange(len(off))] = 1.0
-        sums = one @ off @ one.T  # (G, G)
-        couples = np.outer(sizes, sizes) - np.diag(sizes)
-        found = (self._times * (sums @ self._times)).sum(axis=0)
-        asked = (self._times * (couples @ self._times)).sum(axis=0)
+        found = self._drawn_together(one @ off @ one.T)
+        asked = self._drawn_together(np.outer(sizes, sizes) - np.diag(sizes))
         # One recording of one pair drawn every time leaves no strangers: what all pairs say stands in.
         again = np.divide(found, asked, out=np.full_like(found, value), where=asked > 0)
         return Estimate(value, again, self.count)
+
+    def _drawn_together(self, sums: Float64) -> Float64:
+        """Add up sums over couples of recordings (G, G) in each resample, (R,)."""
+        times, within = self._times, sums.diagonal()
+        between = (times * (sums @ times)).sum(axis=0) - within @ times**2
+        total: Float64 = between + (1 - 1 / self.count) * (within @ times)
+        return total
 
     def of(self, figure: Callable[[Float64], NDArray[np.floating]]) -> Estimate:
         """Estimate any ``figure`` of weights (n, r) of the pairs, as (r,)."""
@@ -102,9 +110,5 @@ class Drawn:
         return Estimate(value, np.asarray(again, dtype=np.float64), self.count)
 
     def without_interval(self, value: float) -> Estimate:
-        """Return a figure for which drawing anew says nothing."""
+        """Return a figure of which drawing anew says nothing, or that arithmetic gives."""
         return Estimate(value, np.full(self.resamples, np.nan), self.count)
-
-    def constant(self, value: float) -> Estimate:
-        """Return a figure that arithmetic gives, without doubt."""
-        return Estimate(value, np.full(self.resamples, value), self.count)

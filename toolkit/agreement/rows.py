@@ -3,8 +3,8 @@
 A figure's key says what it is:
 
     MAP/MEASURE/paired, mismatched or gap       of partners, of strangers, and the difference
-    dense/hit, dense/mutual                     tokens that find their counterpart, one side moved
-    unshifted/hit, unshifted/mutual             the same without moving it: position may help
+    dense/hit, dense/mutual, dense/chance       tokens that find their counterpart, one side moved
+    unshifted/hit, unshifted/mutual, ...        the same without moving it: position may help
     VECTOR/PROTOCOL/WAY/k                       share of queries whose partner is among the k nearest
     VECTOR/cka, VECTOR/cka by lot               how alike the two spaces are; with partners drawn by lot
     VECTOR/modality                             how far apart the two means lie
@@ -51,7 +51,7 @@ class Row:
     kind: Kind
     figures: Figures
     prepared: str = ""  # how thermal pictures were prepared
-    of: str = ""  # the network, of a row that shows it something else
+    of: str = ""  # the network that is shown something else; of an untrained one, how it is built
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,11 @@ def map_figures(name: str, colour: Float32, thermal: Float32, drawn: Drawn) -> F
 def dense_figures(name: str, colour: Float32, thermal: Float32, drawn: Drawn, *, shift: int = 0) -> Figures:
     """Look for each token (n, h, w, c) of a thermal picture in its partner."""
     found = dense_matches(colour, thermal, shift=(shift, shift))
-    return {f"{name}/hit": drawn.mean(found.hit), f"{name}/mutual": drawn.mean(found.mutual)}
+    return {
+        f"{name}/hit": drawn.mean(found.hit),
+        f"{name}/mutual": drawn.mean(found.mutual),
+        f"{name}/chance": drawn.without_interval(found.chance),
+    }
 
 
 def vector_figures(colour: Vectors, thermal: Vectors, cropped: Sequence[Vectors], drawn: Drawn) -> Figures:
@@ -215,11 +219,11 @@ def chance_figures(drawn: Drawn, *, cells: int) -> Figures:
     groups = drawn.groups
     apart = 1 + n - np.bincount(groups)[groups] if drawn.count > 1 else np.full(n, n)
     for k in NEAREST:
-        figures[f"cropped/{k}"] = drawn.constant(float(np.minimum(1, k / apart).mean()))
-        figures[f"cropped{TOGETHER}/{k}"] = drawn.constant(min(1.0, k / n))
+        figures[f"cropped/{k}"] = drawn.without_interval(float(np.minimum(1, k / apart).mean()))
+        figures[f"cropped{TOGETHER}/{k}"] = drawn.without_interval(min(1.0, k / n))
     quarter = round(cells * cells / 4)
     shared = quarter**2 / cells**2
-    figures["overlap"] = drawn.constant(shared / (2 * quarter - shared))
+    figures["overlap"] = drawn.without_interval(shared / (2 * quarter - shared))
     return figures
 
 

@@ -1,6 +1,6 @@
 """Does it hold? Two sentences: of the attention, and of the features; each against what costs nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,8 +27,8 @@ class Claim:
     differences: Mapping[str, Estimate]  # to each floor, by its name
 
 
-def claim(about: str, figure: Estimate, floors: Mapping[str, Estimate]) -> Claim:
-    """Compare a figure with floors drawn on the same recordings.
+def claim(about: str, figure: Estimate, floors: Mapping[str, Estimate], recordings: int) -> Claim:
+    """Compare a figure with floors drawn on the same pairs, of so many ``recordings`` as are known.
 
     It holds where the lower bound of the difference to each floor is above zero, and fails where the
     upper bound of one is below; else, and where they are fewer than LEAST, the recordings do not settle it.
@@ -36,7 +36,7 @@ def claim(about: str, figure: Estimate, floors: Mapping[str, Estimate]) -> Claim
     differences = {name: figure - floor for name, floor in floors.items()}
     bounds = [each.interval for each in differences.values()]
     word: Word = "not settled"
-    if figure.groups < LEAST:
+    if recordings < LEAST:
         pass
     elif all(low > 0 for low, _ in bounds):
         word = "holds"
@@ -45,7 +45,9 @@ def claim(about: str, figure: Estimate, floors: Mapping[str, Estimate]) -> Claim
     return Claim(about, word, figure, differences)
 
 
-def claims(network: Figures, untrained: Figures, by_hand: Mapping[str, Figures]) -> list[Claim]:
+def claims(
+    network: Figures, untrained: Figures, by_hand: Mapping[str, Figures], recordings: int
+) -> list[Claim]:
     """Return what can be claimed of a network: of its attention, if it tells of any, and of its features.
 
     ``untrained`` are figures of networks of its kind with weights by chance, ``by_hand`` those of the
@@ -58,18 +60,18 @@ def claims(network: Figures, untrained: Figures, by_hand: Mapping[str, Figures])
             "gradient energy": by_hand["gradient energy"]["gradient/pearson/gap"],
             "the untrained network": untrained[ATTENTION],
         }
-        made.append(claim("attention", network[ATTENTION], floors))
+        made.append(claim("attention", network[ATTENTION], floors, recordings))
     hogs = [by_hand[name][f"{name}{CENTRED}/{FEATURES}"] for name in ("HOG", "hog")]
     key = f"{VECTOR}{CENTRED}/{FEATURES}"
     floors = {"HOG": max(hogs, key=lambda each: each.value), "the untrained network": untrained[key]}
-    return [*made, claim("features", network[key], floors)]
+    return [*made, claim("features", network[key], floors, recordings)]
 
 
-def turned(network: Figures, inverted: Figures) -> str:
+def turned(network: Figures, inverted: Figures, recordings: int) -> str:
     """Say where a network finds clearly more partners among inverted thermal pictures; else ""."""
     key = f"{VECTOR}{CENTRED}/{FEATURES}"
     more = inverted[key] - network[key]
-    if not more.interval[0] > 0:
+    if recordings < LEAST or not more.interval[0] > 0:
         return ""
     return (
         f"Inverted thermal pictures agree better with colour: {_figure(inverted[key].value, share=True)} of "
@@ -96,11 +98,6 @@ def sentence(found: Claim, recordings: int) -> str:
         "not settled": f"not settled by {_counted(recordings)}",
     }[found.word]
     return f"{told} ({against}): {ending}."
-
-
-def said(found: Sequence[Claim], recordings: int) -> list[str]:
-    """Return a sentence for each claim."""
-    return [sentence(each, recordings) for each in found]
 
 
 def _counted(recordings: int) -> str:

@@ -50,10 +50,11 @@ FOUND_SPANS = [("R@1, cropped, %", 3), ("R@5, cropped, %", 3), ("R@1, both ways,
 DENSE_COLUMNS = [
     Column("hit", "dense/hit", True),
     Column("mutual", "dense/mutual", True),
+    Column("by lot", "dense/chance", True),
     Column("hit", "unshifted/hit", True),
     Column("mutual", "unshifted/mutual", True),
 ]
-DENSE_SPANS = [("one side moved, %", 2), ("in place: position may help, %", 2)]
+DENSE_SPANS = [("one side moved, %", 3), ("in place: position may help, %", 2)]
 SPACE_COLUMNS = [
     Column("CKA", "cka"),
     Column("CKA, by lot", "cka by lot"),
