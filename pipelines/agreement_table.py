@@ -15,6 +15,7 @@ from dinonat.agreement.estimates import Drawn, Estimate, mean_of
 from dinonat.agreement.retention import retention_figures
 from dinonat.agreement.rows import (
     CENTRED,
+    POLAR,
     Figures,
     Row,
     Side,
@@ -36,7 +37,6 @@ from dinonat.records import Float32, Int64
 FORMAT = 3  # rises when figures of the same pictures change, so that kept rows are made again
 CELLS = 14  # a side, of the maps that chance is told of
 MEAN = "untrained, mean:"  # begins the name of the row of untrained networks together
-POLAR = ("intensity", "thumbnail", "raw")  # made by hand, and another when black and white change places
 AT_ONCE = 64  # crops that go through the network together
 
 
@@ -144,28 +144,28 @@ def _by_chance(network: Network, seed: int, measuring: Measuring, light: Light) 
 def _by_hand(measuring: Measuring, first: str) -> Iterator[Row]:
     """Make the rows without a network; of inverted pictures only those that do not come out the same."""
     for prepared, light in measuring.pictures.thermal.items():
-        made = _made_by_hand(measuring, light, [light.digest], f"by hand, {prepared}")
+        made = _made_by_hand(measuring, light, f"by hand, {prepared}")
         yield from (Row(name, "by hand", figures, prepared) for name, figures in made.items())
     inverted = measuring.pictures.thermal[first].inverted()
-    made = _made_by_hand(measuring, inverted, [inverted.digest], "by hand, thermal inverted")
+    made = _made_by_hand(measuring, inverted, "by hand, thermal inverted", POLAR)
     yield from (Row(f"{name}, thermal inverted", "by hand", made[name], first) for name in POLAR)
 
 
 def _made_by_hand(
-    measuring: Measuring, thermal: Light, what: Sequence[object], title: str
+    measuring: Measuring, thermal: Light, title: str, names: Sequence[str] = ()
 ) -> dict[str, Figures]:
-    """Return the figures of each row, which are kept together."""
+    """Return the figures of each row, or of those that are named; they are kept together."""
 
     def make() -> Figures:
         colour = measuring.pictures.colour
-        rows = hand_made_figures(colour.squares, thermal.squares, measuring.drawn)
+        rows = hand_made_figures(colour.squares, thermal.squares, measuring.drawn, names=names)
         retained = _retained(measuring, hand_made(colour.crops), hand_made(thermal.crops))
         for key, each in retained.items():  # "hog, centred/k-NN/across" is of the row "hog"
-            rows[key.split("/")[0].removesuffix(CENTRED)][key] = each
+            rows.get(key.split("/")[0].removesuffix(CENTRED), {})[key] = each
         return {f"{name}|{key}": each for name, own in rows.items() for key, each in own.items()}
 
     rows: dict[str, Figures] = {}
-    for name, each in measuring.kept(["by hand", *what], make, title).items():
+    for name, each in measuring.kept(["by hand", thermal.digest, names], make, title).items():
         row, _, key = name.partition("|")
         rows.setdefault(row, {})[key] = each
     return rows

@@ -94,10 +94,10 @@ def rows_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("network_figures", "hand_made_figures"):
         make = getattr(agreement_table, name)
 
-        def counted(*arguments: Any, name: str = name.split("_")[0], make: Any = make) -> Any:
+        def counted(*arguments: Any, name: str = name.split("_")[0], make: Any = make, **more: Any) -> Any:
             if name == "network" or name not in seen:
                 seen.append(name)
-            return make(*arguments)
+            return make(*arguments, **more)
 
         monkeypatch.setattr(agreement_table, name, counted)
     return seen

@@ -16,7 +16,7 @@ left out; "aligned, all" and "cropped, all" leave nothing out. WAY is T>V (a the
 pictures), V>T or both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +29,7 @@ from dinonat.agreement.matches import dense_matches
 from dinonat.agreement.sights import Sight, cell_of, sight_of, tokens_of, vectors_of
 from dinonat.agreement.spaces import linear_cka, modality_gap
 from dinonat.agreement.squares import MOVED, SEEDS, Squares
-from dinonat.embeddings.descriptors import hand_made
+from dinonat.embeddings.descriptors import hog, raw
 from dinonat.models.network import Network
 from dinonat.neighbors.pairs import NEAREST, partner_ranks, units
 from dinonat.records import Float32, Int64, UInt8
@@ -83,26 +83,40 @@ def network_figures(network: Network, colour: Side, thermal: Squares, drawn: Dra
     return figures | vector_figures(colour.sight.vectors, sight.vectors, cropped, drawn)
 
 
-def hand_made_figures(colour: Squares, thermal: Squares, drawn: Drawn) -> dict[str, Figures]:
-    """Measure the same for what is made by hand: a row for each map and each vector, by its name."""
+def hand_made_figures(
+    colour: Squares, thermal: Squares, drawn: Drawn, *, names: Sequence[str] = ()
+) -> dict[str, Figures]:
+    """Measure the same for what is made by hand: a row for each map and each vector, by its name.
+
+    ``names`` are the rows that are made; none: all.
+    """
+    wanted = names or (*MAPS_BY_HAND, *VECTORS_BY_HAND)
     one, other = floors.grey(colour.whole), floors.grey(thermal.whole)
     rows: dict[str, Figures] = {}
     for name, made in MAPS_BY_HAND.items():
-        rows[name] = map_figures(MAP_KEYS[name], made(one), made(other), drawn)
-    cells = floors.hog_cells(one), floors.hog_cells(other)
-    cell = colour.size / floors.CELLS  # pixels: by hand there are as many cells at every size
-    moved = (
-        floors.hog_cells(floors.grey(colour.moved(cell, far=False))),
-        floors.hog_cells(floors.grey(thermal.moved(cell, far=True))),
-    )
-    own, partners = vectors_by_hand(colour.whole), vectors_by_hand(thermal.whole)
-    cropped = [vectors_by_hand(thermal.cropped(seed)) for seed in range(SEEDS)]
-    for name in own:
+        if name in wanted:
+            rows[name] = map_figures(MAP_KEYS[name], made(one), made(other), drawn)
+    described = [name for name in VECTORS_BY_HAND if name in wanted]
+    own, partners = vectors_by_hand(colour.whole, described), vectors_by_hand(thermal.whole, described)
+    cropped = [vectors_by_hand(thermal.cropped(seed), described) for seed in range(SEEDS)]
+    for name in described:
         some = [{name: each[name]} for each in cropped]
         rows[name] = vector_figures({name: own[name]}, {name: partners[name]}, some, drawn)
-    rows["HOG"] |= dense_figures("dense", *moved, drawn, shift=MOVED)
-    rows["HOG"] |= dense_figures("unshifted", *cells, drawn)
+    if "HOG" in wanted:
+        rows["HOG"] |= _cells_by_hand(colour, thermal, drawn)
     return rows
+
+
+def _cells_by_hand(colour: Squares, thermal: Squares, drawn: Drawn) -> Figures:
+    """Look for each cell of HOG in the partner, as for tokens; by hand there are as many at every size."""
+    cell = colour.size / floors.CELLS  # pixels
+    moved = colour.moved(cell, far=False), thermal.moved(cell, far=True)
+    near, far, one, other = (
+        floors.hog_cells(floors.grey(each)) for each in (*moved, colour.whole, thermal.whole)
+    )
+    return dense_figures("dense", near, far, drawn, shift=MOVED) | dense_figures(
+        "unshifted", one, other, drawn
+    )
 
 
 MAPS_BY_HAND = {
@@ -111,17 +125,19 @@ MAPS_BY_HAND = {
     "intensity": floors.intensity,
 }
 MAP_KEYS = {"gradient energy": "gradient", "spectral residual": "residual", "intensity": "intensity"}
+VECTORS_BY_HAND: dict[str, Callable[[UInt8], Float32]] = {
+    "HOG": lambda pictures: floors.hog_cells(floors.grey(pictures)).reshape(len(pictures), -1),
+    "orientations": lambda pictures: floors.orientation_histogram(floors.grey(pictures)),
+    "thumbnail": lambda pictures: floors.thumbnail(floors.grey(pictures)),
+    "hog": hog,  # these two are those that `embed` stores
+    "raw": raw,
+}
+POLAR = ("intensity", "thumbnail", "raw")  # those that black and white in each other's place make others
 
 
-def vectors_by_hand(pictures: UInt8) -> dict[str, Float32]:
-    """Return the descriptors (n, d) of pictures (n, S, S, 3): "hog" and "raw" are those `embed` stores."""
-    grey = floors.grey(pictures)
-    return {
-        "HOG": floors.hog_cells(grey).reshape(len(grey), -1),
-        "orientations": floors.orientation_histogram(grey),
-        "thumbnail": floors.thumbnail(grey),
-        **hand_made(pictures),
-    }
+def vectors_by_hand(pictures: UInt8, names: Sequence[str] = tuple(VECTORS_BY_HAND)) -> dict[str, Float32]:
+    """Return the descriptors (n, d) of pictures (n, S, S, 3) by name."""
+    return {name: VECTORS_BY_HAND[name](pictures) for name in names}
 
 
 def map_figures(name: str, colour: Float32, thermal: Float32, drawn: Drawn) -> Figures:
