@@ -6,6 +6,7 @@ the query alone: the gallery and what was learned from it are taken as they are.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -96,10 +97,16 @@ def interval(values: Float64, n_groups: int) -> Interval:
     """
     if n_groups < 2:
         return NONE
-    quantile = stats.t.ppf((1 + LEVEL) / 2, n_groups - 1)
-    tail = float(stats.norm.cdf(-np.sqrt(n_groups / (n_groups - 1)) * quantile))
+    tail = _tail(n_groups)
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+@cache
+def _tail(n_groups: int) -> float:
+    """Return the share of resamples beyond each end of an interval."""
+    quantile = stats.t.ppf((1 + LEVEL) / 2, n_groups - 1)
+    return float(stats.norm.cdf(-np.sqrt(n_groups / (n_groups - 1)) * quantile))
 
 
 def _extreme(all_right: bool, labels: Int64, groups: Int64) -> tuple[Interval, Interval]:

@@ -1,6 +1,7 @@
 """How every page is made: its template with what all share, names escaped, numbers as people read them."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -11,6 +12,11 @@ from dinonat.pages.pictures import printable
 
 def template(name: str) -> jinja2.Template:
     """Return a template of ``pages/templates``; what it is given is escaped, and a missing name an error."""
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),
         autoescape=True,
@@ -20,7 +26,7 @@ def template(name: str) -> jinja2.Template:
     )
     environment.filters["shown"] = printable
     environment.filters["count"] = "{:,}".format
-    return environment.get_template(name)
+    return environment
 
 
 def _source(name: str) -> str:
