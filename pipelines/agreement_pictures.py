@@ -36,7 +36,7 @@ class Light:
 
     squares: Squares
     crops: UInt8  # (m, 96, 96, 3), of the labelled things
-    files: tuple[str, ...]  # (n,), sha256
+    files: tuple[str, ...]  # (n,), sha256 and frame
 
     @cached_property
     def digest(self) -> str:
@@ -185,7 +185,7 @@ def _squared(
     failed: dict[int, str] = {}
     files: list[str] = []
     for place, one in enumerate(loaded):
-        files.append(one.sha256)
+        files.append(f"{one.sha256}#{one.ref.frame}")
         if one.prepared is None:
             failed[place] = f"{one.reason} Its pair is left out."
             continue

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dinonat.agreement.estimates import Drawn, Estimate
 from dinonat.agreement.rows import Figures
-from dinonat.agreement.verdict import LEAST, Claim, claim, claims, sentence
+from dinonat.agreement.verdict import LEAST, POLARITY, Claim, claim, claims, sentence, turned
 
 ROUNDS = np.linspace(-1, 1, 201)  # evenly spread, so the bounds are near the value -+ the spread
 
@@ -182,3 +182,30 @@ def test_a_sentence_says_what_fails_and_that_one_recording_says_nothing() -> Non
     assert text.endswith("not settled by one recording, which says nothing about others.")
     assert numbers(text) == ["0.40", "0.10", "+0.30"]  # and no interval
     assert "nan" not in text
+
+
+def plus(figure: Estimate, value: float, spread: float) -> Estimate:
+    """What differs from a figure by about ``value``."""
+    return figure - about(-value, spread, figure.groups)
+
+
+def test_polarity_is_said_where_something_is_clearly_better_and_nothing_worse() -> None:
+    keys = list(POLARITY.values())
+    plain = {key: about(0.3, 0.1) for key in keys}
+
+    def turn(**more: tuple[float, float]) -> str:
+        changed = {POLARITY[name.replace("_", " ")]: each for name, each in more.items()}
+        inverted = {key: plus(plain[key], *changed.get(key, (0.0, 0.1))) for key in keys}
+        return turned(plain, inverted, 30)
+
+    assert turn() == ""
+    assert turn(attention=(0.1, 0.2)) == ""  # not clear
+    said = turn(tokens_found=(0.07, 0.02), attention=(0.1, 0.01))
+    assert "tokens found +7.0 (" in said
+    assert "attention +0.10 (" in said
+    assert "partners" not in said
+    assert turn(tokens_found=(0.07, 0.02), attention=(-0.1, 0.01)) == ""
+    better = {key: plus(plain[key], 0.2, 0.01) for key in keys}
+    assert turned(plain, better, LEAST - 1) == ""
+    del better[POLARITY["k-NN from colour"]], plain[POLARITY["k-NN from colour"]]  # without labels
+    assert "k-NN" not in turned(plain, better, LEAST)

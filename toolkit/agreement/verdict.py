@@ -12,6 +12,12 @@ Word = Literal["holds", "fails", "not settled"]
 ATTENTION = "attention/pearson/gap"
 VECTOR = "grid"  # keeps the layout, as HOG does
 FEATURES = "cropped/both/1"
+POLARITY = {  # what inverting may make better
+    "attention": ATTENTION,
+    "partners found": f"{VECTOR}{CENTRED}/{FEATURES}",
+    "tokens found": "dense/hit",
+    "k-NN from colour": f"{VECTOR}{CENTRED}/k-NN/across",
+}
 # Recordings below which nothing is settled: five that all say the same do so by chance once in 32, which is
 # more than an interval of 95 % leaves to each side, and bootstrap intervals of so few are too narrow.
 LEAST = 6
@@ -68,15 +74,19 @@ def claims(
 
 
 def turned(network: Figures, inverted: Figures, recordings: int) -> str:
-    """Say where a network finds clearly more partners among inverted thermal pictures; else ""."""
-    key = f"{VECTOR}{CENTRED}/{FEATURES}"
-    more = inverted[key] - network[key]
-    if recordings < LEAST or not more.interval[0] > 0:
+    """Say in what inverted thermal pictures agree clearly better with colour; "" where in nothing.
+
+    Also "" where they agree clearly worse in anything, and where recordings are too few to tell.
+    """
+    keys = {name: key for name, key in POLARITY.items() if key in network}
+    more = {name: inverted[key] - network[key] for name, key in keys.items()}
+    better = [name for name, each in more.items() if each.interval[0] > 0]
+    if recordings < LEAST or not better or any(each.interval[1] < 0 for each in more.values()):
         return ""
+    said = ", ".join(f"{name} {_signed(more[name], share=name != 'attention')}" for name in better)
     return (
-        f"Inverted thermal pictures agree better with colour: {_figure(inverted[key].value, share=True)} of "
-        f"partners are found first, {_signed(more, share=True)}. Where labels come from colour pictures, try "
-        "--set invert=yes."
+        f"Inverted thermal pictures agree better with colour: {said}. Where labels come from colour "
+        "pictures, try --set invert=yes."
     )
 
 

@@ -76,10 +76,10 @@ def build(
 
 
 def untrained_twin(network: Network, *, seed: int) -> Network:
-    """Build a network like ``network``, in evaluation mode, with weights by chance."""
+    """Build a network like ``network``, where it is, in evaluation mode, with weights by chance."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return constructed(network.settings).eval()
+        return constructed(network.settings).eval().to(next(network.parameters()).device)
 
 
 def _described(name: str, options: dict[str, JsonValue]) -> NATSettings | ViTSettings | TimmSettings:
