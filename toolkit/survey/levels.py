@@ -42,6 +42,7 @@ NAN = float("nan")
 EMPTY = Levels(NAN, NAN, NAN, NAN, NAN, 0.0, 0.0, 1.0, 0)
 RANKS = (0.01, 0.5, 0.99)
 SHOWN_BINS = 64
+LEAST_RANGE = 1e-30  # of values: a step of a smaller one has no inverse, or is none, in float32
 
 
 def stored(frame: ThermalFrame) -> Stored:
@@ -89,7 +90,7 @@ def _histogram(
     values: NDArray[Any], low: float, high: float, weights: Counts | None = None
 ) -> tuple[int, ...]:
     """Count values, each as often as ``weights`` say, in equal steps from ``low`` to ``high``."""
-    step = (high - low) / SHOWN_BINS or 1.0
+    step = (high - low) / SHOWN_BINS if high - low > LEAST_RANGE else 1.0
     places = np.clip((values - low) / step, 0, SHOWN_BINS - 1).astype(np.intp)
     return tuple(int(count) for count in np.bincount(places, weights, SHOWN_BINS))
 
@@ -115,7 +116,7 @@ def _cuts(counts: Counts) -> tuple[float, float]:
 
 def _cuts_of_range(values: Float32, least: float, most: float) -> tuple[float, float]:
     """Do the same for values that are no whole numbers, in BINS levels from the least to the most."""
-    if not most > least:
+    if not most - least > LEAST_RANGE:
         return 0.0, 0.0
     places = np.rint((values - least) * np.float32((BINS - 1) / (most - least))).astype(np.uint16)
     counts = np.bincount(places, minlength=BINS)
