@@ -64,6 +64,13 @@ def thumbnail(pixels: UInt8, *, side: int = 480) -> bytes:
     return stream.getvalue()
 
 
+def png(picture: Image.Image) -> bytes:
+    """Return a picture as a PNG, as small as it gets."""
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
 def data_uri(picture: bytes, kind: str = "jpeg") -> str:
     """Return a picture as a ``data:`` address, so that a page needs no second file."""
     return f"data:image/{kind};base64," + base64.b64encode(picture).decode()

@@ -1,13 +1,12 @@
 """What teacher and student saw, as pictures for a page."""
 
-import io
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from dinonat.pages.pictures import data_uri
+from dinonat.pages.pictures import data_uri, png
 from dinonat.records import UInt8
 
 GAP = 4  # pixels between views
@@ -55,9 +54,8 @@ def block_of(seen: Seen) -> Block:
     for name, views in kinds.items():
         if views.size:
             sheet = sheet_of(views, side)
-            strips.append(
-                Strip(name, data_uri(_png(sheet), "png"), zoom * sheet.shape[1], zoom * sheet.shape[0])
-            )
+            address = data_uri(png(Image.fromarray(sheet)), "png")
+            strips.append(Strip(name, address, zoom * sheet.shape[1], zoom * sheet.shape[0]))
     return Block(seen, bool(np.array_equal(seen.teacher, seen.student)), strips)
 
 
@@ -75,9 +73,3 @@ def sheet_of(views: UInt8, side: int) -> UInt8:
             sheet[y : y + small, x : x + small, :3] = views[row, column]
             sheet[y : y + small, x : x + small, 3] = 255
     return sheet
-
-
-def _png(pixels: UInt8) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
