@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from dinonat.errors import CheckpointError
 from dinonat.files import short_hash
 from dinonat.models.catalog import load_network
@@ -52,7 +50,7 @@ def load_all(settings: AgreementSettings, workspace: Path, remarks: list[str]) -
     for name in asked:
         try:
             network, fingerprint = load_network(places.weights_file(workspace, name), remark=remarks.append)
-            own = Weights(printable(name), _checked(network, name).to(device), fingerprint)
+            own = Weights(printable(name), network.to(device), fingerprint)
         except CheckpointError as error:
             refused.append(error)
             remarks.append(f"{error} It is left out.")
@@ -63,11 +61,3 @@ def load_all(settings: AgreementSettings, workspace: Path, remarks: list[str]) -
     if not loaded:
         raise refused[0]
     return list(loaded.values())
-
-
-def _checked(network: Network, name: str) -> Network:
-    """Return the network; CheckpointError where a weight is no number, so that no map would be one."""
-    for key, value in network.state_dict().items():
-        if not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{name}: its weights hold values that are not finite, the first in {key}.")
-    return network

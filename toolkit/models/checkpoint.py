@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dinonat.errors import CheckpointError
 from dinonat.files import write_bytes
 from dinonat.models.backbones import Backbone
+from dinonat.models.foreign import refuse_infinite
 from dinonat.models.nat import NAT, NATSettings
 from dinonat.models.network import Network
 from dinonat.models.timm_built import TimmSettings
@@ -88,6 +89,8 @@ def load(path: Path) -> Network:
         raise CheckpointError(
             f"{path}: not weights of this toolkit (kind {kind}, expected {' or '.join(KINDS)})."
         )
+    for key, value in tensors.items():
+        refuse_infinite(path, key, value)
     model = constructed(KINDS[kind].checked(metadata["settings"]))
     _fill(model, tensors, path)
     if fingerprint(model) != metadata["fingerprint"]:

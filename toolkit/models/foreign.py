@@ -58,12 +58,17 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
                 f"{path}: entry {str(key)[:80]!r} is no tensor of floating-point numbers; "
                 "expected a state dict (torch.save(model.state_dict(), FILE))."
             )
-        if not value.float().isfinite().all():  # as networks hold it: a large float64 is infinite too
-            raise CheckpointError(
-                f"{path}: entry {key[:80]!r} holds NaN or infinity, and so would every vector: the training "
-                "that wrote it failed, or the file is damaged. Get another file."
-            )
+        refuse_infinite(path, key, value)
     return {_without_prefixes(key): value for key, value in entries.items()}, word
+
+
+def refuse_infinite(path: Path, key: str, value: Tensor) -> None:
+    """Raise CheckpointError for a weight that holds what is no number."""
+    if not value.float().isfinite().all():  # as networks hold it: a large float64 is infinite too
+        raise CheckpointError(
+            f"{path}: entry {key[:80]!r} holds NaN or infinity, and so would every vector: the training "
+            "that wrote it failed, or the file is damaged. Get another file."
+        )
 
 
 def _is_plain(value: object) -> bool:
