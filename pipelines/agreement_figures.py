@@ -1,6 +1,5 @@
 """The figures of `dinotool agreement`: attention by head and stage, colour above thermal; a test by eye."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,21 +7,23 @@ import numpy as np
 from PIL import Image
 
 from dinonat.agreement.heads import head_maps
-from dinonat.embeddings.framing import shown
+from dinonat.embeddings.framing import shown as squashed
 from dinonat.errors import ImageError, UsageError
 from dinonat.files import short_hash, write_bytes, write_json
-from dinonat.images.batches import Shown, read_prepared
+from dinonat.images.batches import read_prepared
 from dinonat.images.listing import list_images, spread
 from dinonat.images.prepare import parse_preparation
 from dinonat.images.reading import parse_reading
 from dinonat.pages.attention_sheets import Pair, Row, sheet
 from dinonat.pages.blind_sheets import blind_key, blind_sheet
 from dinonat.pages.looks import render
+from dinonat.pages.pictures import png
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.agreement_networks import Weights
 from dinonat.pipelines.agreement_pictures import Pictures
 from dinonat.pipelines.agreement_report import ANSWERS, BLIND, PicturesReport
 from dinonat.pipelines.agreement_settings import AgreementSettings
+from dinonat.pipelines.inputs import find_recordings, shown
 from dinonat.pipelines.partners import counted
 from dinonat.records import Int64, UInt8
 
@@ -107,7 +108,7 @@ def draw_alone(
     for name, folder in folders.items():
         if folder is not None:
             alone = settings.thermal is None
-            for title, pixels in _some(folder, settings, failed):
+            for title, pixels in _some(folder, settings, workspace, remarks, failed):
                 rows.append(("" if alone else name, title, pixels))
     if not rows:
         raise ImageError(f"{settings.colour}: no picture can be read. The first: {failed[0]}")
@@ -122,23 +123,28 @@ def draw_alone(
             for (word, title, pixels), seen in zip(rows, looks, strict=True)
         ]
         drawn.append(_keep(sheet(made, heading=_heading(own)), place / f"attention-{_short(own)}.png"))
-    shown = [(path.name, path.read_bytes()) for path in drawn]
-    write_bytes(place / "report.html", render(shown, remarks=(*remarks, *failed)).encode())
+    sheets = [(path.name, path.read_bytes()) for path in drawn]
+    write_bytes(place / "report.html", render(sheets, remarks=(*remarks, *failed)).encode())
     return PicturesReport(tuple(map(str, drawn)), str(place / "report.html"), (*remarks, *failed))
 
 
-def _some(folder: Path, settings: AgreementSettings, failed: list[str]) -> list[tuple[str, UInt8]]:
-    refs = spread(list_images(folder).refs, settings.pictures)
-    how = Shown(
-        parse_preparation(settings.prepare[0], invert=settings.invert),
-        reading=parse_reading(settings.scale, settings.object),
+def _some(
+    folder: Path, settings: AgreementSettings, workspace: Path, remarks: list[str], failed: list[str]
+) -> list[tuple[str, UInt8]]:
+    """Return names and squares of pictures spread over a folder, shown as all of it would be."""
+    refs = list_images(folder).refs
+    preparation = parse_preparation(settings.prepare[0], invert=settings.invert)
+    reading = parse_reading(settings.scale, settings.object)
+    known, _ = find_recordings(settings.recordings, folder, refs, workspace=workspace, warn=remarks.append)
+    how = shown(
+        refs, preparation, reading, recordings=known, workers=settings.workers, title=folder.resolve().name
     )
     found = []
-    for one in read_prepared(refs, workers=0, shown=how):
+    for one in read_prepared(spread(refs, settings.pictures), workers=0, shown=how):
         if one.prepared is None:
             failed.append(one.reason)
         else:
-            found.append((one.ref.name, shown(one.prepared.pixels, (settings.size, settings.size))))
+            found.append((one.ref.name, squashed(one.prepared.pixels, (settings.size, settings.size))))
     return found
 
 
@@ -163,7 +169,5 @@ def _short(own: Weights) -> str:
 
 
 def _keep(image: Image.Image, path: Path) -> Path:
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    write_bytes(path, stream.getvalue())
+    write_bytes(path, png(image))
     return path

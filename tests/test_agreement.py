@@ -388,7 +388,7 @@ def test_bad_weights_cost_only_themselves_and_the_same_twice_is_one(
     left = [each for each in report.warnings if each.endswith("It is left out.")]
     assert [each.split(":")[0] for each in left] == [str(bad), str(made.labels)]
     assert f"{again} has the weights of {good}, so it has no rows of its own." in report.warnings
-    with pytest.raises(CheckpointError, match="not finite"):
+    with pytest.raises(CheckpointError, match="holds NaN or infinity"):
         agree(place, made.rgb, made.thermal, weights=(str(bad),), most=2)
 
 
@@ -495,6 +495,14 @@ def test_pictures_of_one_folder_or_of_two_that_have_no_pairs(made: MadeScenes, t
     assert both.warnings[-1].startswith("cut.png: not an image")
     heights = [Image.open(report.pictures[0]).height for report in (alone, both)]
     assert heights[1] > 1.5 * heights[0]  # three rows of heads below each other, not one
+
+
+@pytest.mark.parametrize("prepare", ["dataset", "recording"])
+def test_pictures_alone_have_the_limits_that_their_folder_shares(
+    made: MadeScenes, tmp_path: Path, prepare: str
+) -> None:
+    alone = draw(tmp_path, made.thermal, None, pictures=1, prepare=prepare)
+    assert [Path(file).is_file() for file in alone.pictures] == [True]
 
 
 def read(made: MadeScenes, colour: Path, place: Path, *prepare: str, invert: str = "auto") -> Pictures:
