@@ -69,9 +69,11 @@ def run(settings: AgreementSettings, workspace: Path) -> AgreementReport | Pictu
         rows = list(rows_of(measuring, weights, untrained=settings.untrained))
         folder = places.agreements_folder(workspace, _name(settings, measuring, weights))
         sheets = draw_pairs(settings, pictures, weights, folder, blind)
-    remarks = [*_doubts(pictures), *_polarity(rows, pictures.known), *remarks, *undrawn(settings, weights)]
+    doubts = _doubts(pictures)
+    remarks = [*doubts, *_polarity(rows, pictures.known), *remarks, *undrawn(settings, weights)]
     remarks += [*pairs.remarks, *pictures.remarks]
-    report = _report(settings, measuring, weights, rows, folder, sheets, remarks, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    report = _report(settings, measuring, weights, rows, folder, sheets, remarks, doubts, seconds)
     kept = {name: value for name, value in plain(asdict(report)).items() if name != "seconds"}
     write_json(folder / "report.json", kept)  # the same call, the same bytes
     sheets = [sheet for sheet in sheets if sheet.name != BLIND]  # a page with names beside it spoils the test
@@ -199,9 +201,11 @@ def _report(
     folder: Path,
     sheets: Sequence[Path],
     remarks: Sequence[str],
+    doubts: Sequence[str],
     seconds: float,
 ) -> AgreementReport:
     pictures, groups = measuring.pictures, measuring.pictures.groups
+    withheld = no_verdict(pictures)
     return AgreementReport(
         name=folder.name,
         colour=str(settings.colour),
@@ -213,13 +217,13 @@ def _report(
         largest=int(np.bincount(groups).max()),
         alignment=pictures.alignment.sentence(usual_size(pictures.pairs), parse_offset(settings.pair_offset)),
         table=tuple(line_of(row) for row in rows),
-        claims=() if no_verdict(pictures) else tuple(_claims(measuring, weights, rows)),
+        claims=() if withheld else tuple(_claims(measuring, weights, rows)),
         pictures=tuple(str(sheet) for sheet in sheets),
         page=str(folder / "report.html"),
         warnings=tuple(dict.fromkeys(remarks)),
         seconds=seconds,
-        doubts=tuple(_doubts(pictures)),
-        no_verdict=no_verdict(pictures),
+        doubts=tuple(doubts),
+        no_verdict=withheld,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dinonat.agreement.estimates import Drawn, Estimate, mean_of
+from dinonat.agreement.floors import CELLS
 from dinonat.agreement.retention import retention_figures
 from dinonat.agreement.rows import (
     CENTRED,
@@ -35,7 +36,6 @@ from dinonat.pipelines.agreement_steps import Steps
 from dinonat.records import Float32, Int64
 
 FORMAT = 3  # rises when figures of the same pictures change, so that kept rows are made again
-CELLS = 14  # a side, of the maps that chance is told of
 MEAN = "untrained, mean:"  # begins the name of the row of untrained networks together
 AT_ONCE = 64  # crops that go through the network together
 

@@ -19,6 +19,7 @@ from dinonat.pipelines.options import (
     Debug,
     Json,
     Overrides,
+    PairOffset,
     Seed,
     SetName,
     Strict,
@@ -90,9 +91,7 @@ def pretrain(
         tuple[Path, Path] | None,
         typer.Option(metavar="RGB THERMAL", help="Folders of aligned images: each light teaches the other."),
     ] = None,
-    pair_offset: Annotated[
-        str | None, typer.Option(metavar="DX,DY", help="Of the thermal picture, in pixels of the colour one.")
-    ] = None,
+    pair_offset: PairOffset = None,
     dense: Annotated[float | None, typer.Option(help="Weight of a loss between regions (default 0).")] = None,
     monitor: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Images in class folders, to judge by.")

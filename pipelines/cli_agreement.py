@@ -11,6 +11,7 @@ from dinonat.pipelines.options import (
     Debug,
     Json,
     Overrides,
+    PairOffset,
     Seed,
     Threads,
     Workspace,
@@ -34,9 +35,7 @@ def agreement(
     pair_list: Annotated[
         Path | None, typer.Option(metavar="FILE", help="CSV colour,thermal (default: names and times).")
     ] = None,
-    pair_offset: Annotated[
-        str | None, typer.Option(metavar="DX,DY", help="Of the thermal picture, in pixels of the colour one.")
-    ] = None,
+    pair_offset: PairOffset = None,
     recordings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="CSV image,recording (default: found).")
     ] = None,

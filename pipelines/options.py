@@ -39,6 +39,9 @@ Strict = Annotated[bool | None, typer.Option("--strict", help="Exit with 1 if an
 Seed = Annotated[int | None, typer.Option(help="Everything random follows from it.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; another number gives other last digits.")]
 
+PairOffset = Annotated[
+    str | None, typer.Option(metavar="DX,DY", help="Of the thermal picture, in pixels of the colour one.")
+]
 SetName = Annotated[str | None, typer.Argument(metavar="[SET]", help="Set of embeddings (default: newest).")]
 Temperature = Annotated[float | None, typer.Option(help="Of the vote (default 0.07).")]
 

@@ -51,10 +51,11 @@ class Side:
     def write(self, home: Path) -> tuple[Path, Path]:
         """Write below ``home`` the labels and the list of pictures as `embed` takes them."""
         folder = home / "labels" / self.identity
-        write_labels(self.labels, folder)
-        # NUL after each name: the names may hold line breaks.
-        listed = dict.fromkeys(ref.name for ref in self.refs)
-        write_bytes(folder / LISTED, b"".join(name.encode() + b"\0" for name in listed))
+        if not (folder / LISTED).is_file():  # written last: with it, both are whole
+            write_labels(self.labels, folder)
+            # NUL after each name: the names may hold line breaks.
+            listed = dict.fromkeys(ref.name for ref in self.refs)
+            write_bytes(folder / LISTED, b"".join(name.encode() + b"\0" for name in listed))
         return folder / GIVEN, folder / LISTED
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinonat.records import Int64, UInt8
+from dinonat.agreement.floors import grey
+from dinonat.agreement.maps import pearson
+from dinonat.records import Float32, Int64, UInt8
 
 CROPPED = (0.67, 0.85)  # shares of the side that a random crop keeps
 SEEDS = 5  # random crops of each picture
@@ -66,10 +68,7 @@ class Squares:
 
 def in_grey(pictures: UInt8) -> UInt8:
     """Return pictures (n, S, S, 3) without their colours (BT.601), in three equal channels."""
-    out = np.empty_like(pictures)
-    for i, each in enumerate(pictures):
-        out[i] = np.asarray(Image.fromarray(each).convert("L"))[..., None]
-    return out
+    return np.repeat(grey(pictures).astype(np.uint8)[..., None], 3, axis=3)
 
 
 def kept_side(size: int) -> int:
@@ -91,25 +90,12 @@ def random_boxes(count: int, seed: int) -> NDArray[np.float64]:
 
 def copies(colour: Squares, thermal: Squares) -> Int64:
     """Return the places of pairs whose two pictures are one, perhaps saved again, in grey or inverted."""
-    return np.array(
-        [
-            at
-            for at, pair in enumerate(zip(colour.kept, thermal.kept, strict=True))
-            if abs(_correlation(*(_small(each) for each in pair))) >= ALIKE
-        ],
-        dtype=np.int64,
-    )
+    pairs = zip(colour.kept, thermal.kept, strict=True)
+    alike = [abs(pearson(_small(one), _small(other)).item()) >= ALIKE for one, other in pairs]
+    return np.flatnonzero(alike).astype(np.int64)
 
 
-def _small(picture: UInt8) -> NDArray[np.float64]:
+def _small(picture: UInt8) -> Float32:
+    """Return the grey levels (1, 64, 64) of a picture."""
     small = Image.fromarray(picture).convert("L").resize((64, 64), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float64)
-
-
-def _correlation(
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
-) -> float:
-    free = [each - each.mean() for each in (one, other)]
-    size = float(np.linalg.norm(free[0]) * np.linalg.norm(free[1]))
-    return float((free[0] * free[1]).sum()) / size if size > 0 else 0.0
+    return np.asarray(small, dtype=np.float32)[None]
