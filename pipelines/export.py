@@ -15,7 +15,7 @@ from dinonat.errors import UsageError, WorkspaceError
 from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.formats.catalog import VALIDATORS, WRITERS
 from dinonat.formats.coco import PICTURES, Written
-from dinonat.formats.coco_masks import Masks
+from dinonat.formats.handover import Masks
 from dinonat.formats.measured import mixed_units, units_of, units_text
 from dinonat.formats.where import where
 from dinonat.pages.proxies import turned_files, write_manifest, write_proxies

@@ -14,10 +14,10 @@ from dinonat.geometry import (
     counts_to_mask,
     iou_xywh,
     mask_area,
-    mask_polygons,
     mask_to_counts,
     square_with_context,
 )
+from dinonat.polygons import mask_polygons, polygon_mask
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
 number = st.floats(-50, 50, allow_nan=False, width=32)
@@ -158,3 +158,30 @@ def test_the_square_holds_the_box_and_lies_in_the_image_where_it_fits(box, conte
             assert start + side <= limit + 1e-6
         else:
             assert start == pytest.approx((limit - side) / 2)
+
+
+@given(masks)
+def test_polygons_come_back_as_the_very_mask(mask: np.ndarray) -> None:
+    polygons = mask_polygons(mask)
+    if polygons is not None:
+        np.testing.assert_array_equal(polygon_mask(polygons, mask.shape), mask)
+
+
+@given(st.lists(st.tuples(st.floats(-3, 12), st.floats(-3, 12)), min_size=3, max_size=7))
+def test_a_pixel_is_inside_where_a_ray_from_its_centre_crosses_the_ring_oddly(corners: list) -> None:
+    mask = polygon_mask([np.ravel(corners).tolist()], (8, 9))
+    for row, column in np.ndindex(8, 9):
+        x, y, crossings, near = column + 0.5, row + 0.5, 0, False
+        for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+            near |= min(abs(y0 - y), abs(y1 - y)) < 1e-6
+            if (y0 > y) != (y1 > y):
+                meets = x0 + (y - y0) * (x1 - x0) / (y1 - y0)
+                near |= abs(meets - x) < 1e-6
+                crossings += meets < x
+        assert near or mask[row, column] == crossings % 2
+
+
+@pytest.mark.parametrize("ring", [[0, 0, 1, 1], [0, 0, 1, 1, 2], [0, 0, 1, 1, np.nan, 2]])
+def test_what_is_no_ring_is_refused(ring: list[float]) -> None:
+    with pytest.raises(LabelError, match="three points"):
+        polygon_mask([ring], (4, 4))

@@ -1,4 +1,4 @@
-"""Boxes, IoU, run-length masks and polygons on the pixel grid: exact, in float64 and integers.
+"""Boxes, IoU and run-length masks on the pixel grid: exact, in float64 and integers.
 
 A pixel (row, column) covers the square from (x=column, y=row) to (column + 1, row + 1), so the box of
 a single pixel is one wide and a polygon runs along pixel edges. Boxes are ``x, y, width, height``.
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from dinonat.errors import LabelError
 from dinonat.records import Bool
@@ -122,65 +121,3 @@ def box_of_mask(mask: Bool) -> Box:
         return 0.0, 0.0, 0.0, 0.0
     top, left = int(rows[0]), int(columns[0])
     return float(left), float(top), float(columns[-1] + 1 - left), float(rows[-1] + 1 - top)
-
-
-def mask_polygons(mask: Bool) -> list[list[float]] | None:
-    """Return polygons ``[x1, y1, x2, y2, ...]`` along the pixel edges of ``mask`` (H, W), exactly.
-
-    One simple ring for each part that hangs together by edges, clockwise as seen on the screen, from
-    its topmost leftmost corner. pycocotools draws them back to the same mask (tested), because its
-    polygons run along pixel edges too. None where polygons cannot say it: the mask has a hole (COCO
-    fills it) or a part touches itself at a corner (other readers call the ring invalid).
-
-    >>> mask_polygons(np.array([[False, True, True], [False, False, True]]))
-    [[1.0, 0.0, 3.0, 0.0, 3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0]]
-    """
-    parts, _ = ndimage.label(mask)
-    rings: list[list[float]] = []
-    for number, window in enumerate(ndimage.find_objects(parts), start=1):
-        ring = _outline(parts[window] == number)
-        if ring is None:
-            return None
-        offset = np.array([window[1].start, window[0].start])
-        rings.append((ring + offset).astype(float).ravel().tolist())
-    return rings
-
-
-def _outline(part: Bool) -> NDArray[np.int64] | None:
-    """Return the corners (n, 2) as x, y of one connected part, or None where it is not one simple ring."""
-    follows = _edges(part)
-    if follows is None:
-        return None
-    start = min(follows, key=lambda corner: (corner[1], corner[0]))
-    ring, corner = [start], follows[start]
-    while corner != start:
-        ring.append(corner)
-        corner = follows[corner]
-    if len(ring) < len(follows):  # edges are left over: they run round a hole
-        return None
-    points = np.array(ring, dtype=np.int64)
-    turns = (np.roll(points, 1, axis=0) != np.roll(points, -1, axis=0)).all(axis=1)
-    corners: NDArray[np.int64] = points[turns]
-    return corners
-
-
-def _edges(part: Bool) -> dict[tuple[int, int], tuple[int, int]] | None:
-    """Return corner -> next corner of every unit edge with the part on its right hand.
-
-    None where two edges leave one corner: the part touches itself there.
-    """
-    inside = np.pad(part, 1)
-    middle = inside[1:-1, 1:-1]
-    sides = (  # (neighbour that must be outside, start of the edge, its end), as (x, y) in the pixel
-        (inside[:-2, 1:-1], (0, 0), (1, 0)),
-        (inside[1:-1, 2:], (1, 0), (1, 1)),
-        (inside[2:, 1:-1], (1, 1), (0, 1)),
-        (inside[1:-1, :-2], (0, 1), (0, 0)),
-    )
-    follows: dict[tuple[int, int], tuple[int, int]] = {}
-    for neighbour, (x0, y0), (x1, y1) in sides:
-        for y, x in np.argwhere(middle & ~neighbour).tolist():
-            if (x + x0, y + y0) in follows:
-                return None
-            follows[x + x0, y + y0] = (x + x1, y + y1)
-    return follows

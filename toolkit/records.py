@@ -139,6 +139,20 @@ LABEL_COLUMNS = {  # what people said; x is NaN for a label of the whole image
     "w": "float32",
     "h": "float32",
 }
+INCOMING_COLUMNS = {  # what a file says that a person may have changed
+    "image": "str",  # as the file names it
+    "kind": "str",  # "region" or "image"
+    "label": "str",
+    "x": "float64",
+    "y": "float64",
+    "w": "float64",
+    "h": "float64",
+    "mask_counts": "object",  # tuple[int, ...]: COCO run lengths of the whole image; () = no mask
+    "label_id": "str",  # "" where the file has none
+    "status": "str",  # "" where the file says nothing, else what it says: proposed, accepted, rejected
+    "score": "float64",
+    "where": "str",  # for messages: "annotation 17", "a.xml, line 3"
+}
 PROPOSAL_COLUMNS = {
     "proposal": "str",  # short_hash(run, item)
     "run": "str",

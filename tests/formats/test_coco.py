@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from dinonat.errors import LabelError
 from dinonat.formats import coco
-from dinonat.formats.coco_masks import BAD_MASK, FILLED, segmentation
+from dinonat.formats.coco_masks import FILLED, segmentation
+from dinonat.formats.handover import BAD_MASK
 from dinonat.geometry import mask_to_counts
 
 IMAGES = pd.DataFrame(

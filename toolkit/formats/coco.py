@@ -22,7 +22,8 @@ import pandas as pd
 from dinonat.errors import LabelError
 from dinonat.files import write_bytes
 from dinonat.formats import coco_rules
-from dinonat.formats.coco_masks import Masks, list_cell, segmentation
+from dinonat.formats.coco_masks import segmentation
+from dinonat.formats.handover import Masks, list_cell
 from dinonat.formats.matching import Warn
 from dinonat.formats.tables import read_text, write_image_labels
 from dinonat.geometry import clip_xywh

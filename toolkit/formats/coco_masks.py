@@ -1,16 +1,15 @@
 """Masks as COCO writes them: polygons along the pixel edges, or run lengths where there is a hole."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from dinonat.geometry import counts_to_mask, mask_area, mask_polygons
+from dinonat.formats.handover import BAD_MASK, Masks
+from dinonat.geometry import counts_to_mask, mask_area
+from dinonat.polygons import mask_polygons
 from dinonat.records import Bool
 
-Masks = Literal["auto", "polygon", "rle"]
-
-BAD_MASK = "masks that do not fill their image or are empty: written as boxes"
 FILLED = "masks with holes or self-touching outlines: filled, because polygons cannot say them"
 
 
@@ -45,13 +44,6 @@ def segmentation(counts: list[int], size_hw: tuple[int, int], *, masks: Masks) -
     # Filled through edges only, so what a part that touches itself at a corner encloses is a hole too.
     filled = ndimage.binary_fill_holes(mask)
     return Shape(_polygons(filled) or [], int(filled.sum()), FILLED)
-
-
-def list_cell(values: Any) -> list[Any]:
-    """Return a list cell of a table as a list; Parquet gives arrays, and None for no list."""
-    if values is None or isinstance(values, float):
-        return []
-    return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
 def _polygons(mask: Bool) -> list[list[float]] | None:
