@@ -1,44 +1,105 @@
-"""Every format by its name, and the one door by which labels come in."""
+"""Every format by its name, what a path holds, and the one door by which labels come in."""
 
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats import coco
-from dinonat.formats.matching import Warn
-from dinonat.formats.tables import read_class_folders, read_csv, read_text
+from dinonat.formats.handover import Check, Fault, Incoming, Outgoing, Picture, Warn, Written
+from dinonat.formats.tables import read_class_folders, read_csv
+from dinonat.records import LABEL_COLUMNS, as_table
 
-WRITERS: dict[str, Callable[..., coco.Written]] = {"coco": coco.write}
-VALIDATORS: dict[str, Callable[..., list[str]]] = {"coco": coco.validate}
+HEAD = 1 << 16  # bytes that tell a format
+
+
+@dataclass(frozen=True)
+class Format:
+    """What can be done with one format; the signatures are those of its module."""
+
+    write: Callable[[Outgoing, Path], Written]
+    read: Callable[..., Incoming]
+    faults: Callable[[Path, Check], Iterator[Fault]]
+    picture: Picture
+    flat: bool = False  # the names of its pictures hold no folders
+    holds_pictures: bool = False  # it is nothing without the pictures
+
+
+FORMATS: dict[str, Format] = {
+    "coco": Format(coco.write, coco.read, coco.faults, coco.picture),
+}
+
+
+def sniff(path: Path) -> str:
+    """Return the name of the format that a file or folder holds, by its content.
+
+    "csv" also stands for a CSV that a person wrote. Raises LabelError for what is none of them.
+    """
+    if not path.exists():
+        raise LabelError(
+            f"{path}: no such file or folder. Give a file with labels, or a folder of an export."
+        )
+    return _of_folder(path) if path.is_dir() else _of_file(path)
 
 
 def read_labels(path: Path, *, warn: Warn = warnings.warn) -> pd.DataFrame:
     """Read labels that people gave into a table of LABEL_COLUMNS; boxes in pixels, NaN without one.
 
-    ``path`` is a CSV with ``image,label[,x,y,w,h]``, a COCO file, a folder per class, or a folder
-    that ``export`` wrote; what it is shows in its content. Rows that cannot be labels cost themselves
+    ``path`` is a CSV with ``image,label[,x,y,w,h]``, a folder per class, or a file or folder of any
+    format of FORMATS; what it is shows in its content. Rows that cannot be labels cost themselves
     and ``warn`` gets a sentence. ``matching.match_labels`` then finds the images of a set that are meant.
 
     Raises LabelError where nothing in it is a label.
     """
-    if not path.exists():
-        raise LabelError(f"{path}: no such file or folder. Give a CSV, a COCO file or a folder per class.")
-    if path.is_dir():
-        return _read_folder(path, warn)
-    if read_text(path).lstrip()[:1] in ("{", "["):
-        return coco.read(path, warn=warn)
-    return read_csv(path, warn=warn)
+    name = sniff(path)
+    if name == "csv" and path.is_file():
+        return read_csv(path, warn=warn)
+    if name == "folders":
+        return read_class_folders(path)
+    labels = FORMATS[name].read(path, warn=warn).labels
+    if labels.empty:
+        raise LabelError(f"{path}: no label in it. Give a file in which something is labelled.")
+    return as_table(labels[list(LABEL_COLUMNS)], LABEL_COLUMNS)
 
 
-def _read_folder(folder: Path, warn: Warn) -> pd.DataFrame:
-    """Read a folder that ``export`` wrote (boxes and image labels), else a folder per class."""
-    boxes, whole = folder / coco.ANNOTATIONS, folder / coco.IMAGE_LABELS
-    if not boxes.is_file():
-        return read_class_folders(folder)
-    tables = [read_csv(whole, warn=warn)] if whole.is_file() else []
-    if not tables or coco.load(boxes).get("annotations"):
-        tables.append(coco.read(boxes, warn=warn))
-    return pd.concat(tables, ignore_index=True)
+def _of_folder(folder: Path) -> str:
+    """Return the format of a folder by the files that only this format has."""
+    signs = {
+        "annotations.xml": "cvat",
+        "tasks*.json": "label-studio",
+        "labels.parquet": "parquet",
+        "labels.csv": "csv",
+        "data.yaml": "yolo",
+        "labels/**/*.txt": "yolo",
+        "Annotations/**/*.xml": "voc",
+        "annotations/*.json": "json",
+        "*.xml": "xml",
+        "*.json": "json",
+    }
+    for pattern, name in signs.items():
+        first = next(iter(sorted(folder.glob(pattern))), None)
+        if first is not None:
+            return _of_file(first) if name in ("json", "xml") else name
+    return "folders"
+
+
+def _of_file(path: Path) -> str:
+    """Return the format of a file by its first bytes."""
+    with path.open("rb") as stream:
+        head = stream.read(HEAD)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    codec = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = head.decode(codec, errors="replace").lstrip()
+    if text.startswith("<"):
+        return "cvat" if re.search(r"<annotations\b", text) else "voc"
+    if text.startswith("{"):
+        # A long list of images may push the other keys out of sight: what is no Datumaro is COCO.
+        return "datumaro" if re.search(r'"(items|media_type|dm_format_version)"\s*:', text) else "coco"
+    if text.startswith("["):
+        return "label-studio" if re.search(r'"(data|predictions|annotations)"\s*:', text) else "coco"
+    return "yolo" if path.suffix in (".yaml", ".yml") else "csv"
