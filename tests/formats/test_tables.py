@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dinonat.errors import LabelError
 from dinonat.formats import coco
 from dinonat.formats.catalog import read_labels
-from dinonat.formats.tables import read_csv, read_recordings, write_image_labels
+from dinonat.formats.handover import outgoing
+from dinonat.formats.tables import read_csv, read_image_labels, read_recordings, write_image_labels
 
 PLAIN = "image,label,x,y,w,h\na.png,car,1,2,3,4\nb.png,night,,,,\n"
 
@@ -134,17 +136,61 @@ def test_image_labels_go_out_and_come_back(tmp_path: Path, proposals: Any) -> No
     with path.open(newline="") as stream:
         row = next(csv.DictReader(stream))
     assert (row["score"], row["cluster"], row["similarity"]) == ("", "", "0.75")
-    assert (row["t_max"], row["t_min"], row["unit"], row["lo"]) == ("36.6", "", "grey", "20.5")
+    assert (row["t_max"], row["t_min"], row["unit"], row["lo"]) == ("36.6049", "", "grey", "20.5")
+
+
+def test_image_labels_come_back_with_their_ids(tmp_path: Path, proposals: Any) -> None:
+    names = [" a.png", "b\rc.png", "d\r\ne.png", 'say "x"; y.png', "ü😀.png"]
+    scores = np.float32([0.1, 1 / 3, 1e-7, np.nan, 1])
+    rows = [
+        {"kind": "image", "image": name, "label": f" {name}#", "score": score}
+        for name, score in zip(names, scores, strict=True)
+    ]
+    path = tmp_path / "image_labels.csv"
+    assert read_image_labels(path) == []
+    for status in ("str", "category"):
+        write_image_labels(proposals(*rows).astype({"status": status}), path)
+        found = read_image_labels(path)
+        assert [row["image"] for row in found] == names
+        assert [row["label"] for row in found] == [f" {name}#" for name in names]
+        assert [(row["label_id"], row["status"]) for row in found] == [
+            (f"p{number:03}", "proposed") for number in range(5)
+        ]
+        np.testing.assert_array_equal(np.float32([row["score"] for row in found]), scores)
+    assert found[0]["where"] == "image_labels.csv, line 2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image;label;label_id;score\na.png;night;p1;0,25\n;night;;\na.png;;;\n",
+        "\ufeffScore,Image,Label,Proposal,note\r\n0.25,a.png,night,p1,x\r\n,,night,,\r\n,a.png\r\n",
+    ],
+)
+def test_image_labels_as_people_and_spreadsheets_save_them(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "image_labels.csv"
+    path.write_bytes(text.encode())
+    said: list[str] = []
+    row = read_image_labels(path, warn=said.append)
+    assert [(each["image"], each["label"], each["label_id"], each["score"]) for each in row] == [
+        ("a.png", "night", "p1", 0.25)
+    ]
+    assert len(said) == 2
+    assert "no class" in said[0]
+    path.write_text("image,x\na.png,1\n")
+    with pytest.raises(LabelError, match="no column 'label'"):
+        read_image_labels(path)
 
 
 def test_an_exported_folder_is_a_label_file(tmp_path: Path, proposals: Any) -> None:
-    import pandas as pd
-
     images = pd.DataFrame({"image": ["a.png"], "width": [10], "height": [8]})
     both = proposals({"box": (1, 1, 2, 2)}, {"kind": "image", "box": (np.nan,) * 4, "label": "night"})
-    for rows, found in ((both, ["night", "car"]), (both.iloc[:1], ["car"]), (both.iloc[1:], ["night"])):
-        coco.write(rows, tmp_path, images=images, classes=["car", "night"])
-        assert read_labels(tmp_path)["label"].tolist() == found
+    cases = ((both, ["car", "night"]), (both.iloc[:1], ["car"]), (both.iloc[1:], ["night"]))
+    for number, (rows, found) in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        coco.write(outgoing(rows, images, ["car", "night"]), folder)
+        assert sorted(read_labels(folder)["label"]) == found
 
 
 def test_real_label_files(data: Path) -> None:

@@ -4,15 +4,20 @@ import csv
 import io
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
 
 from dinonat.errors import LabelError
-from dinonat.files import write_bytes
+from dinonat.formats.handover import LABEL_ID, NUMBERS, TEXTS
 from dinonat.formats.matching import Warn
-from dinonat.records import LABEL_COLUMNS, TEMPERATURE_COLUMNS, as_table
+from dinonat.records import LABEL_COLUMNS, as_table
 
 LARGEST_FILE = 1 << 30  # bytes; a label file beyond it is a mistake, and is refused before it is read
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -33,10 +38,7 @@ HEADERS = {
     "y2": ("ymax", "y2", "y_max"),
 }  # fmt: skip
 
-IMAGE_LABEL_COLUMNS = (
-    "image", "label", "score", "similarity", "status", "advice", "reason", "proposal", "cluster",
-    "source", "model", "prepare", "lo", "hi", "unit", *TEMPERATURE_COLUMNS,
-)  # fmt: skip
+IMAGE_LABEL_COLUMNS = (LABEL_ID, "image", "label", *NUMBERS, *TEXTS, "cluster")
 
 
 def read_csv(path: Path, *, warn: Warn = warnings.warn) -> pd.DataFrame:
@@ -47,7 +49,7 @@ def read_csv(path: Path, *, warn: Warn = warnings.warn) -> pd.DataFrame:
     label is no label. A row that cannot be a label costs itself: ``warn`` gets its sentence.
     Raises LabelError where no column names the image or the label, or no row is left.
     """
-    header, rows, comma = _parse(path)
+    header, rows, comma = parse_csv(path)
     at = {name: _column(header, name) for name in HEADERS}
     for needed in ("image", "label"):
         if at[needed] is None:
@@ -91,7 +93,7 @@ def read_recordings(path: Path) -> dict[str, str]:
 
     Raises LabelError where a column is missing or one image is given two recordings.
     """
-    header, rows, _ = _parse(path)
+    header, rows, _ = parse_csv(path)
     image, recording = _column(header, "image"), _column(header, "recording")
     if image is None or recording is None:
         raise LabelError(f"{path}: expected the columns image,recording; its header is {', '.join(header)}.")
@@ -108,21 +110,71 @@ def read_recordings(path: Path) -> dict[str, str]:
     return found
 
 
-def write_image_labels(proposals: pd.DataFrame, path: Path) -> int:
+def write_image_labels(labels: pd.DataFrame, path: Path) -> int:
     """Write the rows of kind "image" as CSV with IMAGE_LABEL_COLUMNS; return how many there are.
 
-    COCO cannot hold the label of a whole image, so this file lies beside it. Temperatures are written
-    in hundredths of their unit. Numbers that do not exist are empty cells.
+    ``labels`` are those of Outgoing. COCO, VOC and YOLO cannot hold the label of a whole image, so this
+    file lies beside theirs. Nothing is left out or rounded: numbers have the digits by which they come
+    back as the same float32, and those that do not exist are empty cells. Texts stay what they are:
+    who opens the file in a spreadsheet program imports all columns as text, because a class called
+    "=cmd" would be run there as a formula.
     """
-    rows = proposals[proposals["kind"] == "image"].sort_values(["image", "proposal"], kind="stable")
-    rows = rows.assign(**{name: rows[name].astype(float).round(2) for name in TEMPERATURE_COLUMNS})
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(IMAGE_LABEL_COLUMNS)
-    for row in rows[list(IMAGE_LABEL_COLUMNS)].itertuples(index=False):
-        writer.writerow([_cell(value) for value in row])
-    write_bytes(path, stream.getvalue().encode())
+    rows = labels[labels["kind"] == "image"].sort_values(["image", "proposal"], kind="stable")
+    columns = {name: as_arrow(rows["proposal" if name == LABEL_ID else name]) for name in IMAGE_LABEL_COLUMNS}
+    columns["cluster"] = as_arrow(rows["cluster"].where(rows["cluster"] >= 0).astype("float64"))
+    write_table(pa.table(columns), path)
     return len(rows)
+
+
+def read_image_labels(path: Path, *, warn: Warn = warnings.warn) -> list[dict[str, Any]]:
+    """Read what `write_image_labels` wrote as rows for `handover.incoming`; [] where there is no file.
+
+    The columns may stand in any order and more may be there. Rows that name no image or no class are
+    left out, and ``warn`` gets one sentence for them; what is no number as a score is no score.
+    Raises LabelError for a file that is no CSV or has no column for the image or the label.
+    """
+    if not path.exists():
+        return []
+    header, rows, comma = parse_csv(path, exact=True)
+    at = {name: _column(header, name) for name in ("image", "label")}
+    for name in at:
+        if at[name] is None:
+            raise LabelError(f"{path}: no column {name!r}; its header is {', '.join(header)}. Put it back.")
+    # An export of an earlier version calls the id of a label "proposal".
+    at[LABEL_ID] = next((header.index(name) for name in (LABEL_ID, "proposal") if name in header), None)
+    at |= {name: header.index(name) if name in header else None for name in ("status", "score")}
+    found, lost = [], Counter[str]()
+    for line, row in rows:
+        cells = {name: row[i] if i is not None and i < len(row) else "" for name, i in at.items()}
+        if not cells["image"] or not cells["label"]:
+            lost["image" if not cells["image"] else "class"] += 1
+            continue
+        score = as_number(cells.pop("score"), comma=comma)
+        found.append({**cells, "kind": "image", "score": score, "where": f"{path.name}, line {line}"})
+    for name, count in sorted(lost.items()):
+        warn(f"{path}: {count} row(s) that name no {name} are left out.")
+    return found
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write columns of texts and numbers as CSV: UTF-8, commas, texts in quotes, an empty cell for null.
+
+    Numbers have the fewest digits that give the same number of their type back.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrow_csv.write_csv(table, path)
+
+
+def as_arrow(column: pd.Series) -> pa.Array:
+    """Return texts as texts, "" where there is none; numbers as float32 or float64, null where not finite."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(column.dtype):
+        return pa.array(column.astype(object).where(column.notna(), ""), pa.string())
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    finite = np.isfinite(values)
+    exact = bool((narrow[finite] == values[finite]).all())  # float32 that was widened on the way
+    return pa.array(narrow if exact else values, mask=~finite)
 
 
 def read_text(path: Path) -> str:
@@ -144,12 +196,17 @@ def read_text(path: Path) -> str:
         return data.decode("cp1252", errors="replace")
 
 
-def _parse(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], bool]:
-    """Return the header, (line number, cells) of each row, and whether a comma may be the decimal mark."""
+def parse_csv(path: Path, *, exact: bool = False) -> tuple[list[str], list[tuple[int, list[str]]], bool]:
+    """Return the header, (line number, cells) of each row, and whether a comma may be the decimal mark.
+
+    ``exact`` keeps spaces before a cell, which names may begin with, unless the header has them too.
+    The header is in lower case with "_" for spaces and dashes. Raises LabelError for what is no CSV.
+    """
     text = read_text(path)
     first = text.lstrip().partition("\n")[0]
     delimiter = max((",", ";", "\t"), key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    spaces = not exact or f"{delimiter} " in first
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=spaces)
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -158,6 +215,14 @@ def _parse(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], bool]:
         raise LabelError(f"{path}: empty. Expected a header and a row for each label: image,label[,x,y,w,h].")
     header = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in rows[0][1]]
     return header, rows[1:], delimiter != ","
+
+
+def as_number(text: str, *, comma: bool = False) -> float:
+    """Return a number as float64, NaN for what is none; ``comma``: it may be the decimal mark."""
+    try:
+        return float(text.replace(",", ".") if comma else text)
+    except ValueError:
+        return float("nan")
 
 
 def _column(header: list[str], name: str) -> int | None:
@@ -210,10 +275,3 @@ def _pictures(folder: Path) -> Iterator[str]:
         for name in files:
             if name.lower().endswith(PICTURES) and not name.startswith("."):
                 yield (Path(place) / name).relative_to(folder).as_posix()
-
-
-def _cell(value: object) -> str:
-    """Write one value; floats with six decimals at most, NaN and the cluster -1 as nothing."""
-    if isinstance(value, float):
-        return "" if value != value else repr(round(value, 6))
-    return "" if value is None or value == -1 else str(value)
