@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from dinonat.geometry import clip_xywh, mask_area
+from dinonat.geometry import mask_area
 from dinonat.records import INCOMING_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 Masks = Literal["auto", "polygon", "rle"]
@@ -102,12 +104,12 @@ def outgoing(labels: pd.DataFrame, images: pd.DataFrame, classes: Sequence[str],
     listed = listed.assign(file_name=listed.get("file_name", listed["image"]), split=listed.get("split", ""))[
         ["image", "file_name", "width", "height", "split"]
     ]
-    at = pd.Index(listed["image"]).get_indexer(pd.Index(labels["image"].astype("str")))
-    number = pd.Index(classes).get_indexer(pd.Index(labels["label"].astype("str")))
+    at = _places(labels["image"], listed["image"])
+    number = _places(labels["label"], classes)
     for places, column in ((at, "image"), (number, "label")):
         if (places < 0).any():
             raise KeyError(f"{column} {labels[column].iloc[int(np.argmin(places))]!r} is not listed")
-    order = np.lexsort([labels["proposal"].astype("str").to_numpy(object), at])
+    order = _ordered(at, labels["proposal"])
     rows = labels.iloc[order].reset_index(drop=True)
     rows = rows.assign(at=at[order], number=number[order])
     losses = Counter[str]()
@@ -177,19 +179,32 @@ def _with_boxes(rows: pd.DataFrame, sizes_hw: np.ndarray, losses: Counter[str]) 
 
 
 def _clipped(boxes: np.ndarray, sizes_hw: np.ndarray) -> np.ndarray:
-    """Cut boxes (n, 4) to images of sizes (n, 2)."""
-    inside = np.full(boxes.shape, np.nan)
-    for height, width in np.unique(sizes_hw, axis=0).tolist():
-        own = (sizes_hw == (height, width)).all(axis=1)
-        inside[own] = clip_xywh(boxes[own], (height, width))
-    return inside
+    """Cut boxes (n, 4) to images of sizes (n, 2), as `clip_xywh` does for one size."""
+    limit = sizes_hw[:, ::-1]
+    low = np.clip(boxes[:, :2], 0, limit)
+    high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, limit)
+    return np.concatenate([low, np.clip(high - low, 0, None)], axis=1)
+
+
+def _places(values: pd.Series, listed: Iterable[str]) -> np.ndarray:
+    """Return the place of each value among the listed ones, -1 for those that are not there."""
+    codes, found = pd.factorize(values)  # of texts that repeat, each is looked up once
+    places = pd.Index(listed).get_indexer(pd.Index(found).astype("str"))
+    return np.where(codes < 0, -1, places[codes])
+
+
+def _ordered(at: np.ndarray, ids: pd.Series) -> np.ndarray:
+    """Return the order by image, then by id; equal ones stay as they are."""
+    table = pa.table({"at": at, "id": pa.array(ids.astype("str"), pa.large_string())})
+    order: np.ndarray = pc.sort_indices(table, [("at", "ascending"), ("id", "ascending")]).to_numpy()
+    return order
 
 
 def _masks(cells: pd.Series, areas: np.ndarray, losses: Counter[str]) -> list[tuple[int, ...]]:
     """Return the run lengths as tuples; () for those that do not fill their image or hold nothing."""
     masks: list[tuple[int, ...]] = []
     for cell, pixels in zip(cells, areas.tolist(), strict=True):
-        counts = tuple(list_cell(cell))
+        counts = cell if isinstance(cell, tuple) else tuple(list_cell(cell))
         if counts and (sum(counts) != pixels or min(counts) < 0 or not mask_area(counts)):
             losses[BAD_MASK] += 1
             counts = ()
