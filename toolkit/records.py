@@ -153,6 +153,21 @@ INCOMING_COLUMNS = {  # what a file says that a person may have changed
     "score": "float64",
     "where": "str",  # for messages: "annotation 17", "a.xml, line 3"
 }
+EVENT_COLUMNS = {  # what somebody did to one label, and what the label was from then on
+    "label_id": "str",  # id of the proposal, or of what was drawn
+    "action": "str",  # one of ACTIONS
+    "run": "str",  # of the proposal; "" for what was drawn
+    "image": "str",
+    "kind": "str",
+    "label": "str",
+    "x": "float64",
+    "y": "float64",
+    "w": "float64",
+    "h": "float64",
+    "mask_counts": "object",  # tuple[int, ...]; () = no mask
+}
+ACTIONS = ("accepted", "relabelled", "moved", "drawn", "rejected")  # "moved": box or mask, label too
+REJECTED, ACCEPTED, PROPOSED = "rejected", "accepted", "proposed"  # the status of a label
 PROPOSAL_COLUMNS = {
     "proposal": "str",  # short_hash(run, item)
     "run": "str",

@@ -1,0 +1,214 @@
+"""labels.db: what people did to labels, as events that are only ever added, and the numbers of classes.
+
+SQLite with a write-ahead log: one writer, many readers, and what a person did is on the disk before the
+command says so (``synchronous=FULL``). A label is its proposal (or what was drawn) and its last event.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from os import W_OK, access
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+
+from dinonat.errors import WorkspaceError
+from dinonat.records import EVENT_COLUMNS, as_table
+
+VERSION = 1  # of the tables, kept as SQLite's user_version
+PATIENCE = 20.0  # seconds to wait for another writer
+BLOCK = 20_000  # events that are read at once: they become columns block by block
+
+TABLES = """
+CREATE TABLE classes (
+    set_name TEXT NOT NULL,
+    export_id INTEGER NOT NULL CHECK (export_id >= 0),
+    name TEXT NOT NULL,
+    PRIMARY KEY (set_name, export_id),
+    UNIQUE (set_name, name)
+);
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    who TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    set_name TEXT NOT NULL,
+    label_id TEXT NOT NULL CHECK (label_id <> ''),
+    action TEXT NOT NULL CHECK (action IN ('accepted', 'relabelled', 'moved', 'drawn', 'rejected')),
+    run TEXT NOT NULL,
+    image TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('region', 'image')),
+    label TEXT NOT NULL CHECK (label <> ''),
+    x REAL, y REAL, w REAL, h REAL,
+    mask TEXT NOT NULL
+);
+CREATE INDEX last_of_label ON events (set_name, label_id, seq);
+CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN
+    SELECT RAISE(ABORT, 'events are only added');
+END;
+CREATE TRIGGER events_remain BEFORE DELETE ON events BEGIN
+    SELECT RAISE(ABORT, 'events are only added');
+END;
+CREATE TRIGGER classes_stay BEFORE UPDATE ON classes BEGIN
+    SELECT RAISE(ABORT, 'numbers of classes stay');
+END;
+CREATE TRIGGER classes_remain BEFORE DELETE ON classes BEGIN
+    SELECT RAISE(ABORT, 'numbers of classes stay');
+END;
+"""
+LAST = """
+SELECT label_id, action, run, image, kind, label, x, y, w, h, mask, who, origin, at FROM events
+WHERE seq IN (SELECT max(seq) FROM events WHERE set_name = ? GROUP BY label_id) ORDER BY seq
+"""
+HISTORY = """
+SELECT label_id, action, run, image, kind, label, x, y, w, h, mask, who, origin, at FROM events
+WHERE set_name = ? AND label_id = ? ORDER BY seq
+"""
+COLUMNS = (*EVENT_COLUMNS, "who", "origin", "at")
+WRITTEN = (
+    "at", "who", "origin", "set_name", "label_id", "action", "run", "image", "kind", "label", *"xywh", "mask",
+)  # fmt: skip
+ADD = f"INSERT INTO events ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open the database to read one state of it, whoever writes meanwhile; None where there is none yet.
+
+    Raises WorkspaceError where the file is damaged or was made by a newer dinotool.
+    """
+    if not path.is_file():
+        yield None
+        return
+    # Where nobody can write, not even the log's index can be made, and none is needed.
+    how = "mode=ro" if access(path.parent, W_OK) else "immutable=1"
+    with _sentences(path):
+        db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{how}", uri=True, isolation_level=None)
+        try:
+            db.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
+            _refuse_newer(db, path)
+            db.execute("BEGIN")
+            yield db
+        finally:
+            db.close()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the database to write, and make it where there is none; all of it is written or nothing.
+
+    Other writers are waited for. Raises WorkspaceError where one is not done in PATIENCE seconds, the
+    disk is full or read-only, the file is damaged, or a newer dinotool made it.
+    """
+    with _sentences(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+        try:
+            _refuse_newer(db, path)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("BEGIN IMMEDIATE")
+            _make(db)
+            yield db
+            db.execute("COMMIT")
+        finally:  # closing rolls back what was not committed
+            db.close()
+
+
+def add_events(db: sqlite3.Connection, events: pd.DataFrame, *, set_name: str, who: str, origin: str) -> int:
+    """Add events (EVENT_COLUMNS) in their order, and return how many; ``db`` is open for writing.
+
+    ``who`` did them (a name that the person chose, or ""), ``origin`` is the file that brought them.
+    """
+    table = as_table(events, EVENT_COLUMNS)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    masks = [" ".join(map(str, counts)) for counts in table["mask_counts"]]
+    boxes = [[None if side != side else side for side in table[axis].tolist()] for axis in "xywh"]
+    texts = [table[name].tolist() for name in ("label_id", "action", "run", "image", "kind", "label")]
+    rows = zip(*texts, *boxes, masks, strict=True)
+    fixed = (at, who, origin, set_name)
+    db.executemany(ADD, ((*fixed, *row) for row in rows))
+    return len(table)
+
+
+def last_events(db: sqlite3.Connection | None, set_name: str) -> pd.DataFrame:
+    """Return the last event of every label of a set: EVENT_COLUMNS, who, origin, at (UTC); oldest first."""
+    return _table(db, LAST, (set_name,))
+
+
+def history(db: sqlite3.Connection | None, set_name: str, label_id: str) -> pd.DataFrame:
+    """Return every event of one label, the first one first, with the columns of `last_events`."""
+    return _table(db, HISTORY, (set_name, label_id))
+
+
+def class_names(db: sqlite3.Connection | None, set_name: str) -> list[str]:
+    """Return the classes of a set; the place of a name is its export id, for ever."""
+    if db is None:
+        return []
+    rows = db.execute("SELECT name FROM classes WHERE set_name = ? ORDER BY export_id", (set_name,))
+    return [name for (name,) in rows]
+
+
+def number_classes(db: sqlite3.Connection, set_name: str, names: Sequence[str]) -> list[str]:
+    """Give those of the names that have no export id yet the next ones, in this order; return all."""
+    known = class_names(db, set_name)
+    new = [name for name in dict.fromkeys(names) if name and name not in set(known)]
+    rows = [(set_name, number, name) for number, name in enumerate(new, start=len(known))]
+    db.executemany("INSERT INTO classes (set_name, export_id, name) VALUES (?, ?, ?)", rows)
+    return known + new
+
+
+def _make(db: sqlite3.Connection) -> None:
+    """Make the tables where there are none; all in the transaction that is open."""
+    if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        return
+    statement = ""
+    for line in TABLES.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            db.execute(statement)
+            statement = ""
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database whose tables this dinotool does not know."""
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found > VERSION:
+        raise WorkspaceError(
+            f"{path}: labels of version {found}, but this dinotool reads {VERSION}. Update dinotool; nothing "
+            "was changed."
+        )
+
+
+def _table(db: sqlite3.Connection | None, query: str, values: Iterable[object]) -> pd.DataFrame:
+    """Return the rows of a query block by block as columns; an event's mask as run lengths."""
+    blocks = []
+    if db is not None:
+        cursor = db.execute(query, tuple(values))
+        while rows := cursor.fetchmany(BLOCK):
+            block = pd.DataFrame(rows, columns=list(COLUMNS))
+            block["mask_counts"] = [tuple(map(int, mask.split())) for mask in block["mask_counts"]]
+            blocks.append(as_table(block, {**EVENT_COLUMNS, **dict.fromkeys(COLUMNS[-3:], "str")}))
+    if not blocks:
+        return as_table([], {**EVENT_COLUMNS, **dict.fromkeys(COLUMNS[-3:], "str")})
+    return pd.concat(blocks, ignore_index=True)
+
+
+@contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    """Turn what SQLite says into a sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise WorkspaceError(
+                f"{path}: another dinotool has been writing for {PATIENCE:.0f} s. Wait for it, then run this "
+                "command again."
+            ) from error
+        raise WorkspaceError(
+            f"{path}: {error}. Nothing of this command was written, and what was there before is kept. Free "
+            "some space, or see that the folder can be written; a damaged file is best replaced by a copy."
+        ) from error
