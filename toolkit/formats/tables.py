@@ -50,7 +50,7 @@ def read_csv(path: Path, *, warn: Warn = warnings.warn) -> pd.DataFrame:
     Raises LabelError where no column names the image or the label, or no row is left.
     """
     header, rows, comma = parse_csv(path)
-    at = {name: _column(header, name) for name in HEADERS}
+    at = {name: column_of(header, name) for name in HEADERS}
     for needed in ("image", "label"):
         if at[needed] is None:
             raise LabelError(
@@ -94,7 +94,7 @@ def read_recordings(path: Path) -> dict[str, str]:
     Raises LabelError where a column is missing or one image is given two recordings.
     """
     header, rows, _ = parse_csv(path)
-    image, recording = _column(header, "image"), _column(header, "recording")
+    image, recording = column_of(header, "image"), column_of(header, "recording")
     if image is None or recording is None:
         raise LabelError(f"{path}: expected the columns image,recording; its header is {', '.join(header)}.")
     found: dict[str, str] = {}
@@ -136,7 +136,7 @@ def read_image_labels(path: Path, *, warn: Warn = warnings.warn) -> list[dict[st
     if not path.exists():
         return []
     header, rows, comma = parse_csv(path, exact=True)
-    at = {name: _column(header, name) for name in ("image", "label")}
+    at = {name: column_of(header, name) for name in ("image", "label")}
     for name in at:
         if at[name] is None:
             raise LabelError(f"{path}: no column {name!r}; its header is {', '.join(header)}. Put it back.")
@@ -168,7 +168,8 @@ def write_table(table: pa.Table, path: Path) -> None:
 def as_arrow(column: pd.Series) -> pa.Array:
     """Return texts as texts, "" where there is none; numbers as float32 or float64, null where not finite."""
     if isinstance(column.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(column.dtype):
-        return pa.array(column.astype(object).where(column.notna(), ""), pa.string())
+        texts = pa.Array.from_pandas(column)
+        return texts.cast(pa.string()).fill_null("")
     values = column.to_numpy(np.float64, na_value=np.nan)
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
@@ -199,22 +200,31 @@ def read_text(path: Path) -> str:
 def parse_csv(path: Path, *, exact: bool = False) -> tuple[list[str], list[tuple[int, list[str]]], bool]:
     """Return the header, (line number, cells) of each row, and whether a comma may be the decimal mark.
 
-    ``exact`` keeps spaces before a cell, which names may begin with, unless the header has them too.
-    The header is in lower case with "_" for spaces and dashes. Raises LabelError for what is no CSV.
+    ``exact`` keeps spaces before a cell, which names may begin with, unless the header has them too,
+    and takes cells of any length, which masks may need. The header is in lower case with "_" for
+    spaces and dashes. Raises LabelError for what is no CSV.
     """
     text = read_text(path)
     first = text.lstrip().partition("\n")[0]
     delimiter = max((",", ";", "\t"), key=first.count)
     spaces = not exact or f"{delimiter} " in first
+    limit = csv.field_size_limit()
+    csv.field_size_limit(LARGEST_FILE if exact else limit)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=spaces)
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise LabelError(f"{path}, line {reader.line_num}: not a CSV file ({error}).") from error
+    finally:
+        csv.field_size_limit(limit)
     if not rows:
         raise LabelError(f"{path}: empty. Expected a header and a row for each label: image,label[,x,y,w,h].")
-    header = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in rows[0][1]]
-    return header, rows[1:], delimiter != ","
+    return plain_headers(rows[0][1]), rows[1:], delimiter != ","
+
+
+def plain_headers(header: list[str]) -> list[str]:
+    """Return headers as HEADERS spells them."""
+    return [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in header]
 
 
 def as_number(text: str, *, comma: bool = False) -> float:
@@ -225,7 +235,7 @@ def as_number(text: str, *, comma: bool = False) -> float:
         return float("nan")
 
 
-def _column(header: list[str], name: str) -> int | None:
+def column_of(header: list[str], name: str) -> int | None:
     """Return where the column ``name`` stands, by the best of its headers; None without one."""
     return next((header.index(spelling) for spelling in HEADERS[name] if spelling in header), None)
 

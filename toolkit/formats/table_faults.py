@@ -1,0 +1,124 @@
+"""What is wrong with a table of labels: what it costs when it is read, and the mend."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from dinonat.formats.handover import LABEL_ID, Fault, Sizes
+from dinonat.formats.table_rows import Float64, Images, Rows
+from dinonat.records import Bool
+
+
+class Finding(NamedTuple):
+    """One rule, and which rows break it."""
+
+    rows: Bool
+    costs: Literal["row", "mask", ""]
+    said: str  # when it is read; "" = not worth a word
+    fault: str
+
+
+def judge(rows: Rows, sizes: Sizes, *, listed: Iterable[str] = ()) -> Iterator[Finding]:
+    """Yield each rule with the rows that break it, those that cost a row first."""
+    table, none = rows.table, np.zeros(len(rows.table), bool)
+    empty = {name: (table[name] == "").to_numpy(bool) for name in ("image", "label")}
+    known = set(listed)
+    strange = ~table["kind"].isin(["region", "image"]).to_numpy(bool)
+    regions = (table["kind"] == "region").to_numpy(bool)
+    box = table[list("xywh")].to_numpy(np.float64)
+    size = np.array([sizes.get(name, (np.nan, np.nan)) for name in table["image"]], float).reshape(-1, 2)
+    half = regions & (rows.half_boxes | np.isnan(box).any(axis=1))
+    with np.errstate(invalid="ignore"):
+        flat = regions & ~half & (box[:, 2:] <= 0).any(axis=1)
+        low, high = box[:, :2].min(axis=1, initial=0), box[:, :2] + box[:, 2:]
+        # Half a hundredth of a pixel: what writing with two decimals may add.
+        outside = regions & ~half & ((low < -0.005) | (high > size[:, ::-1] + 0.005).any(axis=1))
+        marks = (table["score"] < 0) | (table["score"] > 1)
+    masks = rows.bad_masks | _do_not_fill(table["mask_counts"], size)
+    ids = (table[LABEL_ID] != "").to_numpy(bool) & table[LABEL_ID].duplicated().to_numpy(bool)
+    unlisted = ~table["image"].isin(known).to_numpy(bool) & ~empty["image"] if known else none
+    yield Finding(
+        empty["image"],
+        "row",
+        "that name no image are left out",
+        "names no image, so no reader knows what is labelled. Write its name or delete the row.",
+    )
+    yield Finding(
+        empty["label"],
+        "row",
+        "without a class are left out",
+        "names no class and is left out when it is read. Write one or delete the row.",
+    )
+    yield Finding(
+        strange,
+        "row",
+        "whose kind is neither region nor image are left out",
+        "its kind is neither 'region' nor 'image' and it is left out when read. Write one of both.",
+    )
+    yield Finding(
+        half,
+        "row",
+        "with half a box, or a region's without one, are left out",
+        "a box of which a number is missing or is none; it is left out when it is read. Write x,y,w,h.",
+    )
+    yield Finding(
+        flat,
+        "row",
+        "whose box has no width or height are left out",
+        "a box without width or height; it is left out when it is read. Write positive w and h.",
+    )
+    yield Finding(
+        masks,
+        "mask",
+        "whose mask does not fill its image are read as boxes",
+        "a mask that is empty, or whose run lengths do not add up to width x height of its image: "
+        "it is read as a box. Spreadsheet programs cut long cells; take it from the first export.",
+    )
+    yield Finding(
+        rows.bad_scores,
+        "",
+        "whose score is no number are read without it",
+        "a score that is no number; it is read as none. Leave the cell empty.",
+    )
+    yield Finding(
+        outside, "", "", "a box that reaches outside its image, which trainers cut or stumble over. Cut it."
+    )
+    yield Finding(marks.to_numpy(bool), "", "", "a score outside 0 to 1. Write a share, not percent.")
+    yield Finding(
+        ids,
+        "",
+        "",
+        "a label_id that an earlier row has: both claim one label when they are "
+        "imported. Leave the cell of the copy empty.",
+    )
+    yield Finding(unlisted, "", "", "names an image that the table of images does not list. Add it there, "
+                  "or mend the name.")  # fmt: skip
+
+
+def faults_of_images(images: Images, folder: Path | None) -> Iterator[Fault]:
+    """Yield what is wrong with a table of images; ``folder`` holds the pictures, None = do not look."""
+    seen: set[str] = set()
+    for name, file_name, where in zip(images.names, images.file_names, images.where, strict=True):
+        if not name:
+            yield where, "names no image. Write its name or delete the row."
+            continue
+        if name in seen:
+            yield where, "an image that an earlier row lists: its size could be either. Keep one row."
+        seen.add(name)
+        if name not in images.sizes:
+            yield where, "width and height are no whole positive numbers; boxes and masks cannot be checked."
+        if file_name.startswith(("/", "\\")) or ".." in PurePosixPath(file_name.replace("\\", "/")).parts:
+            yield where, "a file_name that leaves the folder of the images. Write it relative to that folder."
+        elif folder is not None and not (folder / file_name).is_file():
+            yield where, "its picture is not below the folder of the images. Add it, or mend file_name."
+
+
+def _do_not_fill(masks: Iterable[tuple[int, ...]], size_hw: Float64) -> Bool:
+    """Say which masks do not fill their image, where its size is known."""
+    areas = (size_hw[:, 0] * size_hw[:, 1]).tolist()
+    return np.array(
+        [bool(mask) and area == area and sum(mask) != area for mask, area in zip(masks, areas, strict=True)],
+        bool,
+    )
