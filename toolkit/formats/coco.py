@@ -1,286 +1,205 @@
-"""COCO instances: written so that every reader takes it the first time, read, and checked.
+"""COCO instances: written so that every reader takes it the first time.
 
 The rules and the readers they were found with: pycocotools, faster-coco-eval, datumaro, CVAT,
 labelformat, globox. One pixel grid: the picture as EXIF turns it. Labels of whole images have no
 place in COCO; they go to ``image_labels.csv`` beside it, never into boxes of the whole image.
+Reading is in ``coco_reading``, checking in ``coco_rules``.
 """
 
-import json
-import math
-import re
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import orjson
 import pandas as pd
 
-from dinonat.errors import LabelError
-from dinonat.files import write_bytes
-from dinonat.formats import coco_rules
 from dinonat.formats.coco_masks import segmentation
-from dinonat.formats.handover import Masks, list_cell
-from dinonat.formats.matching import Warn
-from dinonat.formats.tables import read_text, write_image_labels
-from dinonat.geometry import clip_xywh
-from dinonat.records import LABEL_COLUMNS, TEMPERATURE_COLUMNS, as_table
+from dinonat.formats.handover import LABEL_ID, NUMBERS, TEXTS, WHOLE_IMAGE, Outgoing, Written
+from dinonat.formats.tables import write_image_labels
+from dinonat.records import TEMPERATURE_COLUMNS
 
-ANNOTATIONS = "annotations/instances_default.json"  # datumaro's and CVAT's place for the subset "default"
-PICTURES = "images/default"
 IMAGE_LABELS = "image_labels.csv"
+DESCRIPTION = "dinotool export"  # in `info`: the file has one entry a line, and can be read line by line
+BLOCK = 4096  # labels that are turned into text at a time
 
-ATTRIBUTE_TEXTS = ("proposal", "status", "advice", "reason", "source", "model", "prepare", "unit")
-ATTRIBUTE_NUMBERS = ("similarity", "objectness", "margin", "lo", "hi")
-
-NOT_A_BOX = "boxes without area inside the image: left out"
-WHOLE_IMAGE = f"labels of whole images: COCO has none, they are in {IMAGE_LABELS}"
-VOTERS = "lists of the labelled neighbours that voted: only in proposals.parquet"
-FRAMES = "images that are one frame of a file: named path#frame, which only dinotool can open; see --proxies"
+ATTRIBUTE_NUMBERS = tuple(name for name in NUMBERS if name != "score")  # which has a key of its own
 
 
-@dataclass(frozen=True)
-class Written:
-    """What an export holds, and what the format could not."""
-
-    files: tuple[str, ...]  # relative to the folder
-    annotations: int
-    image_labels: int
-    losses: Mapping[str, int]  # sentence -> how many labels or images it concerns
+def annotations_file(split: str) -> str:
+    """Return where the annotations of a split lie: datumaro's and CVAT's place for a subset."""
+    return f"annotations/instances_{split or 'default'}.json"
 
 
-def write(
-    proposals: pd.DataFrame,
-    folder: Path,
-    *,
-    images: pd.DataFrame,
-    classes: Sequence[str],
-    masks: Masks = "auto",
-    category_base: int = 1,
-) -> Written:
-    """Write proposals as COCO under ``folder``; equal input gives equal bytes.
+def results_file(split: str) -> str:
+    """Return where the scored labels of a split lie, for ``loadRes``."""
+    return f"annotations/results_{split or 'default'}.json"
 
-    Parameters
-    ----------
-    proposals
-        Table of PROPOSAL_COLUMNS: rows of kind "region" become annotations, rows of kind "image"
-        lines of ``image_labels.csv``. Boxes in pixels, clipped here.
-    folder
-        Receives ``annotations/instances_default.json``, where there are any the image labels, and
-        ``images/default``, empty unless proxies were put there.
-    images
-        Columns ``image, width, height`` (EXIF applied) of every image, labelled or not; a column
-        ``file_name``, if any, is what the file says instead, with the image's own name under ``raw``.
-    classes
-        Names in the order of their category ids; unused ones stay in.
-    masks
-        "auto": polygons, and run lengths where a mask has holes; "polygon": always polygons, holes
-        filled; "rle": always run lengths.
-    category_base
-        Id of the first category. 0 is refused or misread by CVAT and datumaro.
 
-    Raises LabelError where a label is not among ``classes`` or an image not among ``images``.
+def picture(split: str, file_name: str) -> str:
+    """Return where a picture of the export lies below its folder."""
+    return f"images/{split or 'default'}/{file_name}"
+
+
+def write(asked: Outgoing, folder: Path) -> Written:
+    """Write COCO under ``folder``, a file for each split that has images; equal input gives equal bytes.
+
+    Beside ``annotations/instances_SPLIT.json`` there is ``annotations/results_SPLIT.json`` where a label
+    has a score, ``image_labels.csv`` where a whole image has a label, and ``images/SPLIT``, empty until
+    pictures are put there. Ids of images and annotations count over all splits, so an image keeps its
+    id however the set is split. The id of a class is its place plus ``asked.category_base``; CVAT and
+    datumaro refuse or misread 0.
     """
-    losses: Counter[str] = Counter()
-    ordered = images.sort_values("image", kind="stable").itertuples(index=False)
-    listed = [_image_entry(number, row) for number, row in enumerate(ordered, start=1)]
-    ids = {entry.get("raw", entry["file_name"]): entry for entry in listed}
-    numbers = {name: number for number, name in enumerate(classes, start=category_base)}
-    losses[FRAMES] = sum(bool(re.search(r"#\d+$", entry["file_name"])) for entry in listed)
-    entries: list[dict[str, Any]] = []
-    regions = proposals[proposals["kind"] == "region"].sort_values(["image", "proposal"], kind="stable")
-    own = [_known(ids, name, "image") for name in regions["image"]]
-    boxes = _boxes(regions, [(image["height"], image["width"]) for image in own])
-    for row, image, box in zip(regions.itertuples(index=False), own, boxes, strict=True):
-        if box is None:
-            losses[NOT_A_BOX] += 1
-            continue
-        category = _known(numbers, str(row.label), "class")
-        entries.append(_annotation(row, len(entries) + 1, image, category, box, masks=masks, losses=losses))
-        losses[VOTERS] += len(list_cell(row.neighbours)) > 0
-    categories = [{"id": number, "name": name, "supercategory": ""} for name, number in numbers.items()]
-    write_bytes(folder / ANNOTATIONS, _document(categories, listed, entries))
-    (folder / PICTURES).mkdir(parents=True, exist_ok=True)  # datumaro refuses annotations without it
-    files, whole = [ANNOTATIONS], int((proposals["kind"] == "image").sum())
+    losses = Counter(asked.losses)
+    regions = np.flatnonzero((asked.labels["kind"] == "region").to_numpy())
+    splits = asked.images["split"].to_numpy(object)
+    at = asked.labels["at"].to_numpy()[regions]
+    files: list[str] = []
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    for split in sorted(set(splits.tolist())) or [""]:
+        own = splits == split
+        files += _write_split(asked, split, own, np.flatnonzero(own[at]), regions, folder, losses)
+        # datumaro refuses annotations without this folder.
+        (folder / picture(split, "")).mkdir(parents=True, exist_ok=True)
+    whole = len(asked.labels) - len(regions)
     if whole:
-        write_image_labels(proposals, folder / IMAGE_LABELS)
+        write_image_labels(asked.labels, folder / IMAGE_LABELS)
         files.append(IMAGE_LABELS)
         losses[WHOLE_IMAGE] = whole
-    else:
-        (folder / IMAGE_LABELS).unlink(missing_ok=True)  # of an earlier export into the same folder
-    return Written(tuple(files), len(entries), whole, {text: n for text, n in sorted(losses.items()) if n})
+    files.sort(key=lambda name: "/results_" in name)
+    return Written(
+        tuple(files), len(regions), whole, {text: count for text, count in losses.items() if count}
+    )
 
 
-def read(path: Path, *, warn: Warn = warnings.warn) -> pd.DataFrame:
-    """Read the boxes of a COCO file into a table of LABEL_COLUMNS, in pixels.
-
-    Crowd annotations are left out: they are no single object. An annotation that names an unknown
-    image or category, or has no usable box, costs itself; ``warn`` gets one sentence for each kind.
-    Raises LabelError where the file is not COCO or holds no box.
-    """
-    coco = load(path)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(coco.get(key), list):
-            raise LabelError(f"{path}: no list {key!r} in it, so it is not COCO. Give an instances file.")
-    names = {_hashable(i.get("id")): i.get("raw", i.get("file_name")) for i in _dicts(coco["images"])}
-    classes = {_hashable(c.get("id")): c.get("name") for c in _dicts(coco["categories"])}
-    rows, problems = [], Counter[str]()
-    for entry in _dicts(coco["annotations"]):
-        image, label = (
-            names.get(_hashable(entry.get("image_id"))),
-            classes.get(_hashable(entry.get("category_id"))),
-        )
-        if not isinstance(image, str) or not isinstance(label, str):
-            problems["of an image or a category that the file does not list"] += 1
-        elif entry.get("iscrowd") == 1:
-            problems["of a crowd (iscrowd 1)"] += 1
-        elif not coco_rules.is_box(entry.get("bbox")):
-            problems["without a box of positive size"] += 1
-        else:
-            rows.append((image.replace("\\", "/"), label, *map(float, entry["bbox"])))
-    for problem, count in sorted(problems.items()):
-        warn(f"{path}: {count} annotation(s) {problem} are left out.")
-    if not rows:
-        raise LabelError(f"{path}: no annotation with an image, a category and a box. Give another file.")
-    return as_table(pd.DataFrame(rows, columns=list(LABEL_COLUMNS)), LABEL_COLUMNS)
-
-
-def validate(
-    path: Path, *, images: Path | None = None, category_base: int = 1, polygons_only: bool = False
-) -> list[str]:
-    """Return one sentence for every kind of fault in a COCO file that some reader stumbles over.
-
-    Parameters
-    ----------
-    path
-        The instances file.
-    images
-        Folder of the images, to find missing ones; default: ``images/NAME`` beside the folder of
-        ``annotations/instances_NAME.json`` where that holds anything, else no look.
-    category_base
-        0 allows the category id 0.
-    polygons_only
-        Also report run-length masks with ``iscrowd`` 0: correct COCO, refused by labelformat
-        (LightlyStudio) for segmentation.
-    """
-    try:
-        coco = load(path)
-    except LabelError as error:
-        return [str(error)]
-    beside = path.parent.parent / "images" / path.stem.removeprefix("instances_")
-    folder = images or (beside if beside.is_dir() and any(beside.iterdir()) else None)
-    return coco_rules.sentences(coco_rules.faults(coco, folder, category_base, polygons_only))
-
-
-def load(path: Path) -> dict[str, Any]:
-    """Parse a COCO file, NaN and Infinity included (validate reports them).
-
-    Raises LabelError where it is missing, too large, not JSON, or not one JSON object.
-    """
-    text = read_text(path)
-    try:
-        coco = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        try:
-            coco = json.loads(text)  # takes the NaN that orjson rightly refuses
-        except (ValueError, RecursionError) as error:
-            raise LabelError(f"{path}: not JSON ({error}). Give a COCO instances file.") from error
-    if not isinstance(coco, dict):
-        raise LabelError(
-            f"{path}: a JSON {type(coco).__name__}, not the object with images, annotations and categories "
-            "that COCO is. A results file cannot stand alone; give the instances file."
-        )
-    return coco
-
-
-def _known(table: Mapping[str, Any], name: str, kind: str) -> Any:
-    """Return the entry of ``name``; LabelError where the export was given no such image or class."""
-    if name not in table:
-        raise LabelError(f"{name!r}: a label names this {kind}, but it is not in the list to be exported.")
-    return table[name]
-
-
-def _image_entry(number: int, row: Any) -> dict[str, Any]:
-    """Return one entry of ``images``."""
-    file_name = getattr(row, "file_name", row.image)
-    entry = {"id": number, "file_name": file_name, "width": int(row.width), "height": int(row.height)}
-    return entry if file_name == row.image else {**entry, "raw": row.image}
-
-
-def _annotation(
-    row: Any,
-    number: int,
-    image: Mapping[str, Any],
-    category: int,
-    box: list[float],
-    *,
-    masks: Masks,
+def _write_split(
+    asked: Outgoing,
+    split: str,
+    own: np.ndarray,
+    places: np.ndarray,
+    regions: np.ndarray,
+    folder: Path,
     losses: Counter[str],
-) -> dict[str, Any]:
-    """Return one annotation; what its mask lost is counted in ``losses``."""
-    shape = segmentation(list_cell(row.mask_counts), (image["height"], image["width"]), masks=masks)
-    if shape.loss:
-        losses[shape.loss] += 1
-    return {
-        "id": number,
-        "image_id": image["id"],
-        "category_id": category,
-        "bbox": box,
-        "segmentation": shape.written,
-        "area": float(shape.area) if shape.area else round(box[2] * box[3], 4),
-        "iscrowd": 0,
-        **_finite(row, ("score",)),
-        "attributes": _attributes(row),
-    }
+) -> list[str]:
+    """Write the files of one split; ``own`` marks its images, ``places`` are its places in ``regions``."""
+    scored = np.isfinite(asked.labels["score"].to_numpy(np.float64)[regions[places]]).any()
+    names = [annotations_file(split), *([results_file(split)] if scored else [])]
+    with ExitStack() as stack:
+        main, *results = [stack.enter_context((folder / name).open("wb")) for name in names]
+        main.write(_head(asked, own))
+        for stream in results:
+            stream.write(b"[\n")
+        _write_entries(asked, places, regions, main, results, losses)
+        main.write(b"\n]}\n")
+        for stream in results:
+            stream.write(b"\n]\n")
+    return names
 
 
-def _boxes(regions: pd.DataFrame, sizes_hw: list[tuple[int, int]]) -> list[list[float] | None]:
-    """Return x, y, w, h of each row, clipped, in hundredths of a pixel; None where nothing is left."""
-    given = regions[["x", "y", "w", "h"]].to_numpy(np.float64).reshape(-1, 4)
-    sizes = np.array(sizes_hw, np.int64).reshape(-1, 2)
-    clipped = np.full(given.shape, np.nan)
-    for height, width in np.unique(sizes, axis=0).tolist():
-        rows = (sizes == (height, width)).all(axis=1)
-        clipped[rows] = clip_xywh(given[rows], (height, width))
-    low, high = np.round(clipped[:, :2], 2), np.round(clipped[:, :2] + clipped[:, 2:], 2)
-    sides = np.round(high - low, 2)
-    usable = np.isfinite(given).all(axis=1) & (sides > 0).all(axis=1)
-    boxes = np.concatenate([low, sides], axis=1).tolist()
-    return [box if good else None for box, good in zip(boxes, usable.tolist(), strict=True)]
+def _write_entries(
+    asked: Outgoing,
+    places: np.ndarray,
+    regions: np.ndarray,
+    main: IO[bytes],
+    results: Sequence[IO[bytes]],
+    losses: Counter[str],
+) -> None:
+    """Write the annotations of one split, and those with a score once more as results."""
+    mark, mark_of_results = b"", b""
+    for start in range(0, len(places), BLOCK):
+        block = places[start : start + BLOCK]
+        entries = list(_annotations(asked, asked.labels.iloc[regions[block]], block, losses))
+        main.write(mark + b",\n".join(map(orjson.dumps, entries)))
+        mark = b",\n"
+        scored = [orjson.dumps(_result(entry)) for entry in entries if "score" in entry]
+        if scored:
+            for stream in results:
+                stream.write(mark_of_results + b",\n".join(scored))
+            mark_of_results = b",\n"
 
 
-def _finite(row: Any, names: Iterable[str], *, digits: int = 6) -> dict[str, float]:
-    """Return those of the numbers that exist."""
-    values = {name: float(getattr(row, name)) for name in names}
-    return {name: round(value, digits) for name, value in values.items() if math.isfinite(value)}
+def _head(asked: Outgoing, own: np.ndarray) -> bytes:
+    """Return the file up to its annotations: one entry a line, so that two exports can be compared."""
+    classes = enumerate(asked.classes, start=asked.category_base)
+    categories = [{"id": number, "name": name, "supercategory": ""} for number, name in classes]
+    ids = np.flatnonzero(own)
+    images = asked.images.iloc[ids]
+    columns = [images[name].tolist() for name in ("image", "file_name", "width", "height")]
+    listed = [
+        {"id": place + 1, "file_name": file_name, "width": width, "height": height}
+        | ({} if file_name == image else {"raw": image})
+        for place, image, file_name, width, height in zip(ids.tolist(), *columns, strict=True)
+    ]
+    info = {"description": DESCRIPTION, "version": "1", "export": asked.name}
+    lines = [
+        b'{"info": ' + orjson.dumps(info),
+        b'"licenses": [{"id": 0, "name": "", "url": ""}]',
+        *(
+            b'"%s": [\n' % name + b",\n".join(map(orjson.dumps, entries)) + b"\n]"
+            for name, entries in ((b"categories", categories), (b"images", listed))
+        ),
+    ]
+    return b",\n".join(lines) + b',\n"annotations": [\n'
 
 
-def _attributes(row: Any) -> dict[str, Any]:
-    """Return what COCO has no key for: read as attributes by CVAT, datumaro and FiftyOne."""
-    texts = {name: str(getattr(row, name)) for name in ATTRIBUTE_TEXTS}
-    cluster = {"cluster": int(row.cluster)} if row.cluster >= 0 else {}
-    measured = _finite(row, TEMPERATURE_COLUMNS, digits=2)  # in hundredths of `unit`
-    return {**texts, **_finite(row, ATTRIBUTE_NUMBERS), **measured, **cluster}
+def _annotations(
+    asked: Outgoing, rows: pd.DataFrame, places: np.ndarray, losses: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the annotations of one block of regions; what their masks lose is counted in ``losses``."""
+    at = rows["at"].to_numpy()
+    sizes = asked.images[["height", "width"]].to_numpy()[at].tolist()
+    columns = (
+        (places + 1).tolist(),
+        (at + 1).tolist(),
+        (rows["number"].to_numpy() + asked.category_base).tolist(),
+        np.round(rows[list("xywh")].to_numpy(np.float64), 2).tolist(),
+        rows["mask_counts"].tolist(),
+        sizes,
+        np.round(rows["score"].to_numpy(np.float64), 6).tolist(),
+        _attributes(rows),
+    )
+    for number, image, category, box, counts, (height, width), score, attributes in zip(
+        *columns, strict=True
+    ):
+        shape = segmentation(list(counts), (height, width), masks=asked.masks)
+        if shape.loss:
+            losses[shape.loss] += 1
+        yield {
+            "id": number,
+            "image_id": image,
+            "category_id": category,
+            "bbox": box,
+            "segmentation": shape.written,
+            "area": float(shape.area) if shape.area else round(box[2] * box[3], 4),
+            "iscrowd": 0,
+            **({"score": score} if abs(score) < np.inf else {}),
+            "attributes": attributes,
+        }
 
 
-def _document(*lists: list[dict[str, Any]]) -> bytes:
-    """Return the file: one entry a line, so that two exports can be compared; NaN is refused."""
-    info = {"description": "dinotool export", "version": "1"}
-    parts = [f'"info": {json.dumps(info)}', '"licenses": [{"id": 0, "name": "", "url": ""}]']
-    for name, entries in zip(("categories", "images", "annotations"), lists, strict=True):
-        lines = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries]
-        parts.append(f'"{name}": [\n' + ",\n".join(lines) + "\n]")
-    return ("{" + ",\n".join(parts) + "}\n").encode()
+def _attributes(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what COCO has no key for, for each row: read as attributes by CVAT, datumaro and FiftyOne.
+
+    Empty texts and numbers that do not exist are left out: JSON has no NaN. Temperatures are in
+    hundredths of their unit.
+    """
+    names = (LABEL_ID, *TEXTS, *ATTRIBUTE_NUMBERS, "cluster")
+    texts = [rows["proposal" if name == LABEL_ID else name].tolist() for name in (LABEL_ID, *TEXTS)]
+    columns: list[list[Any]] = [[text if isinstance(text, str) else "" for text in cells] for cells in texts]
+    for name in ATTRIBUTE_NUMBERS:
+        values = np.round(rows[name].to_numpy(np.float64), 2 if name in TEMPERATURE_COLUMNS else 6)
+        columns.append(np.where(np.isfinite(values), values.astype(object), "").tolist())
+    clusters = rows["cluster"].to_numpy()
+    columns.append(np.where(clusters >= 0, clusters.astype(object), "").tolist())
+    return [
+        {name: value for name, value in zip(names, row, strict=True) if value != ""}
+        for row in zip(*columns, strict=True)
+    ]
 
 
-def _dicts(entries: list[Any]) -> list[dict[str, Any]]:
-    """Return the entries that are objects."""
-    return [entry for entry in entries if isinstance(entry, dict)]
-
-
-def _hashable(value: Any) -> str | int | None:
-    """Return an id as a key; lists and objects of a damaged file are no ids."""
-    return value if isinstance(value, str | int) else None
+def _result(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an annotation as a result; without a mask, ``loadRes`` makes the outline of its box."""
+    keys = ("image_id", "category_id", "bbox", "score", *(["segmentation"] if entry["segmentation"] else []))
+    return {key: entry[key] for key in keys}
