@@ -100,6 +100,30 @@ def bench_embed(
         show(run_embed(settings, workspace), json)
 
 
+@bench_app.command("formats")
+def bench_formats(
+    images: Annotated[int | None, typer.Option(help="How many images (default 20000).")] = None,
+    boxes: Annotated[int | None, typer.Option(help="Labels on each (default 5).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How often each is written (default 3).")] = None,
+    against: Annotated[Path | None, typer.Option(help="Python with datumaro, supervision.")] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time the writing of labels, by format.
+
+    Seconds and memory, beside datumaro and supervision where a Python is named that has them.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_formats import BenchFormatsSettings, run_formats
+
+        named = {"images": images, "boxes": boxes, "rounds": rounds, "against": against}
+        settings = BenchFormatsSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_formats(settings, workspace), json)
+
+
 @bench_app.command("model")
 def bench_model(
     network: Annotated[str | None, typer.Option(help="Which network (default nat_mini).")] = None,

@@ -31,6 +31,7 @@ SETTINGS = {
     "bench reading": ("bench", "BenchReadingSettings"),
     "bench attention": ("bench_attention", "BenchAttentionSettings"),
     "bench embed": ("bench_embed", "BenchEmbedSettings"),
+    "bench formats": ("bench_formats", "BenchFormatsSettings"),
     "bench model": ("bench_model", "BenchModelSettings"),
     "bench train": ("bench_train", "BenchTrainSettings"),
     "bench views": ("bench_views", "BenchViewsSettings"),
