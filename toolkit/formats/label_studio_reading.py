@@ -1,0 +1,374 @@
+"""What people hand back from Label Studio: its JSON and JSON-MIN, and tasks as we wrote them."""
+
+import base64
+import binascii
+import math
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeGuard
+from urllib.parse import unquote, unquote_plus
+
+import orjson
+
+from dinonat.errors import LabelError
+from dinonat.formats.coco_masks import LARGEST_IMAGE, mask_counts
+from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
+from dinonat.formats.label_studio_brush import brush_mask
+from dinonat.formats.runs import box_of_counts
+from dinonat.formats.tables import read_text
+from dinonat.geometry import mask_area, mask_to_counts
+from dinonat.records import ACCEPTED
+
+Row = dict[str, Any]
+PICTURE = re.compile(r"\.(png|jpe?g|jfif|tiff?|bmp|webp|gif)$", re.IGNORECASE)
+QUESTIONS = ("cls", "choice", "choices", "class", "label")  # names of Choices, where JSON-MIN says no type
+UPLOADED = re.compile(r"/?data/upload/(?:\d+/)?(?:[0-9a-f]{8}-)?(.+)$")
+
+
+def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) -> Incoming:
+    """Read tasks of Label Studio: a file, or every ``tasks*.json`` of a folder (else every ``*.json``).
+
+    A task's labels are those of its last annotation that was not skipped, with the status "accepted",
+    since a person has submitted them; of a task nobody worked on, its last prediction, with the status
+    in ``meta``. Skipped tasks, and tasks of which only the numbers of predictions are left, list
+    nothing. Percent become pixels by ``original_width`` and ``original_height``, or by ``sizes``.
+    Rectangles that were turned give the box around them, parts of a mask are joined, brush strokes
+    decoded; ellipses, key points and the like are left out. ``warn`` gets one sentence for each kind of
+    what was left out or changed. Raises LabelError where this is no file of tasks.
+    """
+    rows: list[Row] = []
+    images: list[str] = []
+    export = ""
+    noted: Counter[str] = Counter()
+    for file in task_files(path):
+        for place, task in enumerate(load_tasks(file), start=1):
+            if not isinstance(task, dict) or not (name := image_name(task)):
+                noted["tasks without a picture are left out"] += 1
+                continue
+            found = _results(task, noted)
+            if found is None:
+                continue
+            images.append(name)
+            export = export or str(_data(task).get("export") or "")
+            results, accepted = found
+            where = f"task {task.get('id', place)}"
+            rows.extend(_Task(name, where, accepted, (sizes or {}).get(name), noted).rows(results))
+    for sentence, count in sorted(noted.items()):
+        warn(f"{path}: {count} {sentence}.")
+    return incoming(rows, images, export=export)
+
+
+def task_files(path: Path) -> list[Path]:
+    """Return the files with tasks that ``path`` means. Raises LabelError for a folder without any."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("tasks*.json")) or sorted(path.glob("*.json"))
+    if not found:
+        raise LabelError(f"{path}: no tasks.json in it. Give the file that Label Studio exported.")
+    return found
+
+
+def load_tasks(path: Path) -> list[Any]:
+    """Parse one file of tasks; a single task may stand alone.
+
+    Raises LabelError where it is missing, too large, not JSON, or no list of objects.
+    """
+    try:
+        tasks = orjson.loads(read_text(path))
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise LabelError(f"{path}: not JSON ({error}). Give tasks or an export of Label Studio.") from error
+    tasks = [tasks] if isinstance(tasks, dict) and "data" in tasks else tasks
+    if not isinstance(tasks, list) or (tasks and not any(isinstance(task, dict) for task in tasks)):
+        raise LabelError(f"{path}: no list of tasks. Export from Label Studio as JSON or JSON-MIN.")
+    return tasks
+
+
+def image_name(task: Row) -> str:
+    """Return the picture of a task as its file name; "" where it has none.
+
+    What we wrote says the name beside the address. Of an address, what Label Studio put around the
+    name is taken off: the document root, the project and the eight digits of an upload, the bucket.
+    """
+    data = _data(task)
+    texts = {key: value for key, value in data.items() if isinstance(value, str) and value}
+    spellings = ((key, plain_name(text)) for key, text in texts.items() if key not in ("file_name", "export"))
+    pictures = {key: name for key, name in spellings if PICTURE.search(name) or key == "image"}
+    name = pictures.get("image") or next(iter(pictures.values()), "")
+    own = texts.get("file_name", "")
+    return own if own and ("export" in texts or not name or name.endswith(own)) else name
+
+
+def plain_name(address: str) -> str:
+    """Return the path that an address of Label Studio names, percent-decoded.
+
+    >>> plain_name("/data/local-files/?d=images/train/a%20b.png")
+    'images/train/a b.png'
+    >>> plain_name("/data/upload/3/1a2b3c4d-a.png")
+    'a.png'
+    """
+    address = address.strip()
+    if "fileuri=" in address:  # how a task is exported whose bucket needs a signature
+        coded = address.rpartition("fileuri=")[2].partition("&")[0]
+        try:
+            return plain_name(base64.b64decode(unquote(coded), altchars=b"-_").decode())
+        except (binascii.Error, ValueError):
+            return ""
+    if "local-files/?d=" in address:
+        return unquote_plus(address.partition("?d=")[2].partition("&")[0]).replace("\\", "/").lstrip("/")
+    scheme, mark, rest = address.partition("://")
+    if mark and scheme.lower() in ("http", "https"):
+        path = unquote(re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")[2])
+    else:
+        path = rest.partition("/")[2] if mark else address
+    uploaded = UPLOADED.search(unquote(path))
+    return uploaded.group(1) if uploaded else path.replace("\\", "/").removeprefix("./")
+
+
+def _data(task: Row) -> Row:
+    """Return what is shown in a task; in JSON-MIN that is the task itself."""
+    data = task.get("data")
+    return data if isinstance(data, dict) else task
+
+
+def _results(task: Row, noted: Counter[str]) -> tuple[list[Any], bool] | None:
+    """Return the results of a task and whether a person submitted them; None where nothing is known."""
+    if not isinstance(task.get("data"), dict):
+        return list(_flat_results(task)), True
+    given = task.get("annotations", task.get("completions")) or []
+    every = [one for one in given if isinstance(one, dict)]
+    valid = [one for one in every if not (one.get("was_cancelled") or one.get("skipped"))]
+    if every and not valid:
+        noted["tasks were skipped and say nothing"] += 1
+        return None
+    if valid:
+        if len(valid) > 1:
+            noted["tasks have several annotations: the last one counts"] += 1
+        last = max(enumerate(valid), key=lambda pair: (str(pair[1].get("created_at") or ""), pair[0]))[1]
+        return _listed(last.get("result")), True
+    predictions = task.get("predictions") or []
+    if predictions and not isinstance(predictions[-1], dict):
+        noted["tasks without annotation hold only the numbers of predictions and say nothing"] += 1
+        return None
+    return _listed(predictions[-1].get("result") if predictions else []), False
+
+
+def _flat_results(task: Row) -> Iterator[Row]:
+    """Yield the results of a task in JSON-MIN as the long form has them, without ids."""
+    for key, cell in task.items():
+        if isinstance(cell, str) and key in QUESTIONS:
+            yield {"type": "choices", "value": {"choices": [cell]}}
+        for value in cell if isinstance(cell, list) else [cell]:
+            if isinstance(value, dict) and any(labels_in(value, name) for name in value):
+                size = {name: value.get(name) for name in ("original_width", "original_height")}
+                yield {"type": str(value.get("type", key)).lower(), "value": value, **size}
+
+
+class _Task:
+    """The labels of one task: parts of masks wait until all of them are known."""
+
+    def __init__(
+        self, image: str, where: str, accepted: bool, size_hw: tuple[int, int] | None, noted: Counter[str]
+    ) -> None:
+        self.image, self.where, self.accepted = image, where, accepted
+        self.size_hw, self.noted = size_hw, noted
+        self.parts: dict[tuple[str, str], tuple[Row, list[list[float]], tuple[int, int]]] = {}
+
+    def rows(self, results: list[Any]) -> Iterator[Row]:
+        """Yield a row for each label in the order of the results."""
+        for place, result in enumerate(results):
+            value = result.get("value") if isinstance(result, dict) else None
+            if not isinstance(value, dict):
+                self.noted["relations and results without a value are left out"] += 1
+                continue
+            if "choices" in value:
+                yield from self._choices(result, value)
+                continue
+            row = self._region(place, result, value)
+            if row is not None:
+                yield row
+        for row, rings, size_hw in self.parts.values():
+            yield from self._polygon(row, rings, size_hw)
+
+    def _row(self, label: str, label_id: object, meta: Row, score: object) -> Row:
+        """Return what every row has."""
+        status = meta.get("status")
+        known = str(label_id) if isinstance(label_id, str | int) else ""
+        return {
+            "image": self.image,
+            "label": label,
+            LABEL_ID: known,
+            "status": ACCEPTED if self.accepted else (status if isinstance(status, str) else ""),
+            "score": float(score) if finite(score) else math.nan,
+            "where": f"{self.where}, region {known}" if known else self.where,
+        }
+
+    def _choices(self, result: Row, value: Row) -> Iterator[Row]:
+        """Yield the labels of the whole image that one answer holds."""
+        if "x" in value or "points" in value or "rle" in value:
+            self.noted["answers about single regions are left out"] += 1
+            return
+        meta = _dict(result.get("meta"))
+        several = [entry for entry in _listed(meta.get("labels")) if isinstance(entry, dict)]
+        names = [
+            choice[-1] if isinstance(choice, list) and choice else choice
+            for choice in _listed(value["choices"])
+        ]
+        for place, name in enumerate(name for name in names if isinstance(name, str) and name):
+            own = [entry for entry in several if entry.get("label") == name]
+            for entry in own:
+                yield {**self._row(name, entry.get(LABEL_ID), entry, entry.get("score")), "kind": "image"}
+            if not own:
+                label_id = "" if several or place else result.get("id")
+                yield {**self._row(name, label_id, meta, result.get("score")), "kind": "image"}
+
+    def _region(self, place: int, result: Row, value: Row) -> Row | None:
+        """Return the row of a box or a brush stroke; polygons are put among the parts."""
+        kind = _kind(value)
+        if kind is None:
+            self.noted[f"regions of type {result.get('type')} are left out: they are no boxes"] += 1
+            return None
+        labels = labels_in(value, str(result.get("type")))
+        labels = labels or next((found for name in value if (found := labels_in(value, name))), [])
+        if not labels:
+            self.noted["regions without a label are left out"] += 1
+            return None
+        if len(labels) > 1:
+            self.noted["regions have several labels: the first one counts"] += 1
+        known = size_hw(result) or self.size_hw
+        if known is None or known[0] * known[1] > LARGEST_IMAGE:
+            self.noted["regions without the size of their picture are left out"] += 1
+            return None
+        if result.get("image_rotation"):
+            self.noted["regions were drawn on a turned picture and are left out"] += 1
+            return None
+        row = self._row(labels[0], result.get("id"), _dict(result.get("meta")), result.get("score"))
+        return SHAPES[kind](self, row, place, result, known)
+
+    def box(self, row: Row, _: int, result: Row, size_hw: tuple[int, int]) -> Row | None:
+        """Return a row with the box of a rectangle, or None where it has none inside its image."""
+        value = result["value"]
+        given = rectangle(value)
+        if given is None or min(given[2:]) <= 0:
+            self.noted["rectangles without a size are left out"] += 1
+            return None
+        height, width = size_hw
+        x, w = given[0] * width / 100, given[2] * width / 100
+        y, h = given[1] * height / 100, given[3] * height / 100
+        if finite(value.get("rotation")) and value["rotation"] % 360:
+            self.noted["rectangles are turned: the box around them counts"] += 1
+            x, y, w, h = _around(x, y, w, h, math.radians(value["rotation"]))
+        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+            self.noted["rectangles outside of their picture are left out"] += 1
+            return None
+        return {**row, "x": x, "y": y, "w": w, "h": h}
+
+    def polygon(self, row: Row, place: int, result: Row, size_hw: tuple[int, int]) -> Row | None:
+        """Put a polygon among the parts of its mask."""
+        ring = _ring(result["value"]["points"], size_hw)
+        if ring is None:
+            self.noted["polygons of fewer than three points are left out"] += 1
+            return None
+        part = _dict(result.get("meta")).get("part")
+        # A part says that it is one, so that no id of anybody else's is taken for a part.
+        if isinstance(part, int) and row[LABEL_ID].endswith(f":{part}"):
+            row[LABEL_ID] = row[LABEL_ID].removesuffix(f":{part}")
+        key = (row[LABEL_ID] or f"at {place}", row["label"])
+        self.parts.setdefault(key, (row, [], size_hw))[1].append(ring)
+        return None
+
+    def brush(self, row: Row, _: int, result: Row, size_hw: tuple[int, int]) -> Row | None:
+        """Return a row with the mask of a brush stroke."""
+        try:
+            counts = mask_to_counts(brush_mask(result["value"]["rle"], size_hw))
+        except LabelError:
+            self.noted["brush strokes cannot be decoded and are left out"] += 1
+            return None
+        if not mask_area(counts):
+            self.noted["brush strokes are empty and are left out"] += 1
+            return None
+        return _with_mask(row, tuple(counts), size_hw)
+
+    def _polygon(self, row: Row, rings: list[list[float]], size_hw: tuple[int, int]) -> Iterator[Row]:
+        """Yield the row of joined polygons; the box is that of the pixels inside."""
+        counts = mask_counts(rings, size_hw)
+        if counts:
+            yield _with_mask(row, counts, size_hw)
+        else:
+            self.noted["polygons hold no pixel of their picture and are left out"] += 1
+
+
+SHAPES: dict[str, Callable[[_Task, Row, int, Row, tuple[int, int]], Row | None]] = {
+    "box": _Task.box,
+    "polygon": _Task.polygon,
+    "brush": _Task.brush,
+}
+
+
+def _with_mask(row: Row, counts: tuple[int, ...], size_hw: tuple[int, int]) -> Row:
+    """Return a row with a mask and the box of its pixels."""
+    x, y, w, h = box_of_counts(counts, size_hw[0])
+    return {**row, "x": x, "y": y, "w": w, "h": h, "mask_counts": counts}
+
+
+def _kind(value: Row) -> str | None:
+    """Return what a value draws; None for ellipses, key points and what is not on a picture."""
+    if "points" in value:
+        return "polygon"
+    if "rle" in value:
+        return "brush"
+    return "box" if "width" in value and "height" in value and "x" in value else None
+
+
+def labels_in(value: Row, name: str) -> list[str]:
+    """Return the labels under a key that holds labels ("rectanglelabels", "labels", "choices")."""
+    cell = value.get(name) if name.endswith("labels") or name == "choices" else None
+    return [label for label in _listed(cell) if isinstance(label, str) and label]
+
+
+def rectangle(value: Row) -> tuple[float, float, float, float] | None:
+    """Return x, y, width, height of a value in percent; None unless all are finite numbers."""
+    x, y, w, h = (value.get(name) for name in ("x", "y", "width", "height"))
+    return (x, y, w, h) if finite(x) and finite(y) and finite(w) and finite(h) else None
+
+
+def _ring(points: object, size_hw: tuple[int, int]) -> list[float] | None:
+    """Return points in percent as x1, y1, x2, ... in pixels; None where they are fewer than three."""
+    ring: list[float] = []
+    for point in _listed(points):
+        if not isinstance(point, list) or len(point) < 2 or not finite(point[0]) or not finite(point[1]):
+            return None
+        ring += [point[0] * size_hw[1] / 100, point[1] * size_hw[0] / 100]
+    return ring if len(ring) >= 6 else None
+
+
+def _around(x: float, y: float, w: float, h: float, angle: float) -> tuple[float, float, float, float]:
+    """Return the box around a box that is turned clockwise about its upper left corner."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    across, down = [0, w * cos, -h * sin, w * cos - h * sin], [0, w * sin, h * cos, w * sin + h * cos]
+    return x + min(across), y + min(down), max(across) - min(across), max(down) - min(down)
+
+
+def size_hw(result: Row) -> tuple[int, int] | None:
+    """Return the size of the picture that a result was drawn on."""
+    height, width = result.get("original_height"), result.get("original_width")
+    if not finite(height) or not finite(width) or min(height, width) < 1:
+        return None
+    return int(height), int(width)
+
+
+def finite(value: object) -> TypeGuard[float]:
+    """Say whether ``value`` is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+
+
+def _dict(value: object) -> Row:
+    """Return an object, or an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: object) -> list[Any]:
+    """Return a list, or an empty one in place of anything else."""
+    return value if isinstance(value, list) else []

@@ -1,0 +1,29 @@
+"""What can be told from COCO run lengths without unpacking them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dinonat.geometry import Box
+
+
+def box_of_counts(counts: Sequence[int], height: int) -> Box:
+    """Return the tightest box x, y, w, h around the mask of run lengths, in an image of ``height`` rows.
+
+    (0, 0, 0, 0) where the mask is empty.
+
+    >>> box_of_counts([1, 3, 2], 3)
+    (0.0, 0.0, 2.0, 3.0)
+    """
+    ends = np.cumsum(np.asarray(counts, np.int64))
+    first, last = ends[0 : len(ends) - 1 : 2], ends[1::2] - 1
+    some = last >= first
+    first, last = first[some], last[some]
+    if not len(first):
+        return 0.0, 0.0, 0.0, 0.0
+    left, right = int(first[0]) // height, int(last[-1]) // height + 1
+    # A run that goes on in the next column holds the last row of one and the first row of the other.
+    wraps = bool((first // height != last // height).any())
+    top = 0 if wraps else int((first % height).min())
+    low = height if wraps else int((last % height).max()) + 1
+    return float(left), float(top), float(right - left), float(low - top)
