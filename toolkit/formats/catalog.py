@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dinonat.errors import LabelError
-from dinonat.formats import coco, coco_reading, coco_rules, label_tables
+from dinonat.formats import coco, coco_reading, coco_rules, label_studio, label_tables
 from dinonat.formats.handover import Check, Fault, Incoming, Outgoing, Picture, Warn, Written
 from dinonat.formats.tables import read_class_folders, read_csv
 from dinonat.records import LABEL_COLUMNS, as_table
@@ -35,6 +35,7 @@ FORMATS: dict[str, Format] = {
     "parquet": Format(
         label_tables.write_parquet, label_tables.read, label_tables.faults, label_tables.picture
     ),
+    "label-studio": Format(label_studio.write, label_studio.read, label_studio.faults, label_studio.picture),
 }
 
 
@@ -105,5 +106,6 @@ def _of_file(path: Path) -> str:
         # A long list of images may push the other keys out of sight: what is no Datumaro is COCO.
         return "datumaro" if re.search(r'"(items|media_type|dm_format_version)"\s*:', text) else "coco"
     if text.startswith("["):
-        return "label-studio" if re.search(r'"(data|predictions|annotations)"\s*:', text) else "coco"
+        # A COCO results file; Label Studio's shorter export has any keys.
+        return "coco" if re.search(r'"(image_id|category_id)"\s*:', text) else "label-studio"
     return "yolo" if path.suffix in (".yaml", ".yml") else "csv"
