@@ -8,7 +8,7 @@ from dinonat.records import Bool, Int64
 
 Float64 = NDArray[np.float64]
 
-EVERY_WAY = 60_000  # ways to deal that are all looked at: ten groups to three sides
+EVERY_WAY = 20_000  # ways to deal that are all looked at: nine groups to three sides
 SWAPS = 600  # groups; of more, moving single ones is fine enough
 STEPS = 200  # of improvement
 GAIN = 1e-9  # squared shares; less is no improvement
