@@ -1,5 +1,7 @@
 import io
 import json
+import math
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -11,33 +13,68 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dinonat.errors import LabelError
 from dinonat.formats import coco
 from dinonat.formats.coco_masks import FILLED, segmentation
-from dinonat.formats.handover import BAD_MASK
+from dinonat.formats.handover import BAD_MASK, CUT, NOT_A_BOX, WHOLE_IMAGE, Outgoing, outgoing
 from dinonat.geometry import mask_to_counts
 
-IMAGES = pd.DataFrame(
-    {"image": ["b.png", "a.png", "night/ü x.png"], "width": [10, 10, 6], "height": [8, 8, 5]}
-)
+MAIN = "annotations/instances_default.json"
+RESULTS = "annotations/results_default.json"
+CLASSES = ["bike unused", "car", "night", "person"]
+NAN = float("nan")
 
 
 def ring() -> np.ndarray:
-    """A car: box xyxy 3,1,9,6 with a 2x1 hole, 28 pixels."""
-    mask = np.zeros((8, 10), bool)
-    mask[1:6, 3:9] = True
-    mask[3, 5:7] = False
+    """A ring of 795 pixels: rows 5-29, columns 5-39, its hole rows 12-19, columns 15-24."""
+    mask = np.zeros((48, 64), bool)
+    mask[5:30, 5:40] = True
+    mask[12:20, 15:25] = False
     return mask
 
 
 def parts() -> np.ndarray:
-    mask = np.zeros((8, 10), bool)
-    mask[0:2, 0:3] = mask[4:8, 6:10] = True
+    """Two parts of 36 and 200 pixels."""
+    mask = np.zeros((48, 64), bool)
+    mask[0:6, 0:6] = mask[20:30, 40:60] = True
     return mask
 
 
-def written(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / coco.ANNOTATIONS).read_text(encoding="utf-8"))
+def edge() -> np.ndarray:
+    """A triangle at the right and lower border."""
+    return np.add.outer(np.arange(48), np.arange(64)) >= 100
+
+
+# Nested folder, 16-bit files, a picture that EXIF turns (so its size is turned), no label, a name of words.
+IMAGES = pd.DataFrame(
+    {
+        "image": ["night/a.png", "b16.png", "c16.tiff", "d_exif6.jpg", "e_empty.png", "f è space.png"],
+        "width": [64, 64, 64, 48, 64, 64],
+        "height": [48, 48, 48, 64, 48, 48],
+    }
+)
+MASKS = {"p001": ring(), "p002": parts(), "p004": edge()}
+
+
+@pytest.fixture
+def asked(proposals: Any) -> Callable[..., Outgoing]:
+    """A function that makes the fixture set, to be written with some options."""
+
+    def make(images: pd.DataFrame = IMAGES, **options: Any) -> Outgoing:
+        table = proposals(
+            {"box": (1, 2, 4.25, 4), "label": "person", "image": "night/a.png", "cluster": 3},
+            {"box": (5, 5, 35, 25), "mask": ring(), "score": 0.5, "image": "b16.png"},
+            {"box": (0, 0, 60, 30), "mask": parts(), "image": "c16.tiff"},
+            {"box": (0, 0, 48, 64), "image": "d_exif6.jpg", "score": NAN, "similarity": NAN},
+            {"box": (37, 1, 27, 47), "mask": edge(), "image": "f è space.png", "reason": ""},
+            {"kind": "image", "image": "b16.png", "box": (NAN,) * 4, "label": "night"},
+        )
+        return outgoing(table, images, CLASSES, **options)
+
+    return make
+
+
+def entries(folder: Path, name: str = MAIN) -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
 def real_readers(path: Path) -> list[Any]:
@@ -48,72 +85,181 @@ def real_readers(path: Path) -> list[Any]:
         return [pycocotools.coco.COCO(str(path)), faster_coco_eval.COCO(str(path))]
 
 
-def rows(proposals: Any) -> pd.DataFrame:
-    return proposals(
-        {"box": (1, 2, 4, 4), "label": "person"},
-        {"box": (3, 1, 6, 5), "mask": ring(), "score": 0.5},
-        {"box": (0, 0, 10, 8), "mask": parts(), "cluster": 3},
-        {"box": (-2, 1, 9, 99), "image": "night/ü x.png", "score": np.nan, "similarity": np.nan},
-        {"kind": "image", "image": "b.png", "box": (np.nan,) * 4, "label": "night"},
-    )
+def test_what_is_written_is_what_was_asked(tmp_path: Path, asked: Any) -> None:
+    report = coco.write(asked(name="march"), tmp_path)
+    file = entries(tmp_path)
+    assert file["info"] == {"description": "dinotool export", "version": "1", "export": "march"}
+    assert file["licenses"] == [{"id": 0, "name": "", "url": ""}]
+    assert [(c["id"], c["name"], c["supercategory"]) for c in file["categories"]] == [
+        (number, name, "") for number, name in enumerate(CLASSES, start=1)
+    ]
+    assert [(i["id"], i["file_name"], i["width"]) for i in file["images"]] == [
+        (number, name, 48 if name == "d_exif6.jpg" else 64)
+        for number, name in enumerate(sorted(IMAGES["image"]), start=1)
+    ]
+    by_id = {entry["attributes"]["label_id"]: entry for entry in file["annotations"]}
+    assert sorted(entry["id"] for entry in file["annotations"]) == [1, 2, 3, 4, 5]
+    box, bare = by_id["p000"], by_id["p003"]
+    assert (box["bbox"], box["segmentation"], box["area"], box["score"], box["category_id"]) == (
+        [1.0, 2.0, 4.25, 4.0], [], 17.0, 0.875, 4,
+    )  # fmt: skip
+    assert box["attributes"] == {
+        "label_id": "p000", "status": "proposed", "advice": "review", "reason": "3 of 4 neighbours agree",
+        "source": "ncut", "model": "0123456789abcdef", "prepare": "percentile", "unit": "grey",
+        "similarity": 0.75, "objectness": 0.5, "margin": 0.5, "lo": 1.0, "hi": 9.0, "cluster": 3,
+    }  # fmt: skip
+    assert "score" not in bare
+    assert not bare["attributes"].keys() & {"similarity", "cluster"}  # NaN is not JSON, and no zero either
+    assert "reason" not in by_id["p004"]["attributes"]
+    assert by_id["p001"]["segmentation"]["counts"] == mask_to_counts(ring())
+    assert (by_id["p001"]["area"], by_id["p002"]["area"]) == (795, 236)
+    assert len(by_id["p002"]["segmentation"]) == 2
+    assert report.files == (MAIN, coco.IMAGE_LABELS, RESULTS)
+    assert (report.annotations, report.image_labels, report.losses) == (5, 1, {WHOLE_IMAGE: 1})
+    assert (tmp_path / "images/default").is_dir()  # datumaro refuses annotations without it
 
 
-CLASSES = ["bike unused", "car", "night", "person"]
-
-
-def test_the_example_of_the_reference(tmp_path: Path, proposals: Any) -> None:
-    report = coco.write(rows(proposals), tmp_path, images=IMAGES, classes=CLASSES)
-    file = written(tmp_path)
-    assert [c["name"] for c in file["categories"]] == CLASSES
-    assert [i["file_name"] for i in file["images"]] == ["a.png", "b.png", "night/ü x.png"]
-    assert [a["id"] for a in file["annotations"]] == [1, 2, 3, 4]
-    box, holed, joined, clipped = file["annotations"]
-    assert (box["bbox"], box["segmentation"], box["area"], box["score"]) == (
-        [1.0, 2.0, 4.0, 4.0],
-        [],
-        16.0,
-        0.875,
-    )
-    assert holed["segmentation"]["counts"] == [25, 5, 3, 5, 3, 2, 1, 2, 3, 2, 1, 2, 3, 5, 3, 5, 10]
-    assert (holed["area"], len(joined["segmentation"]), joined["area"]) == (28, 2, 22)
-    assert clipped["bbox"] == [0.0, 1.0, 6.0, 4.0]
-    assert "score" not in clipped
-    assert "similarity" not in clipped["attributes"]
-    assert box["attributes"]["proposal"] == "p000"
-    assert joined["attributes"]["cluster"] == 3
-    assert (report.annotations, report.image_labels) == (4, 1)
-    assert report.losses[coco.WHOLE_IMAGE] == 1
-    assert coco.validate(tmp_path / coco.ANNOTATIONS) == []
+def test_every_entry_is_a_line(tmp_path: Path, asked: Any) -> None:
+    coco.write(asked(), tmp_path)
+    lines = (tmp_path / MAIN).read_text(encoding="utf-8").splitlines()
+    single = [
+        json.loads(line.removesuffix(",")) for line in lines if line.startswith("{") and "info" not in line
+    ]
+    file = entries(tmp_path)
+    assert single == [*file["categories"], *file["images"], *file["annotations"]]
 
 
 def test_temperatures_are_attributes_in_hundredths_of_their_unit(tmp_path: Path, proposals: Any) -> None:
     measured = {"t_min": 17.8759, "t_median": 21.0128, "t_mean": 21.0894, "t_p95": 23.005, "t_max": 24.7004}
-    table = proposals({**measured, "unit": "celsius", "lo": 18.1, "hi": 24.2}, {"unit": "grey"})
-    coco.write(table, tmp_path, images=IMAGES, classes=CLASSES)
-    warm, plain = (entry["attributes"] for entry in written(tmp_path)["annotations"])
+    rows = proposals({**measured, "unit": "celsius", "lo": 18.1, "hi": 24.2, "image": "b16.png"})
+    coco.write(outgoing(rows, IMAGES, CLASSES), tmp_path)
+    (warm,) = (entry["attributes"] for entry in entries(tmp_path)["annotations"])
     assert [warm[name] for name in measured] == [17.88, 21.01, 21.09, pytest.approx(23, abs=0.011), 24.7]
     assert (warm["unit"], warm["prepare"]) == ("celsius", "percentile")
     assert (np.float32(warm["lo"]), np.float32(warm["hi"])) == (np.float32(18.1), np.float32(24.2))
-    assert not measured.keys() & plain.keys()  # NaN is not JSON, and no zero either
-    assert plain["unit"] == "grey"
 
 
 @pytest.mark.parametrize("masks", ["auto", "polygon", "rle"])
-def test_real_readers_load_every_annotation_and_decode_every_mask(
-    tmp_path: Path, proposals: Any, masks: Any
-) -> None:
-    report = coco.write(rows(proposals), tmp_path, images=IMAGES, classes=CLASSES, masks=masks)
+def test_pycocotools_and_faster_coco_eval_read_every_mask(tmp_path: Path, asked: Any, masks: Any) -> None:
+    report = coco.write(asked(masks=masks), tmp_path)
     filled = ring()
-    filled[3, 5:7] = True
-    truth = {2: filled if masks == "polygon" else ring(), 3: parts()}
+    filled[12:20, 15:25] = True
+    truth = MASKS | ({"p001": filled} if masks == "polygon" else {})
     assert report.losses.get(FILLED, 0) == (masks == "polygon")
-    for reader in real_readers(tmp_path / coco.ANNOTATIONS):
-        assert sorted(reader.getAnnIds()) == [1, 2, 3, 4]
-        assert len(reader.getImgIds()) == 3
-        for number, mask in truth.items():
-            entry = reader.loadAnns([number])[0]
-            assert np.array_equal(reader.annToMask(entry).astype(bool), mask)
-            assert entry["area"] == mask.sum()
+    for reader in real_readers(tmp_path / MAIN):
+        assert sorted(reader.getAnnIds()) == [1, 2, 3, 4, 5]
+        names = [image["file_name"] for image in reader.loadImgs(reader.getImgIds())]
+        assert sorted(names) == sorted(IMAGES["image"])
+        by_id = {entry["attributes"]["label_id"]: entry for entry in reader.loadAnns(reader.getAnnIds())}
+        for label_id, mask in truth.items():
+            assert np.array_equal(reader.annToMask(by_id[label_id]).astype(bool), mask)
+            assert by_id[label_id]["area"] == mask.sum()
+        assert by_id["p000"]["score"] == 0.875
+
+
+def test_results_are_read_by_loadres(tmp_path: Path, asked: Any) -> None:
+    coco.write(asked(), tmp_path)
+    assert len(entries(tmp_path, RESULTS)) == 4  # the one without a score is no result
+    for reader in real_readers(tmp_path / MAIN):
+        with redirect_stdout(io.StringIO()):
+            results = reader.loadRes(str(tmp_path / RESULTS))
+        found = {tuple(entry["bbox"]): entry for entry in results.loadAnns(results.getAnnIds())}
+        assert found[1.0, 2.0, 4.25, 4.0]["score"] == 0.875
+        holed = found[5.0, 5.0, 35.0, 25.0]
+        assert np.array_equal(results.annToMask(holed).astype(bool), ring())
+
+
+def test_labelformat_reads_boxes_scores_and_polygons(tmp_path: Path, asked: Any) -> None:
+    module = pytest.importorskip("labelformat.formats.coco", reason="labelformat is not installed")
+    coco.write(asked(masks="polygon"), tmp_path)
+    found = {
+        (labels.image.filename, one.category.name): (one.box, one.confidence)
+        for labels in module.COCOObjectDetectionInput(tmp_path / MAIN).get_labels()
+        for one in labels.objects
+    }
+    box, confidence = found["night/a.png", "person"]
+    assert ((box.xmin, box.ymin, box.xmax, box.ymax), confidence) == ((1, 2, 5.25, 6), 0.875)
+    assert found["d_exif6.jpg", "car"][1] is None
+    assert len(found) == 5
+    shapes = {
+        labels.image.filename: [len(one.segmentation.polygons) for one in labels.objects]
+        for labels in module.COCOInstanceSegmentationInput(tmp_path / MAIN).get_labels()
+    }
+    assert shapes == {
+        "night/a.png": [0], "b16.png": [1], "c16.tiff": [2], "d_exif6.jpg": [0], "e_empty.png": [],
+        "f è space.png": [1],
+    }  # fmt: skip
+
+
+def test_globox_reads_every_box_and_confidence(tmp_path: Path, asked: Any) -> None:
+    globox = pytest.importorskip("globox", reason="globox is not installed")
+    coco.write(asked(), tmp_path)
+    found = globox.AnnotationSet.from_coco(tmp_path / MAIN)
+    assert set(found.image_ids) == set(IMAGES["image"])
+    (box,) = found["night/a.png"].boxes
+    assert (box.ltwh, box.label, box.confidence) == ((1, 2, 4.25, 4), "person", 0.875)
+    assert found["d_exif6.jpg"].image_size == (48, 64)
+    assert not found["e_empty.png"].boxes
+
+
+def test_splits_keep_the_ids_of_the_whole_set(tmp_path: Path, asked: Any) -> None:
+    split = ["train", "val", "train", "val", "test", "train"]
+    coco.write(asked(), tmp_path / "whole")
+    report = coco.write(asked(IMAGES.assign(split=split)), tmp_path / "parts")
+    whole = entries(tmp_path / "whole")
+    for key in ("images", "annotations"):
+        apart = [
+            entry
+            for name in ("test", "train", "val")
+            for entry in entries(tmp_path / "parts", coco.annotations_file(name))[key]
+        ]
+        assert sorted(apart, key=lambda entry: entry["id"]) == whole[key]
+    assert entries(tmp_path / "parts", coco.annotations_file("test"))["annotations"] == []
+    assert not (tmp_path / "parts" / coco.results_file("test")).exists()
+    assert all((tmp_path / "parts" / file).is_file() for file in report.files)
+    assert (tmp_path / "parts" / coco.picture("val", "x/y.png")).parent.parent.is_dir()
+
+
+def test_annotations_that_fill_several_blocks_are_joined(
+    tmp_path: Path, asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coco.write(asked(), tmp_path / "one")
+    monkeypatch.setattr(coco, "BLOCK", 2)
+    coco.write(asked(), tmp_path / "many")
+    for name in (MAIN, RESULTS):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+
+
+def test_no_image_and_no_label_still_give_files_that_open(tmp_path: Path, proposals: Any) -> None:
+    for name, images in (("a", IMAGES), ("b", IMAGES.iloc[:0])):
+        report = coco.write(outgoing(proposals(), images, CLASSES), tmp_path / name)
+        assert report.files == (MAIN,)
+        for reader in real_readers(tmp_path / name / MAIN):
+            assert (len(reader.getImgIds()), reader.getAnnIds()) == (len(images), [])
+
+
+def test_categories_may_start_at_zero_if_asked(tmp_path: Path, asked: Any) -> None:
+    coco.write(asked(category_base=0), tmp_path)
+    file = entries(tmp_path)
+    assert [category["id"] for category in file["categories"]] == [0, 1, 2, 3]
+    assert {entry["category_id"] for entry in file["annotations"]} == {1, 3}
+
+
+def test_display_pictures_keep_the_name_of_the_image(tmp_path: Path, asked: Any) -> None:
+    coco.write(asked(IMAGES.assign(file_name=[f"{name}.8bit.png" for name in IMAGES["image"]])), tmp_path)
+    image = entries(tmp_path)["images"][0]
+    assert (image["file_name"], image["raw"]) == ("b16.png.8bit.png", "b16.png")
+
+
+def test_losses_found_before_are_kept(tmp_path: Path, proposals: Any) -> None:
+    rows = proposals(
+        {"box": (90, 1, 2, 2), "image": "b16.png"},
+        {"mask_counts": [3, 4], "box": (1, 1, 2, 2), "image": "b16.png"},
+        {"box": (-2, 1, 9, 99), "image": "b16.png"},
+    )
+    report = coco.write(outgoing(rows, IMAGES, CLASSES), tmp_path)
+    assert report.losses == {NOT_A_BOX: 1, BAD_MASK: 1, CUT: 1}
+    assert report.annotations == 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -134,181 +280,13 @@ def test_any_mask_decodes_to_itself_or_to_its_filled_form(mask: np.ndarray) -> N
         assert np.array_equal(decoded, mask) or (masks == "polygon" and shape.loss == FILLED)
 
 
-def test_the_same_rows_in_any_order_give_the_same_bytes(tmp_path: Path, proposals: Any) -> None:
-    table = rows(proposals)
-    for name, one, images in (("a", table, IMAGES), ("b", table.iloc[::-1], IMAGES.iloc[::-1])):
-        coco.write(one, tmp_path / name, images=images, classes=CLASSES)
-    for file in (coco.ANNOTATIONS, coco.IMAGE_LABELS):
-        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-def test_boxes_come_back_and_image_labels_never_become_boxes(tmp_path: Path, proposals: Any) -> None:
-    coco.write(rows(proposals), tmp_path, images=IMAGES, classes=CLASSES)
-    back = coco.read(tmp_path / coco.ANNOTATIONS)
-    assert back["label"].tolist() == ["person", "car", "car", "car"]
-    assert back["image"].tolist() == ["a.png"] * 3 + ["night/ü x.png"]
-    assert back[["x", "y", "w", "h"]].iloc[1].tolist() == [3, 1, 6, 5]
-    assert "night" not in back["label"].tolist()
-
-
-def test_image_labels_of_an_earlier_export_do_not_stay(tmp_path: Path, proposals: Any) -> None:
-    coco.write(rows(proposals), tmp_path, images=IMAGES, classes=CLASSES)
-    assert (tmp_path / coco.IMAGE_LABELS).is_file()
-    coco.write(proposals({}), tmp_path, images=IMAGES, classes=CLASSES)
-    assert not (tmp_path / coco.IMAGE_LABELS).exists()
-
-
-def test_losses_are_counted(tmp_path: Path, proposals: Any) -> None:
-    bad = proposals(
-        {"box": (20, 1, 2, 2)}, {"mask_counts": [3, 4], "box": (1, 1, 2, 2)}, {"box": (1, np.nan, 1, 1)}
-    )
-    report = coco.write(bad, tmp_path, images=IMAGES, classes=CLASSES)
-    assert (report.losses[coco.NOT_A_BOX], report.losses[BAD_MASK], report.annotations) == (2, 1, 1)
-    with pytest.raises(LabelError, match=r"c[.]png"):
-        coco.write(proposals({"image": "c.png"}), tmp_path, images=IMAGES, classes=CLASSES)
-
-
-def test_categories_may_start_at_zero_if_asked(tmp_path: Path, proposals: Any) -> None:
-    coco.write(proposals({}), tmp_path, images=IMAGES, classes=["car"], category_base=0)
-    path = tmp_path / coco.ANNOTATIONS
-    assert written(tmp_path)["annotations"][0]["category_id"] == 0
-    assert coco.validate(path, category_base=0) == []
-    assert "category id 0" in " ".join(coco.validate(path))
-
-
-def test_display_pictures_keep_the_name_of_the_image(tmp_path: Path, proposals: Any) -> None:
-    images = IMAGES.assign(file_name=["b.png", "a.8bit.png", "night/ü x.png"])
-    coco.write(proposals({}), tmp_path, images=images, classes=["car"])
-    assert written(tmp_path)["images"][0]["file_name"] == "a.8bit.png"
-    assert coco.read(tmp_path / coco.ANNOTATIONS)["image"].tolist() == ["a.png"]
-
-
-NAN = float("nan")
-# One fault each: what is done to a good file, and a word of the sentence.
-FAULTS = {
-    "no segmentation": (lambda c: c["annotations"][0].pop("segmentation"), "no key 'segmentation'"),
-    "segmentation null": (lambda c: c["annotations"][0].update(segmentation=None), "segmentation is null"),
-    "no iscrowd": (lambda c: c["annotations"][0].pop("iscrowd"), "iscrowd"),
-    "no area": (lambda c: c["annotations"][0].pop("area"), "area"),
-    "no info": (lambda c: c.pop("info"), "'info'"),
-    "no licenses": (lambda c: c.pop("licenses"), "'licenses'"),
-    "no supercategory": (lambda c: c["categories"][0].pop("supercategory"), "supercategory"),
-    "no image size": (lambda c: c["images"][0].pop("width"), "'width'"),
-    "size is not the mask's": (lambda c: c["images"][0].update(width=11), "size of the run lengths"),
-    "category id 0": (
-        lambda c: (c["categories"][3].update(id=0), c["annotations"][0].update(category_id=0)),
-        "category id 0",
-    ),
-    "unknown category": (lambda c: c["annotations"][0].update(category_id=99), "category_id that no"),
-    "unknown image": (lambda c: c["annotations"][0].update(image_id=99), "image_id that no"),
-    "duplicate annotation ids": (lambda c: c["annotations"][1].update(id=1), "stands twice"),
-    "annotation id 0": (lambda c: c["annotations"][0].update(id=0), "annotation id 0"),
-    "string id": (lambda c: c["annotations"][0].update(id="1"), "not a whole number"),
-    "score NaN": (lambda c: c["annotations"][0].update(score=NAN), "score is NaN"),
-    "negative box": (lambda c: c["annotations"][0].update(bbox=[5, 6, -4, -4]), "negative size"),
-    "box outside": (lambda c: c["annotations"][0].update(bbox=[8, 2, 4, 4]), "outside its image"),
-    "absolute name": (lambda c: c["images"][1].update(file_name="/data/b.png"), "absolute 'file_name'"),
-    # Beyond the table: faults that users reported.
-    "bare polygon": (
-        lambda c: c["annotations"][0].update(segmentation=[1, 2, 5, 2, 5, 6]),
-        "list of polygons",
-    ),
-    "runs do not fill": (lambda c: c["annotations"][1]["segmentation"]["counts"].pop(), "add up"),
-    "area is not the mask's": (lambda c: c["annotations"][1].update(area=30), "'area' is not"),
-    "box NaN": (lambda c: c["annotations"][0].update(bbox=[1, 2, NAN, 4]), "'bbox' is not"),
-    "backslash": (lambda c: c["images"][1].update(file_name="x\\b.png"), "backslash"),
-    "one name twice": (lambda c: c["images"][1].update(file_name="a.png"), "a second time"),
-    "annotations no list": (lambda c: c.update(annotations={}), "no list 'annotations'"),
-    "entry no object": (lambda c: c["images"].append(7), "not objects"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_one_fault_gives_one_sentence(tmp_path: Path, proposals: Any, fault: str) -> None:
-    coco.write(rows(proposals), tmp_path, images=IMAGES, classes=CLASSES)
-    file = written(tmp_path)
-    spoil, word = FAULTS[fault]
-    spoil(file)
-    path = tmp_path / "spoilt.json"
-    path.write_text(json.dumps(file))
-    found = coco.validate(path)
-    assert len(found) == 1, found
-    assert word in found[0]
-
-
-def test_missing_picture_is_a_fault_where_there_is_an_image_folder(tmp_path: Path, proposals: Any) -> None:
-    coco.write(proposals({}), tmp_path, images=IMAGES.iloc[:2], classes=["car"])
-    path = tmp_path / coco.ANNOTATIONS
-    assert coco.validate(path) == []
-    (tmp_path / coco.PICTURES / "a.png").touch()
-    assert [s for s in coco.validate(path) if "image 2" in s and "not below the image folder" in s]
-    assert len(coco.validate(path, images=tmp_path)) == 2
-
-
-def test_run_lengths_of_single_objects_are_right_but_not_for_labelformat(
-    tmp_path: Path, proposals: Any
-) -> None:
-    coco.write(rows(proposals), tmp_path, images=IMAGES, classes=CLASSES)
-    path = tmp_path / coco.ANNOTATIONS
-    assert coco.validate(path) == []
-    assert "labelformat" in coco.validate(path, polygons_only=True)[0]
-
-
-def test_equal_faults_are_one_sentence_with_their_number(tmp_path: Path, proposals: Any) -> None:
-    coco.write(rows(proposals), tmp_path, images=IMAGES, classes=CLASSES)
-    file = written(tmp_path)
-    for entry in file["annotations"]:
-        del entry["iscrowd"]
-    path = tmp_path / "spoilt.json"
-    path.write_text(json.dumps(file))
-    assert coco.validate(path) == [
-        "annotation 1 and 3 more: no 'iscrowd' of 0 or 1; datumaro and CVAT refuse the file. Write 0."
-    ]
-
-
-@pytest.mark.parametrize("text", ["", "no", "[1]", "{" * 5000, '{"a": ' * 5000, "\x00"])
-def test_what_is_not_coco_is_a_sentence(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "x.json"
-    path.write_text(text)
-    assert len(coco.validate(path)) == 1
-    with pytest.raises(LabelError):
-        coco.read(path)
-    assert coco.validate(tmp_path / "none.json")[0].endswith("Give a file with labels.")
-
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=6,
-)
-KEYS = ["id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd", "score"]
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    entry=st.dictionaries(st.sampled_from(KEYS), values),
-    image=st.dictionaries(st.sampled_from(["id", "file_name", "width", "height"]), values),
-)
-def test_no_content_makes_the_validator_fail(
-    tmp_path_factory: pytest.TempPathFactory, entry: dict[str, Any], image: dict[str, Any]
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "fuzz.json"
-    path.write_text(
-        json.dumps({"images": [image], "categories": [image, entry], "annotations": [entry, image]})
-    )
-    assert all(isinstance(sentence, str) for sentence in coco.validate(path))
-    with pytest.raises(LabelError):
-        coco.read(path, warn=lambda sentence: None)
-
-
-def test_real_coco_files_are_read_whole(data: Path) -> None:
-    for name, count in (
-        ("paired_road/labels/annotations_coco.json", 567),
-        ("thermal_aerial/annotations_coco.json", 1137),
-    ):
-        path = data / name
-        labels = coco.read(path)
-        raw = json.loads(path.read_text())
-        assert len(labels) == len(raw["annotations"]) == count
-        assert set(labels["image"]) <= {image["file_name"] for image in raw["images"]}
-    assert any("category id 0" in sentence for sentence in coco.validate(path))
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(st.floats(width=32), min_size=1, max_size=20))
+def test_numbers_as_text_are_those_of_json(values: list[float]) -> None:
+    texts = coco._numbers("lo", pd.Series(values, dtype="float32"))
+    for value, text in zip(np.float32(values).tolist(), texts, strict=True):
+        rounded = float(np.round(np.float64(value), 6))
+        if not math.isfinite(value):
+            assert text == b""
+        else:
+            assert json.loads(b"{" + text[1:] + b"}") == {"lo": rounded}
