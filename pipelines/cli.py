@@ -294,10 +294,18 @@ def propose_labels(
 @app.command()
 def export(
     proposals: Annotated[str | None, typer.Option(metavar="RUN", help="Default: the newest.")] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="coco (default).")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="coco (default), yolo, voc, cvat, label-studio, csv, ...")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default: in the workspace).")] = None,
     status: Annotated[str | None, typer.Option(help="Only labels of this status.")] = None,
     where: Annotated[str | None, typer.Option(help="Only labels with, say, score > 0.8.")] = None,
+    only: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only the images named in this file.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train=0.8,val=0.2: whole recordings to one side.")
+    ] = None,
     proxies: Annotated[
         bool | None, typer.Option("--proxies", help="Write 8-bit pictures for tools that need them.")
     ] = None,
@@ -322,12 +330,82 @@ def export(
             "out": out,
             "status": status,
             "where": where,
+            "only": only,
+            "split": split,
             "proxies": proxies,
             "masks": masks,
             "category_base": category_base,
         }
         settings = ExportSettings.resolve(config=config, overrides=set_ or (), named=named)
         show(run(settings, workspace), json)
+
+
+@app.command("import-labels")
+def import_labels(
+    file: Annotated[Path | None, typer.Argument(help="Corrected export, zip, CSV, folder.")] = None,
+    set_name: Annotated[str | None, typer.Option("--set-name", help="Set (default: newest).")] = None,
+    export: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The export that was corrected (default: found out).")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Of the file (default: by its content).")
+    ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(help="Unchanged labels to accept: of images that were touched (default), or all."),
+    ] = None,
+    who: Annotated[str | None, typer.Option(help="Who did it (default: the account).")] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Bring corrected labels back.
+
+    Says what was kept, changed, removed and new; the next propose-labels learns from it.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.import_labels import ImportSettings, run
+
+        named = {
+            "file": file,
+            "set": set_name,
+            "export": export,
+            "format": format_,
+            "accept": accept,
+            "who": who,
+        }
+        settings = ImportSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run(settings, workspace), json)
+
+
+@app.command()
+def validate(
+    file: Annotated[Path | None, typer.Argument(help="File of labels, folder or zip.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--for", help="Tool: coco, cvat, label-studio, yolo, voc, datumaro, ...")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    category_base: Annotated[int | None, typer.Option(help="Number of the first class: 1 or 0.")] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find what a tool would refuse in a file.
+
+    Each fault with its place and its mend, in files of whoever made them; exit code 1 where there are any.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.validate import ValidateSettings, run
+
+        named = {"file": file, "target": target, "images": images, "category_base": category_base}
+        settings = ValidateSettings.resolve(config=config, overrides=set_ or (), named=named)
+        report = run(settings)
+        show(report, json)
+        if report.faults:
+            raise typer.Exit(FAILED)
 
 
 app.command()(agreement)

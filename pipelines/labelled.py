@@ -1,12 +1,11 @@
-"""From a file of labels to a bank of examples: whole images of a set, or boxes that get their own vectors."""
+"""From labels to a bank of examples: whole images of a set, or boxes that get their own vectors."""
 
 import csv
 import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,6 @@ import pandas as pd
 from dinonat.embeddings.store import EmbeddingSet, open_set
 from dinonat.errors import DinonatError, LabelError, WorkspaceError
 from dinonat.files import short_hash, write_bytes
-from dinonat.formats.catalog import read_labels
-from dinonat.formats.matching import match_labels
-from dinonat.formats.own_labels import as_rows
 from dinonat.formats.tables import read_csv
 from dinonat.neighbors.parts import Vectors, centred
 from dinonat.pipelines import workspace as places
@@ -25,31 +21,10 @@ from dinonat.pipelines.progress import say
 from dinonat.proposals.abstain import BACKGROUND
 from dinonat.proposals.bank import Bank, make_bank, stacked
 from dinonat.proposals.objects import APART, overlap_with
-from dinonat.records import LABEL_COLUMNS, PARTS, Bool, as_table
+from dinonat.records import LABEL_COLUMNS, PARTS, Bool
 
 MARK = ".labelled-"  # in the name of a set of labelled boxes, after the name of the set they belong to
 GIVEN, LISTED = "labels.csv", "images.txt"  # kept beside the proposals: all labels, and who has boxes
-Warn = Callable[[str], object]
-
-
-def usable_labels(file: Path, known: EmbeddingSet, *, warn: Warn) -> pd.DataFrame:
-    """Read the labels in ``file`` that mean readable images of the set, without repeats (LABEL_COLUMNS).
-
-    ``warn`` gets a sentence for each image that is not in the set or could not be read. Raises
-    LabelError where no label is left.
-    """
-    images = known.items[known.items["kind"] == "image"]
-    labels = match_labels(read_labels(file, warn=warn), images["image"].to_list(), warn=warn)
-    failed = images[images["status"] != "ok"].set_index("image")["reason"]
-    for name in sorted(set(labels["image"]) & set(failed.index)):
-        warn(f"{name!r}: could not be read ({failed[name]}); its labels are left out.")
-    labels = labels[~labels["image"].isin(list(failed.index))].drop_duplicates(ignore_index=True)
-    if labels.empty:
-        raise LabelError(
-            f"{file}: none of its labels belongs to a readable image of the set '{known.folder.name}', whose "
-            f"images are named like {images['image'].iloc[0]!r}. Name them so, or give another set."
-        )
-    return as_table(labels, LABEL_COLUMNS)
 
 
 def ready_parts(known: EmbeddingSet, marks: Bool, *, means: EmbeddingSet, kind: str) -> Vectors:
@@ -74,13 +49,18 @@ def image_bank(known: EmbeddingSet, labels: pd.DataFrame) -> Bank:
 
 
 def region_bank(
-    known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, folder: Path, background: bool
+    known: EmbeddingSet,
+    labels: pd.DataFrame,
+    *,
+    complete: Sequence[str],
+    workspace: Path,
+    folder: Path,
 ) -> Bank:
-    """Return the bank of labelled boxes and, if asked for, of regions there that are nothing.
+    """Return the bank of labelled boxes and of regions of the images ``complete`` that are nothing.
 
     The boxes get vectors as the regions of the set have them, by `dinotool embed --regions` in a
-    process of its own (torch and faiss must not meet). Background are the regions of the labelled
-    images that overlap every labelled box by an IoU below 0.2.
+    process of its own (torch and faiss must not meet). Background are the regions of images that are
+    labelled completely which overlap every labelled box by an IoU below 0.2.
     """
     boxes = embed_boxes(known, labels, workspace=workspace, folder=folder)
     items = boxes.items
@@ -93,8 +73,8 @@ def region_bank(
         )
     banks = [(given, ready_parts(boxes, marks, means=known, kind="region"))]
     names = given["label"].to_list()
-    if background:
-        far = background_rows(known, labels)
+    far = background_rows(known, labels, complete)
+    if far.any():
         banks.append(
             (known.items[far].reset_index(drop=True), ready_parts(known, far, means=known, kind="region"))
         )
@@ -103,10 +83,10 @@ def region_bank(
     return make_bank(stacked_items, ready, names, background=BACKGROUND)
 
 
-def background_rows(known: EmbeddingSet, labels: pd.DataFrame) -> Bool:
-    """Mark the regions of labelled images that lie apart from every labelled box."""
+def background_rows(known: EmbeddingSet, labels: pd.DataFrame, complete: Sequence[str]) -> Bool:
+    """Mark the regions of completely labelled images that lie apart from every labelled box."""
     items = known.items
-    there = usable_regions(items) & items["image"].isin(labels["image"]).to_numpy()
+    there = usable_regions(items) & items["image"].isin(list(complete)).to_numpy()
     marks: Bool = there & (overlap_with(items, labels) < APART)
     return marks
 
@@ -169,18 +149,15 @@ def _name_of_boxes(known: EmbeddingSet, labels: pd.DataFrame) -> str:
     return f"{known.folder.name}{MARK}{short_hash(known.meta['identity'], labels.to_dict('records'))[:6]}"
 
 
-def own_labels(file: Path, known: EmbeddingSet, workspace: Path) -> pd.DataFrame:
-    """Return the labels that a run was given (``file`` is its GIVEN) as rows of PROPOSAL_COLUMNS.
-
-    Images that somebody labelled must not leave without any. Labelled boxes have the temperatures that
-    `embed_boxes` measured in them.
-    """
+def given_boxes(file: Path, known: EmbeddingSet) -> str:
+    """Return the name of the set with the vectors of the boxes that a run was given (its GIVEN)."""
     labels = read_csv(file)
-    boxes = labels[labels["x"].notna()].reset_index(drop=True)
-    measured = None
-    with suppress(WorkspaceError):  # somebody removed that set, or it is being made again
-        measured = open_set(places.set_folder(workspace, _name_of_boxes(known, boxes))).items
-    return as_rows(labels, known.items, run=file.parent.name, set_name=known.folder.name, boxes=measured)
+    return _name_of_boxes(known, labels[labels["x"].notna()].reset_index(drop=True))
+
+
+def chosen_set(workspace: Path, name: str | None) -> str:
+    """Return the set that was asked for, else the newest; of one that holds labelled boxes only, its own."""
+    return places.chosen(workspace, "set", name or base_of(places.newest(workspace, "set")))
 
 
 def base_of(name: str) -> str:

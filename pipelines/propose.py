@@ -25,23 +25,24 @@ from dinonat.neighbors.parts import (
     parse_features,
 )
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.coming_in import bring_in
 from dinonat.pipelines.labelled import (
-    base_of,
+    chosen_set,
     image_bank,
     ready_parts,
     region_bank,
-    usable_labels,
     usable_regions,
     write_labels,
 )
+from dinonat.pipelines.people import reviewed, said, standing
 from dinonat.pipelines.progress import track
 from dinonat.proposals.abstain import UNKNOWN
 from dinonat.proposals.bank import Bank, Chunk, Voting, choose_for, vote_on
 from dinonat.proposals.choose import Choice, Compared, compared_lines
 from dinonat.proposals.clusters import cluster
-from dinonat.proposals.objects import overlap_with, without_repeats
+from dinonat.proposals.objects import overlap_with, refused, without_repeats
 from dinonat.proposals.table import Origin, clustered_rows
-from dinonat.records import PROPOSAL_COLUMNS, Bool, Float32, as_table
+from dinonat.records import LABEL_COLUMNS, PROPOSAL_COLUMNS, REJECTED, Bool, Float32, as_table
 from dinonat.settings import Settings
 
 TABLE, META = "proposals.parquet", "meta.json"
@@ -56,7 +57,7 @@ class ProposeSettings(Settings):
     """What `dinotool propose-labels` can be told."""
 
     set: str | None = None  # set of embeddings; the newest where none is named
-    labels: Path | None = None  # CSV, COCO or a folder per class; none: clusters
+    labels: Path | None = None  # a file for import-labels; all labels of the set are used, clusters without
     k: int = Field(20, ge=1)  # labelled neighbours that vote
     temperature: float = Field(0.07, gt=0)
     features: str = "auto"  # or parts with weights: grid=0.7,hog=1
@@ -132,15 +133,16 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
     Raises LabelError where no label can be used, WorkspaceError where the set is missing or the
     named run was made otherwise, UsageError for unknown features.
     """
-    known = open_set(
-        places.set_folder(workspace, places.chosen(workspace, "set", settings.set or _newest(workspace)))
-    )
+    known = open_set(places.set_folder(workspace, chosen_set(workspace, settings.set)))
     if settings.features != "auto":
         parse_features(settings.features)
     warnings: list[str] = []
-    labels = usable_labels(settings.labels, known, warn=warnings.append) if settings.labels else None
+    if settings.labels:
+        warnings += bring_in(settings.labels, known, workspace).warnings
+    events = said(workspace, known.folder.name)
+    labels = _usable(events, known)
     facts = settings.model_dump(mode="json", exclude=NOT_IN_NAME)
-    rows = None if labels is None else labels.to_dict("records")
+    rows = [labels.astype("str").to_numpy().tolist(), _no(events).astype("str").to_numpy().tolist()]
     identity = short_hash(known.folder.name, known.meta["identity"], rows, facts)
     name = settings.name or identity
     folder = places.proposals_folder(workspace, name)
@@ -149,21 +151,32 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
         places.remember(workspace, "proposals", name)
         return before
     origin = Origin(name, known.folder.name, known.meta["model"], "")
-    if labels is None:
+    if labels.empty:
         found = [_by_clusters(known, settings, origin)]
     else:
         write_labels(labels, folder)
-        found = list(_by_labels(known, labels, settings, origin, workspace=workspace, folder=folder))
+        seen = reviewed(events)
+        found = list(_by_labels(known, labels, seen, settings, origin, workspace=workspace, folder=folder))
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
+    table = refused(table, _no(events), overlap=settings.overlap)
     report = _report(known, folder, table, found, [*warnings, *(w for each in found for w in each.warnings)])
     _write(folder, table, report, {"identity": identity, "settings": facts})
     places.remember(workspace, "proposals", name)
     return report
 
 
-def _newest(workspace: Path) -> str:
-    """Return the newest set; of one that holds labelled boxes only, the set it belongs to."""
-    return base_of(places.newest(workspace, "set"))
+def _usable(events: pd.DataFrame, known: EmbeddingSet) -> pd.DataFrame:
+    """Return what people vouch for in readable images of the set as LABEL_COLUMNS, without repeats."""
+    images = known.items[(known.items["kind"] == "image") & (known.items["status"] == "ok")]
+    labels = standing(events)
+    labels = labels[labels["image"].isin(images["image"])].sort_values(["image", "label_id"], kind="stable")
+    return as_table(labels, LABEL_COLUMNS).drop_duplicates(ignore_index=True)
+
+
+def _no(events: pd.DataFrame) -> pd.DataFrame:
+    """Return what people rejected."""
+    columns = ["image", "kind", "label", *"xywh"]
+    return events[events["action"] == REJECTED].sort_values("label_id")[columns].reset_index(drop=True)
 
 
 def _before(folder: Path, identity: str, *, again: bool) -> ProposeReport | None:
@@ -185,13 +198,17 @@ def _before(folder: Path, identity: str, *, again: bool) -> ProposeReport | None
 def _by_labels(
     known: EmbeddingSet,
     labels: pd.DataFrame,
+    seen: list[str],
     settings: ProposeSettings,
     origin: Origin,
     *,
     workspace: Path,
     folder: Path,
 ) -> Iterator[_Found]:
-    """Yield proposals for images, where images are labelled, and for regions, where boxes are."""
+    """Yield proposals for images, where images are labelled, and for regions, where boxes are.
+
+    In the images ``seen`` people have gone through the boxes, and left none in some.
+    """
     items, whole = known.items, labels[labels["x"].isna()]
     boxes = labels[labels["x"].notna()].reset_index(drop=True)
     if len(whole):
@@ -204,8 +221,11 @@ def _by_labels(
                 f"{known.folder}: boxes are labelled, but the set has no regions. Embed again without "
                 "--saliency none."
             )
-        bank = region_bank(known, boxes, workspace=workspace, folder=folder, background=background)
-        there = items["image"].isin(boxes["image"]).to_numpy()
+        complete = sorted({*boxes["image"], *seen})
+        bank = region_bank(
+            known, boxes, complete=complete if background else (), workspace=workspace, folder=folder
+        )
+        there = items["image"].isin(complete).to_numpy()
         taken = there if background else there & (overlap_with(items, boxes) >= settings.overlap)
         yield _vote(known, bank, regions & ~taken, "region", settings, origin)
 

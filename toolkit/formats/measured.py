@@ -18,7 +18,7 @@ IN_WORDS = {
 
 def units_of(labels: pd.DataFrame) -> dict[str, int]:
     """Return how many labels (PROPOSAL_COLUMNS) have temperatures in which unit, degrees first."""
-    units = labels["unit"].where(labels["t_max"].notna(), UNMEASURED)
+    units = labels["unit"].astype("str").where(labels["t_max"].notna(), UNMEASURED)
     counts = units.value_counts()
     return {unit: int(counts[unit]) for unit in IN_WORDS if unit in counts}
 

@@ -3,20 +3,19 @@
 import numpy as np
 import pandas as pd
 
-from dinonat.files import short_hash
 from dinonat.geometry import clip_xywh
-from dinonat.records import PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
+from dinonat.records import ACCEPTED, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 GIVEN = "given"  # source and advice of such a row
-ACCEPTED = "accepted"  # its status
 FROM_IMAGE = ("width", "height", "prepare", "lo", "hi", "unit")
 
 
 def as_rows(
-    labels: pd.DataFrame, items: pd.DataFrame, *, run: str, set_name: str, boxes: pd.DataFrame | None = None
+    labels: pd.DataFrame, items: pd.DataFrame, *, set_name: str, boxes: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Return labels (LABEL_COLUMNS) as rows of PROPOSAL_COLUMNS with status "accepted".
+    """Return labels that people gave as rows of PROPOSAL_COLUMNS with status "accepted".
 
+    ``labels`` has label_id, run ("" for what was drawn), image, kind, label, x, y, w, h, mask_counts.
     ``items`` (ITEM_COLUMNS) tells the sizes of the images; a label of an image that is not among the
     readable ones is left out. Temperatures of a whole image are those of its item, those of a box the
     ones of the same box among ``boxes`` (ITEM_COLUMNS), if anybody measured it. Score, margin and
@@ -25,29 +24,20 @@ def as_rows(
     """
     images = items[(items["kind"] == "image") & (items["status"] == "ok")].drop_duplicates("image")
     facts = images[["image", *FROM_IMAGE]]
-    rows = labels.drop_duplicates().merge(facts, on="image", how="inner", validate="many_to_one")
-    sides = rows[["x", "y", "w", "h"]].astype(float)
-    names = [
-        short_hash(run, GIVEN, image, label, box)
-        for image, label, box in zip(rows["image"], rows["label"], sides.to_numpy().tolist(), strict=True)
-    ]
-    whole = sides["x"].isna()
+    rows = labels.merge(facts, on="image", how="inner", validate="many_to_one")
+    sides = rows[list("xywh")].astype(float)
     measured = _measured(rows, images if boxes is None else pd.concat([images, boxes]))
-    empty: list[list[str]] = [[] for _ in names]
     columns = {
-        **{name: rows[name] for name in ("image", "label", *FROM_IMAGE)},
+        **{name: rows[name] for name in ("image", "kind", "label", "run", "mask_counts", *FROM_IMAGE)},
         **{side: sides[side] for side in "xywh"},
         **{name: measured[name].to_numpy() for name in TEMPERATURE_COLUMNS},
-        "kind": np.where(whole, "image", "region"),
-        "proposal": names,
-        "item": names,
-        "mask_counts": empty,
-        "neighbours": empty,
+        "proposal": rows["label_id"],
+        "item": rows["label_id"],
+        "neighbours": [[] for _ in range(len(rows))],
         "reason": "labelled by a person",
         "advice": GIVEN,
         "source": GIVEN,
         "status": ACCEPTED,
-        "run": run,
         "set": set_name,
         "cluster": -1,
         **dict.fromkeys(("score", "margin", "similarity", "objectness"), np.nan),

@@ -30,7 +30,10 @@ def where(table: pd.DataFrame, expression: str) -> pd.DataFrame:
     if not len(table):
         return table
     try:
-        chosen = table[columns].eval(expression.strip(), engine="python", parser="pandas")
+        # Texts may be categories, which pandas compares otherwise.
+        named = {name: table[name] for name in columns_of(expression)}
+        asked = table[columns].assign(**{name: _plain(values) for name, values in named.items()})
+        chosen = asked.eval(expression.strip(), engine="python", parser="pandas")
     except Exception as error:  # pandas raises many kinds for a comparison of text with a number
         raise UsageError(f"--where {expression!r}: cannot be evaluated ({error}).") from error
     if not isinstance(chosen, pd.Series) or chosen.dtype != bool:
@@ -48,6 +51,10 @@ def columns_of(expression: str) -> set[str]:
     """
     tree = ast.parse(expression.strip(), mode="eval")
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    return values.astype("str") if isinstance(values.dtype, pd.CategoricalDtype) else values
 
 
 def _check(expression: str, columns: list[str]) -> None:

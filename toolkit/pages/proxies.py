@@ -33,9 +33,11 @@ AWKWARD = re.compile(r'[<>:"\\|?*#%&\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e
 
 
 def write_proxies(
-    images: pd.DataFrame, folder: Path, *, root: Path, shown: Shown = BY_DEFAULT
+    images: pd.DataFrame, folder: Path, files: Sequence[str], *, root: Path, shown: Shown = BY_DEFAULT
 ) -> pd.DataFrame:
     """Write images (columns image, width, height, sha256) below ``root`` as PNG; return the manifest.
+
+    ``files`` is where each goes below ``folder``; `proxy_names` gives names that every tool can open.
 
     Pixels are those that the network saw (``shown``), turned as EXIF asks, and carry no tag of the
     original: no position, no camera. The table has COLUMNS: the file below ``folder``, the image's
@@ -47,9 +49,10 @@ def write_proxies(
     refs = [reference(root, str(name)) for name in images["image"]]
     rows = []
     loaded_all = read_prepared(refs, workers=READERS, shown=shown)
-    for file, expected, loaded in zip(proxy_names(refs), images.itertuples(), loaded_all, strict=True):
+    for file, expected, loaded in zip(files, images.itertuples(), loaded_all, strict=True):
         prepared = _unchanged(loaded, expected)
-        write_bytes(folder / file, _png(prepared.pixels))
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(_png(prepared.pixels))
         ref, (height, width) = loaded.ref, prepared.pixels.shape[:2]
         rows.append(
             (file, ref.name, ref.path, ref.frame, loaded.sha256, width, height, prepared.mode, prepared.lo,

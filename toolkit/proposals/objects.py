@@ -73,3 +73,24 @@ def without_repeats(proposals: pd.DataFrame, *, overlap: float = 0.5) -> pd.Data
                 f"overlap {overlaps[i, twin]:.2f}), which ranks higher"
             )
     return proposals.assign(advice=advice, reason=reasons)
+
+
+def refused(proposals: pd.DataFrame, no: pd.DataFrame, *, overlap: float = 0.5) -> pd.DataFrame:
+    """Return ``proposals`` in which nothing is to be reviewed that a person has said no to.
+
+    ``no`` has image, kind, label, x, y, w, h of rejected labels. A proposal of the same label for the
+    same image, or for a box of it with that IoU, becomes ``unknown``. Nothing is dropped.
+    """
+    if no.empty or proposals.empty:
+        return proposals
+    again = np.zeros(len(proposals), bool)
+    for (kind, label), rows in no.groupby(["kind", "label"]):
+        asked = ((proposals["kind"] == kind) & (proposals["label"] == label)).to_numpy()
+        if kind == "image":
+            again |= asked & proposals["image"].isin(rows["image"]).to_numpy()
+        elif asked.any():
+            again[asked] |= overlap_with(proposals[asked], rows) >= overlap
+    return proposals.assign(
+        advice=proposals["advice"].mask(again, UNKNOWN),
+        reason=proposals["reason"].mask(again, "a person has rejected this label here"),
+    )

@@ -1,0 +1,281 @@
+"""Labels come in by one door: a file is read, compared with what is known, and becomes events."""
+
+import getpass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dinonat import labels as store
+from dinonat.embeddings.store import EmbeddingSet
+from dinonat.errors import LabelError, UsageError
+from dinonat.formats.archives import opened
+from dinonat.formats.catalog import FORMATS, sniff
+from dinonat.formats.handover import Incoming
+from dinonat.formats.matching import match_names
+from dinonat.pipelines import workspace as places
+from dinonat.pipelines.export_folder import ABOUT, RECORD, Exported, read_record
+from dinonat.pipelines.people import database, said, standing
+from dinonat.proposals.corrections import KEPT, KNOWN_COLUMNS, NEW, compare
+from dinonat.records import ACCEPTED, EVENT_COLUMNS, PROPOSED, REJECTED, Bool, as_table
+from dinonat.settings import unknown_key
+
+Warn = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class BroughtIn:
+    """What a file said, and what became of it."""
+
+    file: str
+    format: str
+    set: str
+    export: str  # the export that the file is a corrected form of; "" for labels of its own
+    why: str  # how that was found out
+    images: int  # that the file speaks of
+    kept: int  # labels that nobody changed
+    accepted: int  # of them: a person vouches for them from now on
+    relabelled: int
+    moved: int  # box or mask drawn anew
+    removed: int
+    new: int
+    known: int  # changes that were known already
+    by_class: Mapping[
+        str, Mapping[str, int]
+    ]  # proposed class -> kept, relabelled, moved, removed where looked at
+    events: int  # written to labels.db
+    standing: int  # labels of the set that people vouch for now
+    warnings: tuple[str, ...]
+
+
+def bring_in(
+    file: Path,
+    known: EmbeddingSet,
+    workspace: Path,
+    *,
+    format_: str | None = None,
+    export: str | None = None,
+    accept: str = "touched",
+    who: str | None = None,
+) -> BroughtIn:
+    """Read a file of labels and write what it changes as events of the set ``known``; all or nothing.
+
+    A corrected export is found by the name in it, else by its labels' ids, else (formats that have
+    neither) it is the newest export of that format; ``export`` names it. Labels that nobody touched
+    become accepted in images where something was changed ("touched"), or everywhere ("all"): somebody
+    looked at these. Labels that a file of a person's own brought in and that are gone from it are
+    removed. Raises LabelError where the file is no labels or belongs to no image of the set.
+    """
+    warnings: list[str] = []
+    with opened(file) as place:
+        name = _format(place, format_)
+        incoming = FORMATS[name].read(
+            place, sizes=_sizes(known, workspace, export, name), warn=warnings.append
+        )
+    origin = str(file.resolve())
+    exported, why = _exported(workspace, known.folder.name, incoming, name, export)
+    rows, listed = _named(incoming, exported, known, warnings.append)
+    events = said(workspace, known.folder.name)
+    changes = compare(
+        rows,
+        _before(exported, events, origin),
+        listed=listed,
+        sizes=_heights_widths(known),
+        set_name=known.folder.name,
+        step=incoming.step,
+    )
+    done, repeated = _as_events(changes, events, accept)
+    count = 0
+    if len(done):
+        with store.writing(database(workspace)) as db:
+            store.number_classes(db, known.folder.name, sorted(set(done["label"])))
+            whose = _user() if who is None else who
+            count = store.add_events(db, done, set_name=known.folder.name, who=whose, origin=origin)
+    counts = Counter(changes["change"])
+    return BroughtIn(
+        file=str(file),
+        format=name,
+        set=known.folder.name,
+        export=exported.name if exported else "",
+        why=why,
+        images=len(listed),
+        kept=counts[KEPT],
+        accepted=int((done["action"] == ACCEPTED).sum()),
+        relabelled=counts["relabelled"],
+        moved=counts["moved"],
+        removed=counts["removed"],
+        new=counts[NEW],
+        known=repeated,
+        by_class=_by_class(changes, accept, _proposed(exported)) if exported else {},
+        events=count,
+        standing=len(standing(said(workspace, known.folder.name))),
+        warnings=tuple(warnings),
+    )
+
+
+def _format(place: Path, asked: str | None) -> str:
+    """Return the format of a path: what was asked for, else what its content says."""
+    if asked is None:
+        return sniff(place)
+    if asked not in FORMATS:
+        raise UsageError(unknown_key(asked, list(FORMATS), "--format"))
+    return asked
+
+
+def _heights_widths(known: EmbeddingSet) -> dict[str, tuple[int, int]]:
+    """Return the (height, width) of each readable image of the set."""
+    items = known.items[(known.items["kind"] == "image") & (known.items["status"] == "ok")]
+    sizes = zip(items["height"].tolist(), items["width"].tolist(), strict=True)
+    return dict(zip(items["image"].tolist(), sizes, strict=True))
+
+
+def _sizes(known: EmbeddingSet, workspace: Path, export: str | None, name: str) -> dict[str, tuple[int, int]]:
+    """Return sizes by every name that a file may use: those of the set, and of its exports."""
+    sizes = _heights_widths(known)
+    named = [export] if export else _candidates(workspace, known.folder.name, name)
+    for each in reversed(named):
+        images = read_record(workspace, each).images
+        pairs = zip(images["height"].tolist(), images["width"].tolist(), strict=True)
+        sizes.update(zip(images["file_name"].tolist(), pairs, strict=True))
+    return sizes
+
+
+def _candidates(workspace: Path, set_name: str, format_: str = "") -> list[str]:
+    """Return the exports of a set (in a format), the newest first."""
+    found = []
+    for name in places.names(workspace, "export"):
+        about = places.exports_folder(workspace, name) / RECORD / ABOUT
+        if about.is_file():
+            facts = places.read_object(about)
+            if facts.get("set") == set_name and format_ in ("", facts.get("format")):
+                found.append((about.stat().st_mtime, name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def _exported(
+    workspace: Path, set_name: str, incoming: Incoming, format_: str, asked: str | None
+) -> tuple[Exported | None, str]:
+    """Return the export that the file came from, and how that is known."""
+    if asked is not None:
+        return read_record(workspace, asked), "as asked for"
+    there = _candidates(workspace, set_name)
+    if incoming.export in there:
+        return read_record(workspace, incoming.export), "its name is in the file"
+    ids = set(incoming.labels["label_id"]) - {""}
+    held = {name: len(ids & set(read_record(workspace, name).labels["label_id"])) for name in there if ids}
+    best = max(held.values(), default=0)
+    if best:
+        name = next(name for name in there if held[name] == best)
+        return read_record(workspace, name), f"it holds {best} of the {len(ids)} ids in the file"
+    same = _candidates(workspace, set_name, format_)
+    if ids or not same or format_ in ("csv", "parquet", "folders"):  # these always have ids if they are ours
+        return None, "labels of its own"
+    return read_record(workspace, same[0]), f"the newest export as {format_}; --export names another"
+
+
+def _named(
+    incoming: Incoming, exported: Exported | None, known: EmbeddingSet, warn: Warn
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows, and the images that the file speaks of, with the names of the set.
+
+    Raises LabelError where nothing in the file belongs to a readable image of the set.
+    """
+    images = known.items[known.items["kind"] == "image"]
+    asked = dict.fromkeys([*incoming.images, *incoming.labels["image"]])
+    found: dict[str, str] = {}
+    if exported is not None:
+        own = dict(zip(exported.images["file_name"], exported.images["image"], strict=True))
+        found = {name: own[name] for name in asked if name in own}
+        names = dict(zip(exported.images["image"], exported.images["image"], strict=True))
+        found |= {name: names[name] for name in asked if name in names and name not in found}
+        alike = match_names([name for name in asked if name not in found], list(own))
+        found |= {name: own[file] for name, file in alike.found.items()}
+    matches = match_names([name for name in asked if name not in found], images["image"].to_list())
+    for problem in matches.problems:
+        warn(problem)
+    found |= matches.found
+    failed = images[images["status"] != "ok"].set_index("image")["reason"]
+    for name in sorted(set(found.values()) & set(failed.index)):
+        warn(f"{name!r}: could not be read ({failed[name]}); its labels are left out.")
+    found = {name: image for name, image in found.items() if image not in failed.index}
+    if not found:
+        raise LabelError(
+            f"none of its {len(asked)} images is a readable image of the set '{known.folder.name}', whose "
+            f"images are named like {images['image'].iloc[0]!r}. Name them so, or give another --set."
+        )
+    rows = incoming.labels[incoming.labels["image"].isin(list(found))]
+    rows = rows.assign(image=rows["image"].map(found).astype("str")).drop_duplicates(
+        ["image", "kind", "label", *"xywh", "label_id", "mask_counts"], ignore_index=True
+    )
+    return rows, sorted({found[name] for name in asked if name in found})
+
+
+def _before(exported: Exported | None, events: pd.DataFrame, origin: str) -> pd.DataFrame:
+    """Return the labels to compare with: those of the export, and what people vouch for beside them."""
+    columns = list(KNOWN_COLUMNS)
+    people = standing(events)
+    people = people.assign(removable=(people["origin"] == origin) & (people["run"] == ""))
+    if exported is None:
+        return as_table(people[columns], KNOWN_COLUMNS)
+    people = people[~people["label_id"].isin(exported.labels["label_id"])].assign(removable=False)
+    held = exported.labels.assign(removable=True)
+    parts = [part[columns] for part in (held, people) if len(part)]
+    return as_table(pd.concat(parts) if parts else [], KNOWN_COLUMNS)
+
+
+def _as_events(changes: pd.DataFrame, events: pd.DataFrame, accept: str) -> tuple[pd.DataFrame, int]:
+    """Return the changes as events, and how many of them were known already."""
+    looked_at = _looked_at(changes, accept)
+    action = changes["action"].where(changes["change"] != KEPT, "")
+    fresh = (changes["change"] == KEPT) & ~changes["label_id"].isin(events["label_id"])
+    accepted = fresh & (looked_at | (changes["says"] == ACCEPTED))
+    done = changes.assign(action=action.mask(accepted, ACCEPTED))
+    done = done[done["action"] != ""]
+    if events.empty:
+        return as_table(done, EVENT_COLUMNS), 0
+    now = events.iloc[pd.Index(events["label_id"]).get_indexer(pd.Index(done["label_id"]))]
+    same = done["label_id"].isin(events["label_id"]).to_numpy() & _equal(done, now)
+    return as_table(done[~same], EVENT_COLUMNS), int(same.sum())
+
+
+def _equal(done: pd.DataFrame, now: pd.DataFrame) -> Bool:
+    """Say of each change whether the label is that already; ``now`` are the last events, row by row."""
+    gone = (done["action"] == REJECTED).to_numpy(), (now["action"] == REJECTED).to_numpy()
+    sides = [np.nan_to_num(table[list("xywh")].to_numpy(float), nan=-1.0) for table in (done, now)]
+    same = (done["label"].to_numpy() == now["label"].to_numpy()) & (sides[0] == sides[1]).all(axis=1)
+    same &= np.array([a == b for a, b in zip(done["mask_counts"], now["mask_counts"], strict=True)], bool)
+    known: Bool = (gone[0] & gone[1]) | (same & ~(gone[0] ^ gone[1]))
+    return known
+
+
+def _looked_at(changes: pd.DataFrame, accept: str) -> pd.Series:
+    """Mark the labels of images that somebody has gone through: where anything changed, or all."""
+    if accept == "all":
+        return pd.Series(True, index=changes.index)
+    touched = set(changes.loc[changes["change"] != KEPT, "image"])
+    return changes["image"].isin(touched)
+
+
+def _by_class(changes: pd.DataFrame, accept: str, ids: pd.Series) -> dict[str, dict[str, int]]:
+    """Count what became of the exported labels ``ids`` that were looked at, by the class that they had."""
+    seen = changes[_looked_at(changes, accept) & changes["label_id"].isin(ids)]
+    counts = seen.groupby(["was", "change"]).size()
+    return {
+        str(label): {str(k): int(v) for k, v in counts[label].items()} for label in sorted(set(seen["was"]))
+    }
+
+
+def _proposed(exported: Exported) -> pd.Series:
+    """Return the ids of what was exported as a proposal, and not as what a person vouched for already."""
+    return exported.labels.loc[exported.labels["status"] == PROPOSED, "label_id"]
+
+
+def _user() -> str:
+    """Return the name of the account; a file of labels is often passed on between people."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""

@@ -1,0 +1,96 @@
+"""What people said about the labels of a set: where it is kept, and what it makes of proposals."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dinonat import labels
+from dinonat.formats.own_labels import GIVEN
+from dinonat.records import ACCEPTED, REJECTED, TEMPERATURE_COLUMNS
+
+DATABASE = "labels.db"
+
+OF_THE_VOTE = ("score", "margin", "similarity")  # they belong to the class that was proposed
+
+
+def database(workspace: Path) -> Path:
+    """Return where the workspace keeps what people said."""
+    return workspace / DATABASE
+
+
+def said(workspace: Path, set_name: str) -> pd.DataFrame:
+    """Return the last event of each label of a set that anybody said anything about."""
+    with labels.reading(database(workspace)) as db:
+        return labels.last_events(db, set_name)
+
+
+def standing(events: pd.DataFrame) -> pd.DataFrame:
+    """Return those of the last events whose labels still stand."""
+    return events[events["action"] != REJECTED].reset_index(drop=True)
+
+
+def reviewed(events: pd.DataFrame) -> list[str]:
+    """Return the images whose boxes somebody has gone through: what is not labelled there is nothing."""
+    return sorted(set(events.loc[events["kind"] == "region", "image"]))
+
+
+def with_events(rows: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    """Return proposals as what people made of them: their class, box, mask and status.
+
+    ``rows`` are rows of PROPOSAL_COLUMNS (neighbours may be missing), ``events`` last events. What a
+    person vouches for is not left unknown; scores of another class and temperatures of another box go.
+    """
+    at = pd.Index(events["label_id"]).get_indexer(pd.Index(rows["proposal"]))
+    here = np.flatnonzero(at >= 0)
+    if not len(here):
+        return rows
+    event = events.iloc[at[here]].reset_index(drop=True)
+    own = rows.iloc[here].reset_index(drop=True)
+    was = own["label"].astype("str")
+    own = own.assign(
+        status=np.where(event["action"] == REJECTED, REJECTED, ACCEPTED),
+        advice=np.where(event["action"] == REJECTED, own["advice"].astype("str"), GIVEN),
+        reason=[
+            _reason(*each) for each in zip(event["action"], was, own["reason"].astype("str"), strict=True)
+        ],
+        label=event["label"],
+        mask_counts=event["mask_counts"],
+        **{side: event[side] for side in "xywh"},
+    )
+    other = (event["label"] != was).to_numpy()
+    own.loc[other, list(OF_THE_VOTE)] = np.nan
+    own.loc[(event["action"] == "moved").to_numpy(), list(TEMPERATURE_COLUMNS)] = np.nan
+    rest = rows.drop(index=rows.index[here])
+    joined = stacked([rest, own])
+    order = np.argsort(np.concatenate([np.flatnonzero(at < 0), here]), kind="stable")
+    return joined.iloc[order].reset_index(drop=True)
+
+
+def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables of labels under each other; repeated texts stay categories, whichever each one holds."""
+    filled = [table for table in tables if len(table)] or tables[:1]
+    if len(filled) == 1:
+        return filled[0].reset_index(drop=True)
+    texts = [name for name in filled[0] if any(_is_category(table[name]) for table in filled)]
+    united: dict[str, pd.Categorical] = {
+        str(name): pd.api.types.union_categoricals([table[name].astype("category") for table in filled])
+        for name in texts
+    }
+    rest = pd.concat([table.drop(columns=texts) for table in filled], ignore_index=True)
+    return rest.assign(**united)[list(filled[0].columns)]
+
+
+def _is_category(values: pd.Series) -> bool:
+    return isinstance(values.dtype, pd.CategoricalDtype)
+
+
+def _reason(action: str, was: str, reason: str) -> str:
+    """Say in words how a label came to be what it is."""
+    if action == "relabelled":
+        return f"relabelled by a person, proposed was {was}: {reason}"
+    return {
+        "accepted": f"accepted by a person: {reason}",
+        "moved": "drawn anew by a person",
+        "rejected": "rejected by a person",
+    }.get(action, reason)
