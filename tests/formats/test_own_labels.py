@@ -32,12 +32,14 @@ ITEMS = as_table(
 
 
 def labels_of(*rows: dict[str, Any]) -> pd.DataFrame:
-    return as_table(list(rows), LABEL_COLUMNS)
+    kinds = ["region" if row["x"] == row["x"] else "image" for row in rows]
+    facts = {"label_id": [f"id{i}" for i in range(len(rows))], "run": "", "kind": kinds}
+    return as_table(list(rows), LABEL_COLUMNS).assign(**facts, mask_counts=[(4,)] * len(rows))
 
 
 def test_labels_become_rows_of_their_images() -> None:
-    labels = labels_of(BOX, BOX, WHOLE, {**BOX, "image": "b.png"}, {**BOX, "image": "d.png"})
-    rows = as_rows(labels, ITEMS, run="r", set_name="s")
+    labels = labels_of(BOX, WHOLE, {**BOX, "image": "b.png"}, {**BOX, "image": "d.png"})
+    rows = as_rows(labels, ITEMS, set_name="s")
     assert list(rows.columns) == list(PROPOSAL_COLUMNS)
     assert rows["label"].tolist() == ["car", "night"]
     assert rows["kind"].tolist() == ["region", "image"]
@@ -45,9 +47,10 @@ def test_labels_become_rows_of_their_images() -> None:
     assert rows["lo"].tolist() == [1, 1]
     assert set(rows["status"]) == {"accepted"}
     assert rows["score"].isna().all()
-    assert rows["proposal"].is_unique
-    assert rows.equals(as_rows(labels, ITEMS, run="r", set_name="s"))
-    assert as_rows(labels.iloc[:0], ITEMS, run="r", set_name="s").empty
+    assert rows["proposal"].tolist() == rows["item"].tolist() == ["id0", "id1"]
+    assert rows["mask_counts"].tolist() == [(4,), (4,)]
+    assert rows.equals(as_rows(labels, ITEMS, set_name="s"))
+    assert as_rows(labels.iloc[:0], ITEMS, set_name="s").empty
 
 
 def test_temperatures_are_those_of_the_image_and_of_the_very_same_box() -> None:
@@ -61,8 +64,8 @@ def test_temperatures_are_those_of_the_image_and_of_the_very_same_box() -> None:
         ],
         ITEM_COLUMNS,
     )
-    rows = as_rows(labels, ITEMS, run="r", set_name="s", boxes=boxes)
+    rows = as_rows(labels, ITEMS, set_name="s", boxes=boxes)
     assert rows["t_max"].tolist() == pytest.approx([3.25, 9.5, 4.25, np.nan, 7.5], nan_ok=True)
-    alone = as_rows(labels, ITEMS, run="r", set_name="s")
+    alone = as_rows(labels, ITEMS, set_name="s")
     assert alone["t_max"].tolist() == pytest.approx([np.nan, 9.5, np.nan, np.nan, 7.5], nan_ok=True)
     assert alone[list(TEMPERATURE_COLUMNS)].dtypes.eq("float32").all()

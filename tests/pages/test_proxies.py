@@ -71,12 +71,12 @@ def test_a_proxy_shows_what_the_set_shows(tmp_path: Path) -> None:
     colour = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     Image.fromarray(colour).save(tmp_path / "c.png")
     shown = Shown(Preparation("window", 500, 2000, "yes"), {"a.png": (2000.0, 500.0)})
-    table = write_proxies(facts("a.png"), tmp_path / "out", root=tmp_path, shown=shown)
+    table = write_proxies(facts("a.png"), tmp_path / "out", ["a.png"], root=tmp_path, shown=shown)
     assert list(table) == list(COLUMNS)
     assert table.loc[0, ["lo", "hi", "prepare"]].tolist() == [2000, 500, "window"]  # hot is dark
     expected = np.floor(np.clip((2000 - counts.astype(float)) / 1500, 0, 1) * 255 + 0.5)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), expected)
-    write_proxies(facts("c.png"), tmp_path / "out", root=tmp_path, shown=shown)
+    write_proxies(facts("c.png"), tmp_path / "out", ["c.png"], root=tmp_path, shown=shown)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/c.png")), colour)
 
 
@@ -93,7 +93,7 @@ def test_limits_come_back_to_the_bit(tmp_path: Path) -> None:
 def test_a_file_that_changed_is_said(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 6), np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"a[.]png: the file has changed"):
-        write_proxies(facts("a.png", "0" * 64), tmp_path / "out", root=tmp_path)
+        write_proxies(facts("a.png", "0" * 64), tmp_path / "out", ["a.png"], root=tmp_path)
     with pytest.raises(ImageError, match=r"gone[.]png.* embed again"):
-        write_proxies(facts("gone.png"), tmp_path / "out", root=tmp_path)
+        write_proxies(facts("gone.png"), tmp_path / "out", ["gone.png"], root=tmp_path)
     assert turned_files(["a.png", "gone.png"], root=tmp_path) == []
