@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dinonat.errors import LabelError
-from dinonat.formats import coco, coco_reading, coco_rules, cvat, label_studio, label_tables
+from dinonat.formats import coco, coco_reading, coco_rules, cvat, label_studio, label_tables, voc
 from dinonat.formats.handover import Check, Fault, Incoming, Outgoing, Picture, Warn, Written
 from dinonat.formats.tables import read_class_folders, read_csv
 from dinonat.records import LABEL_COLUMNS, as_table
@@ -31,6 +31,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "cvat": Format(cvat.write, cvat.read, cvat.faults, cvat.picture),
+    "voc": Format(voc.write, voc.read, voc.faults, voc.picture, flat=True),
     "coco": Format(coco.write, coco_reading.read, coco_rules.faults, coco.picture),
     "csv": Format(label_tables.write_csv, label_tables.read, label_tables.faults, label_tables.picture),
     "parquet": Format(
