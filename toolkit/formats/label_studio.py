@@ -21,7 +21,7 @@ import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import segmentation
-from dinonat.formats.facts import Facts, label_facts, scores
+from dinonat.formats.facts import Facts, label_facts, numbers
 from dinonat.formats.handover import LABEL_ID, MASKS_BOX, Outgoing, Written
 from dinonat.formats.label_studio_reading import read
 from dinonat.formats.label_studio_rules import faults
@@ -78,7 +78,9 @@ def write(asked: Outgoing, folder: Path) -> Written:
             for at in range(first, last, BLOCK):
                 tasks = _tasks(asked, at, min(at + BLOCK, last), version, losses)
                 stream.write(b"[\n" if at == first else b",\n")
-                stream.write(b",\n".join(map(orjson.dumps, tasks)))
+                stream.write(
+                    b",\n".join(orjson.dumps(task, option=orjson.OPT_SERIALIZE_NUMPY) for task in tasks)
+                )
             stream.write(b"[]\n" if first == last else b"\n]\n")
     kept = {text: n for text, n in sorted(losses.items()) if n}
     return Written((*names, CONFIG, SERVE), len(asked.labels) - len(whole), len(whole), kept)
@@ -144,7 +146,7 @@ def _regions(asked: Outgoing, labels: pd.DataFrame, losses: Counter[str]) -> lis
     boxes = labels[list("xywh")].to_numpy(np.float64)
     # 100 * x / w, in this order: 100 times a whole or half number is exact, and w of w is exactly 100.
     percent = 100 * boxes / np.concatenate([sizes, sizes], axis=1)
-    known = [_in_range(score, losses) for score in scores(labels)]
+    known = [_in_range(score, losses) for score in numbers(labels["score"])]
     columns = zip(
         *(labels[name].tolist() for name in ("proposal", "kind", "number", "at")),
         labels["mask_counts"], sizes.tolist(), boxes.tolist(), percent.tolist(), known,
