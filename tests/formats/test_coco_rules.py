@@ -212,6 +212,11 @@ FAULTS: dict[str, tuple[Spoil, str, str, str]] = {
         put(2, segmentation={"size": [10, 8], "counts": packed(runs())}),
         "annotation 3", "size of the run lengths", EVERY,
     ),
+    "hole as a polygon": (
+        put(0, segmentation=[[1, 1, 8, 1, 8, 7, 1, 7], [3, 3, 3, 5, 5, 5, 5, 3]]),
+        "annotation 1", "inside another", EVERY,
+    ),
+    "crowd that is ours": (put(0, iscrowd=1), "annotation 1", "a crowd that is one object", "coco"),
     "iscrowd is true": (
         put(0, iscrowd=True), "annotation 1", "'iscrowd'", EVERY,
     ),
@@ -326,6 +331,12 @@ def test_run_lengths_of_single_objects_are_right_but_not_for_labelformat(folder:
     for target in ("coco", "datumaro", "cvat"):
         assert list(faults(folder / MAIN, Check(target))) == []
     assert fails("labelformat masks", folder / MAIN)
+
+
+def test_parts_beside_each_other_are_no_holes(folder: Path) -> None:
+    notch = [0, 0, 9, 0, 9, 7, 6, 7, 6, 2, 3, 2, 3, 7, 0, 7]
+    for other in ([4, 4, 5, 4, 5, 6, 4, 6], [9, 7, 10, 7, 10, 8, 9, 8]):
+        assert found(spoilt(folder, put(0, segmentation=[notch, other]))) == []
 
 
 def test_packed_runs_that_are_right_are_no_fault(folder: Path) -> None:

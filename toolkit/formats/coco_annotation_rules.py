@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from dinonat.errors import LabelError
-from dinonat.formats.coco_masks import runs_of
-from dinonat.geometry import mask_area
+from dinonat.formats.coco_masks import mask_counts, runs_of
+from dinonat.formats.handover import LABEL_ID
+from dinonat.geometry import counts_to_mask, mask_area
 
 Finding = tuple[str, str, frozenset[str]]  # where, what, the tools that it hurts
 
@@ -16,6 +19,7 @@ COCO, DATUMARO, CVAT, LABELFORMAT = (
 ALL = COCO | DATUMARO | CVAT | LABELFORMAT
 # Half a hundredth of a pixel: what writing with two decimals may add.
 SLACK = 0.005 + 1e-9
+MANY_RINGS = 500  # of one annotation; only so many are compared with each other
 
 
 def id_findings(
@@ -49,9 +53,16 @@ def annotation_findings(
         yield where, "image_id that no image has; datumaro drops it, CVAT refuses the file.", ALL
     if category not in classes:
         yield where, "category_id that no category has; datumaro and CVAT refuse the file.", ALL
-    crowd = entry.get("iscrowd")
+    crowd, facts = entry.get("iscrowd"), entry.get("attributes")
     if type(crowd) is not int or crowd not in (0, 1):
         yield where, "no 'iscrowd' of 0 or 1; datumaro and CVAT refuse the file. Write 0.", ALL
+    elif crowd == 1 and isinstance(facts, dict) and facts.get(LABEL_ID):
+        yield (
+            where,
+            "a crowd that is one object, by its label_id; datumaro and CVAT mark masks so when they write, "
+            "and evaluation leaves crowds out. Write iscrowd 0.",
+            COCO,
+        )
     area = entry.get("area")
     if not finite(area) or area <= 0:
         yield where, "no positive 'area'; evaluation by size needs it. Write the mask's or the box's.", ALL
@@ -137,6 +148,31 @@ def shape_findings(
             "pycocotools and datumaro stop at it.",
             ALL,
         )
+    elif len(shape) > 1 and size_hw is not None and _one_in_another(shape, size_hw):
+        yield (
+            where,
+            "a polygon inside another of its list; readers join the two, so the hole that it means is "
+            "filled. Write run lengths.",
+            ALL,
+        )
+
+
+def _one_in_another(rings: list[list[float]], size_hw: tuple[int, int]) -> bool:
+    """Say whether every pixel of one ring is a pixel of another."""
+    points = [np.reshape(ring, (-1, 2)) for ring in rings[:MANY_RINGS]]
+    low, high = (np.array([np.ravel(end(one, axis=0)) for one in points]) for end in (np.min, np.max))
+    inside = (low[:, None] >= low).all(axis=2) & (high[:, None] <= high).all(axis=2)
+    inside = inside & ~np.eye(len(points), dtype=bool)
+    for small, large in np.argwhere(inside).tolist():
+        try:
+            masks = [mask_counts([rings[one]], size_hw) for one in (small, large)]
+        except LabelError:
+            return False
+        if all(masks):
+            first, second = (counts_to_mask(counts, size_hw) for counts in masks)
+            if not (first & ~second).any():
+                return True
+    return False
 
 
 def _run_findings(
