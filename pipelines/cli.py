@@ -322,7 +322,8 @@ def export(
     For the tool in which a person corrects them. What is rejected or unknown stays out.
     """
     with sentences(debug):
-        from dinonat.pipelines.export import ExportSettings, run
+        from dinonat.pipelines.export import run
+        from dinonat.pipelines.export_settings import ExportSettings
 
         named = {
             "proposals": proposals,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dinonat import labels
+from dinonat.files import short_hash
 from dinonat.formats.own_labels import GIVEN
 from dinonat.records import ACCEPTED, REJECTED, TEMPERATURE_COLUMNS
 
@@ -33,6 +34,15 @@ def standing(events: pd.DataFrame) -> pd.DataFrame:
 def reviewed(events: pd.DataFrame) -> list[str]:
     """Return the images whose boxes somebody has gone through: what is not labelled there is nothing."""
     return sorted(set(events.loc[events["kind"] == "region", "image"]))
+
+
+def digest(events: pd.DataFrame) -> str:
+    """Return a name for all that people said of a set: other words, another name."""
+    columns = ["label_id", "image", "kind", "label", *"xywh"]
+    rows = events[columns].assign(
+        stands=events["action"] != REJECTED, mask=[str(counts) for counts in events["mask_counts"]]
+    )
+    return short_hash(sorted(pd.util.hash_pandas_object(rows, index=False).tolist())) if len(rows) else ""
 
 
 def with_events(rows: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:

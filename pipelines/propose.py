@@ -34,7 +34,7 @@ from dinonat.pipelines.labelled import (
     usable_regions,
     write_labels,
 )
-from dinonat.pipelines.people import reviewed, said, standing
+from dinonat.pipelines.people import digest, reviewed, said, standing
 from dinonat.pipelines.progress import track
 from dinonat.proposals.abstain import UNKNOWN
 from dinonat.proposals.bank import Bank, Chunk, Voting, choose_for, vote_on
@@ -160,7 +160,7 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
     table = refused(table, _no(events), overlap=settings.overlap)
     report = _report(known, folder, table, found, [*warnings, *(w for each in found for w in each.warnings)])
-    _write(folder, table, report, {"identity": identity, "settings": facts})
+    _write(folder, table, report, {"identity": identity, "settings": facts, "said": digest(events)})
     places.remember(workspace, "proposals", name)
     return report
 

@@ -14,7 +14,6 @@ from PIL import Image
 
 from dinonat.embeddings.store import SetWriter, clear, open_set
 from dinonat.errors import DinonatError, ImageError, UsageError, WorkspaceError
-from dinonat.formats import coco
 from dinonat.formats.catalog import read_labels
 from dinonat.formats.tables import read_csv
 from dinonat.geometry import mask_to_counts
@@ -22,10 +21,14 @@ from dinonat.images.prepare import parse_preparation, prepare
 from dinonat.images.reader import read_thermal
 from dinonat.pipelines import labelled
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.export import LOSSES, MANIFEST, PROXIES, ExportSettings, run
+from dinonat.pipelines.export import run
+from dinonat.pipelines.export_folder import LOSSES, MANIFEST
+from dinonat.pipelines.export_pictures import PROXIES
+from dinonat.pipelines.export_settings import ExportSettings
 from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 NAMES = ["a.png", "night/ü </script>.png", "night/line\nbreak.png", "plain.png", "turned.jpg"]
+ANNOTATIONS, PICTURES = "annotations/instances_default.json", "images/default"
 FINGERPRINT = "0123456789abcdef"
 
 
@@ -133,7 +136,7 @@ def test_without_arguments_it_writes_what_real_readers_load_whole(workspace: Pat
     assert report.left_out == {"rejected": 1, "left unknown": 1}
     for reader in (pycocotools.coco.COCO, faster_coco_eval.COCO):
         with redirect_stdout(io.StringIO()):
-            loaded = reader(str(folder / coco.ANNOTATIONS))
+            loaded = reader(str(folder / ANNOTATIONS))
         assert len(loaded.getAnnIds()) == 4
         assert {image["file_name"] for image in loaded.loadImgs(loaded.getImgIds())} == set(NAMES)
         masked = [entry for entry in loaded.loadAnns(loaded.getAnnIds()) if entry["segmentation"]]
@@ -191,7 +194,7 @@ def test_what_a_person_labelled_leaves_too(workspace: Path) -> None:
     report = run(ExportSettings(), workspace)
     assert (report.annotations, report.image_labels) == (5, 2)
     assert report.by_status == {"proposed": 4, "accepted": 3}
-    file = json.loads((Path(report.folder) / coco.ANNOTATIONS).read_text(encoding="utf-8"))
+    file = json.loads((Path(report.folder) / ANNOTATIONS).read_text(encoding="utf-8"))
     own = [entry for entry in file["annotations"] if entry["attributes"]["source"] == "given"]
     assert [entry["bbox"] for entry in own] == [[1, 1, 3, 3]]
     assert "score" not in own[0]
@@ -207,7 +210,7 @@ def test_a_labelled_box_has_the_temperatures_that_proposing_measured(workspace: 
     own = places.set_folder(workspace, labelled._name_of_boxes(known, boxes))
     write_set(own, workspace, model=FINGERPRINT, rows=[box])
     report = run(ExportSettings(where="source == 'given'"), workspace)
-    (entry,) = json.loads((Path(report.folder) / coco.ANNOTATIONS).read_text())["annotations"]
+    (entry,) = json.loads((Path(report.folder) / ANNOTATIONS).read_text())["annotations"]
     assert entry["attributes"]["t_max"] == 36.6
     assert report.temperatures == {"counts": 1, "not measured": 1}
 
@@ -224,10 +227,10 @@ def test_proxies_are_upright_carry_no_tags_and_are_found(workspace: Path, tmp_pa
     out = tmp_path / "out"
     report = run(ExportSettings(proxies=True, out=out), workspace)
     assert not [line for line in report.warnings if "--proxies" in line or "not below" in line]
-    file = json.loads((out / coco.ANNOTATIONS).read_text(encoding="utf-8"))
+    file = json.loads((out / ANNOTATIONS).read_text(encoding="utf-8"))
     assert len(file["images"]) == 5
     for entry in file["images"]:
-        proxy = out / coco.PICTURES / entry["file_name"]
+        proxy = out / PICTURES / entry["file_name"]
         with Image.open(proxy) as picture:
             assert (picture.size, picture.mode, dict(picture.getexif())) == ((10, 8), "L", {})
         assert b"SECRET" not in proxy.read_bytes()
@@ -264,7 +267,7 @@ def test_the_way_back_from_a_proxy_to_the_frame(workspace: Path, tmp_path: Path)
     with (out / PROXIES).open(newline="") as stream:
         table = list(csv.DictReader(stream))
     assert [row["proxy"] for row in table] == [
-        f"{coco.PICTURES}/night/flight.tif.frame-000{i}.png" for i in range(3)
+        f"{PICTURES}/night/flight.tif.frame-000{i}.png" for i in range(3)
     ]
     assert [{key: str(value) for key, value in row.items()} for row in pictures] == table
     assert PROXIES in json.loads((out / MANIFEST).read_text())["files"]
@@ -281,7 +284,7 @@ def test_the_way_back_from_a_proxy_to_the_frame(workspace: Path, tmp_path: Path)
         np.testing.assert_array_equal(shown, again.pixels[..., 0])
         np.testing.assert_array_equal(shown, by_hand)
     assert (root / "night/flight.tif").read_bytes() == raw
-    file = json.loads((out / coco.ANNOTATIONS).read_text())
+    file = json.loads((out / ANNOTATIONS).read_text())
     assert {entry["raw"] for entry in file["images"]} == set(names)
     tifffile.imwrite(root / "night/flight.tif", counts + 1, photometric="minisblack")
     with pytest.raises(ImageError, match=r"flight[.]tif#0: the file has changed"):
@@ -306,7 +309,7 @@ def test_labels_are_chosen_by_temperature(workspace: Path) -> None:
     assert (hot.annotations, hot.image_labels, hot.by_class) == (1, 0, {"person": 1})
     (warning,) = [line for line in hot.warnings if "same numbers" in line]
     assert "chose from 2 labels in celsius, 1 in counts" in warning
-    (entry,) = json.loads((Path(hot.folder) / coco.ANNOTATIONS).read_text())["annotations"]
+    (entry,) = json.loads((Path(hot.folder) / ANNOTATIONS).read_text())["annotations"]
     assert entry["attributes"]["t_max"] == 32
     assert entry["attributes"]["unit"] == "celsius"
 

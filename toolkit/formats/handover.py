@@ -116,7 +116,8 @@ def outgoing(labels: pd.DataFrame, images: pd.DataFrame, classes: Sequence[str],
     sizes = listed[["height", "width"]].to_numpy(np.int64)[rows["at"].to_numpy()].reshape(-1, 2)
     rows = _with_boxes(rows, sizes, losses)
     sizes = listed[["height", "width"]].to_numpy(np.int64)[rows["at"].to_numpy()].reshape(-1, 2)
-    rows["mask_counts"] = _masks(rows["mask_counts"], sizes[:, 0] * sizes[:, 1], losses)
+    masks = _masks(rows["mask_counts"], sizes[:, 0] * sizes[:, 1], losses)
+    rows["mask_counts"] = pd.Series(masks, index=rows.index, dtype=object)  # of no masks, too
     found = {text: count for text, count in losses.items() if count}
     return Outgoing(rows, listed, tuple(classes), losses=found, **more)
 
