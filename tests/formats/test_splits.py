@@ -137,8 +137,10 @@ def test_no_other_way_to_deal_is_nearer(seed: int, count: int) -> None:
     sizes = np.column_stack([rng.integers(1, 9, count), rng.integers(0, 9, count), rng.integers(1, 4, count)])
     owner = np.repeat(np.arange(count), sizes[:, 0])
     first = [int(np.flatnonzero(owner == group)[0]) for group in range(count)]
-    labels_of = [[(at, "a")] * a + [(at, "b")] * b for at, (_, a, b) in zip(first, sizes, strict=True)]
-    images, labels = tables([(f"r{group}", "") for group in owner], sum(labels_of, []))
+    marks = [
+        (at, "ab"[k]) for at, own in zip(first, sizes, strict=True) for k in (0, 1) for _ in range(own[1 + k])
+    ]
+    images, labels = tables([(f"r{group}", "") for group in owner], marks)
     shares = list(SHARES.values()) if count == 6 else [0.6, 0.4]
     found = split(images, labels, dict(zip("abc", shares, strict=False)), seed=seed)
     side = ["abc".index(found.of.iloc[at]) for at in first]

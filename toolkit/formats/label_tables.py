@@ -35,7 +35,7 @@ from dinonat.formats.handover import (
     Written,
 )
 from dinonat.formats.table_faults import faults_of_images, judge
-from dinonat.formats.table_rows import load_images, load_labels
+from dinonat.formats.table_rows import Images, Rows, load_images, load_labels
 from dinonat.formats.tables import as_arrow, write_table
 from dinonat.records import INCOMING_COLUMNS, as_table
 
@@ -68,8 +68,7 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     Raises LabelError for a file that is no table or has no column for the image or the label.
     """
     file = _file(path)
-    rows = load_labels(file)
-    images = load_images(_beside(file))
+    rows, images = _loaded(file)
     table, lost = rows.table, np.zeros(len(rows.table), bool)
     for finding in judge(rows, {**(sizes or {}), **images.sizes}):
         count = int((finding.rows & ~lost).sum())
@@ -94,7 +93,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
     """
     try:
         file = _file(path)
-        rows, images = load_labels(file), load_images(_beside(file))
+        rows, images = _loaded(file)
     except LabelError as error:
         yield path.name, str(error)
         return
@@ -156,6 +155,14 @@ def _file(path: Path) -> Path:
         return path
     first = path / f"{LABELS}.parquet"
     return first if first.is_file() else path / f"{LABELS}.csv"
+
+
+def _loaded(file: Path) -> tuple[Rows, Images]:
+    """Return the labels and the images beside them; a row may name an image as the export does, too."""
+    rows, images = load_labels(file), load_images(_beside(file))
+    known = dict(zip(images.file_names, images.names, strict=True)) | {name: name for name in images.names}
+    rows.table["image"] = [known.get(name, name) for name in rows.table["image"]]
+    return rows, images
 
 
 def _beside(file: Path) -> Path:

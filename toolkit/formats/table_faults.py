@@ -1,7 +1,7 @@
 """What is wrong with a table of labels: what it costs when it is read, and the mend."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -109,7 +109,8 @@ def faults_of_images(images: Images, folder: Path | None) -> Iterator[Fault]:
         seen.add(name)
         if name not in images.sizes:
             yield where, "width and height are no whole positive numbers; boxes and masks cannot be checked."
-        if file_name.startswith(("/", "\\")) or ".." in PurePosixPath(file_name.replace("\\", "/")).parts:
+        steps = file_name.replace("\\", "/").split("/")
+        if not steps[0] or steps[0][1:2] == ":" or ".." in steps:
             yield where, "a file_name that leaves the folder of the images. Write it relative to that folder."
         elif folder is not None and not (folder / file_name).is_file():
             yield where, "its picture is not below the folder of the images. Add it, or mend file_name."
