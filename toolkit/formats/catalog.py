@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dinonat.errors import LabelError
-from dinonat.formats import coco, coco_reading, coco_rules, cvat, label_studio, label_tables, voc
+from dinonat.formats import coco, coco_reading, coco_rules, cvat, datumaro, label_studio, label_tables, voc
 from dinonat.formats.handover import Check, Fault, Incoming, Outgoing, Picture, Warn, Written
 from dinonat.formats.tables import read_class_folders, read_csv
 from dinonat.records import LABEL_COLUMNS, as_table
@@ -37,6 +37,7 @@ FORMATS: dict[str, Format] = {
     "parquet": Format(
         label_tables.write_parquet, label_tables.read, label_tables.faults, label_tables.picture
     ),
+    "datumaro": Format(datumaro.write, datumaro.read, datumaro.faults, datumaro.picture),
     "label-studio": Format(label_studio.write, label_studio.read, label_studio.faults, label_studio.picture),
 }
 
