@@ -183,8 +183,9 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
 def _image_name(item: Row) -> str:
     """Return the file name of an item; "" where it is no picture."""
     media, item_id = item.get("image"), item.get("id")
-    if not isinstance(item_id, str) or not (media is None or isinstance(media, dict)):
+    if not isinstance(item_id, str | int) or not (media is None or isinstance(media, dict)):
         return ""
+    item_id = str(item_id)
     if media is None:
         return "" if item.keys() & {"point_cloud", "video", "video_frame"} else item_id
     path = str(media.get("path") or "").replace("\\", "/")

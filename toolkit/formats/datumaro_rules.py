@@ -15,10 +15,8 @@ from dinonat.formats.coco_masks import runs_of
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.tables import read_text
 
-TYPES = (
+READ = (  # types of annotations that datumaro reads
     "label", "mask", "points", "polygon", "polyline", "bbox", "caption", "cuboid_3d", "ellipse", "cuboid_2d",
-    "rotated_bbox", "hash_key", "feature_vector", "tabular", "super_resolution_annotation",
-    "depth_annotation", "skeleton",
 )  # fmt: skip
 BORDER = 0.005  # pixels: what writing with two decimals may add
 Row = dict[str, Any]
@@ -100,6 +98,8 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
 
 def _head_faults(document: Row) -> Iterator[str]:
     """Yield what is wrong before the items."""
+    if document.get("dm_format_version", "1.0") not in ("1.0", "legacy"):
+        yield "'dm_format_version' is not \"1.0\"; datumaro stops."
     if document.get("media_type", 2) != 2:
         yield "'media_type' is not 2; datumaro refuses pictures in it. Write 2."
     categories = document.get("categories")
@@ -127,12 +127,12 @@ def _item_faults(document: Row, folder: Path | None) -> Iterator[Fault]:
     count = len(class_names(document))
     seen: set[str] = set()
     for place, item in enumerate(document["items"], start=1):
-        item_id = item.get("id") if isinstance(item, dict) else None
-        if not isinstance(item_id, str) or not item_id:
-            yield f"item {place}", "no text 'id'; datumaro stops."
+        item_id = str(item["id"]) if isinstance(item, dict) and isinstance(item.get("id"), str | int) else ""
+        if not item_id:
+            yield f"item at place {place}", "no 'id'; datumaro stops."
             continue
         if item_id in seen:
-            yield f"item {item_id!r}", "its 'id' stands twice; datumaro keeps one of the two."
+            yield f"item {item_id!r}", "its 'id' stands twice; datumaro stops. Keep one item a picture."
         seen.add(item_id)
         yield from ((f"item {item_id!r}", what) for what in _media_faults(item, folder))
         annotations = item.get("annotations", [])
@@ -155,10 +155,10 @@ def _media_faults(item: Row, folder: Path | None) -> Iterator[str]:
     if media is None and item.keys() & {"point_cloud", "video", "video_frame", "media"}:
         return
     if not isinstance(media, dict):
-        yield "no object 'image'; tools cannot tell the size of masks."
+        yield "no object 'image'; datumaro may skip the masks."
         return
     if size_hw(media) is None:
-        yield "no 'size' [height, width] of whole numbers; masks need it, and CVAT opens the picture for it."
+        yield "no 'size' [height, width] of whole numbers; datumaro may skip the masks."
     path = media.get("path")
     if not isinstance(path, str) or not path:
         yield "no 'path'; datumaro looks for the id with .jpg behind it. Write the file name."
@@ -175,11 +175,11 @@ def _media_faults(item: Row, folder: Path | None) -> Iterator[str]:
 def _annotation_faults(annotation: Row, count: int, size: tuple[int, int] | None) -> Iterator[str]:
     """Yield what is wrong with one annotation, in a file of ``count`` classes."""
     kind, label = annotation.get("type"), annotation.get("label_id")
-    if kind not in TYPES:
-        yield f"type {kind!r} is none of datumaro's; it stops. Write bbox, mask, polygon or label."
+    if kind not in READ:
+        yield f"type {kind!r} is none that datumaro reads; it stops. Write bbox, mask, polygon or label."
         return
     if label is None and kind != "caption":
-        yield "no 'label_id'; it is loaded without a class."
+        yield "no 'label_id'; datumaro stops, or loads it without a class."
     elif label is not None and (type(label) is not int or not 0 <= label < count):
         yield f"label_id {label!r} is not the place of a class from 0 on; tools stop or show another class."
     attributes = annotation.get("attributes", {})
@@ -228,4 +228,4 @@ def _polygon_faults(points: object) -> Iterator[str]:
     if not isinstance(points, list) or len(points) % 2 or not all(map(finite, points)):
         yield "'points' is no flat list x1, y1, x2, ... of finite numbers; datumaro stops."
     elif len(points) < 6:
-        yield "polygon of fewer than three points; tools draw nothing."
+        yield "polygon of fewer than three points; datumaro stops."
