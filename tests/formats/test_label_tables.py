@@ -39,25 +39,28 @@ def asked(rows: list[dict[str, Any]], names: list[str] = TRICKY, **more: Any) ->
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw labels; which facts they have comes from a seed, because a hundred draws a label take long."""
     found = []
     for _ in range(draw(st.integers(0, 6))):
-        row: dict[str, Any] = {
-            "image": draw(st.sampled_from(TRICKY)),
-            "label": draw(st.sampled_from(CLASSES)),
+        rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+        row: dict[str, Any] = {"kind": draw(st.sampled_from(["region", "region", "image"]))}
+        row |= {"image": draw(st.sampled_from(TRICKY)), "label": draw(st.sampled_from(CLASSES))}
+        row |= {name: str(rng.choice(["", "x", 'a "b",\n;ü', " = "])) for name in TEXTS}
+        row |= {
+            name: rng.standard_cauchy() * 10.0 ** rng.integers(-30, 30)
+            for name in NUMBERS
+            if rng.random() < 0.5
         }
-        row["kind"] = draw(st.sampled_from(["region", "region", "image"]))
-        row |= {name: draw(st.sampled_from(["", "x", 'a "b",\n;ü', " = "])) for name in TEXTS}
-        row |= {name: draw(st.one_of(st.just(np.nan), st.floats(width=32, allow_infinity=False)))
-                for name in draw(st.sets(st.sampled_from(NUMBERS)))}  # fmt: skip
-        row["cluster"] = draw(st.integers(-1, 3))
+        row |= {
+            "cluster": int(rng.integers(-1, 4)),
+            "score": draw(st.sampled_from([np.nan, 0, 1, 1 / 3, 0.1])),
+        }
         if row["kind"] == "region":
             x, y = (draw(st.integers(0, 700)) / 100 for _ in "xy")
             w, h = draw(st.integers(1, 300)) / 100, draw(st.integers(1, 100)) / 100
             row |= {"x": x, "y": y, "w": w, "h": h}
-            seed = draw(st.one_of(st.none(), st.integers(0, 99)))
-            if seed is not None:
-                mask = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.4
-                row["mask_counts"] = mask_to_counts(mask)
+            if draw(st.booleans()):
+                row["mask_counts"] = mask_to_counts(rng.random((HEIGHT, WIDTH)) < 0.4)
         found.append(row)
     return found
 
@@ -75,28 +78,22 @@ def assert_same(given: Outgoing, found: Incoming) -> None:
     np.testing.assert_array_equal(found.labels["score"].astype("float32"), expected["score"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=200, deadline=None)
 @given(given_rows=rows())
-def test_there_and_back(kind: str, given_rows: list[dict[str, Any]]) -> None:
+def test_there_and_back(given_rows: list[dict[str, Any]]) -> None:
     given = asked(given_rows, name="night 1")
-    with TemporaryDirectory() as folder:
-        goes_and_comes(given, Path(folder), kind)
-
-
-def goes_and_comes(given: Outgoing, folder: Path, kind: str) -> None:
-    """Assert that what is written is what is read, without a warning or a fault."""
-    written = FORMATS[kind].write(given, folder)
-    assert written.losses == given.losses
-    assert written.files == (f"labels.{kind}", f"images.{kind}")
-    assert written.annotations + written.image_labels == len(given.labels)
-    warnings: list[str] = []
-    assert sniff(folder) == sniff(folder / written.files[0]) == kind
-    assert_same(given, FORMATS[kind].read(folder, warn=warnings.append))
-    assert warnings == []
-    found = [what for _, what in FORMATS[kind].faults(folder, Check())]
-    wild = given.labels["score"].abs() > 1
-    assert len(found) == int((wild | (given.labels["score"] < 0)).sum()), found
+    for kind in KINDS:
+        with TemporaryDirectory() as place:
+            folder = Path(place)
+            written = FORMATS[kind].write(given, folder)
+            assert written.losses == given.losses
+            assert written.files == (f"labels.{kind}", f"images.{kind}")
+            assert written.annotations + written.image_labels == len(given.labels)
+            assert sniff(folder) == sniff(folder / written.files[0]) == kind
+            warnings: list[str] = []
+            assert_same(given, FORMATS[kind].read(folder, warn=warnings.append))
+            assert warnings == []
+            assert list(FORMATS[kind].faults(folder, Check())) == []
 
 
 def independent(folder: Path, kind: str) -> list[dict[str, Any]]:
