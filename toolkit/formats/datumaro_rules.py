@@ -173,14 +173,14 @@ def _media_faults(item: Row, folder: Path | None) -> Iterator[str]:
 
 
 def _annotation_faults(annotation: Row, count: int, size: tuple[int, int] | None) -> Iterator[str]:
-    """Yield what is wrong with one annotation, in a file of ``count`` classes."""
+    """Yield what is wrong with one annotation, in a file of ``count`` classes; 0 where they are missing."""
     kind, label = annotation.get("type"), annotation.get("label_id")
     if kind not in READ:
         yield f"type {kind!r} is none that datumaro reads; it stops. Write bbox, mask, polygon or label."
         return
     if label is None and kind != "caption":
         yield "no 'label_id'; datumaro stops, or loads it without a class."
-    elif label is not None and (type(label) is not int or not 0 <= label < count):
+    elif label is not None and (type(label) is not int or label < 0 or (count and label >= count)):
         yield f"label_id {label!r} is not the place of a class from 0 on; tools stop or show another class."
     attributes = annotation.get("attributes", {})
     if not isinstance(attributes, dict):
