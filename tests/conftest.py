@@ -1,10 +1,22 @@
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+
+from dinonat.embeddings.store import SetWriter, clear
+from dinonat.geometry import mask_to_counts
+from dinonat.pipelines import workspace as places
+from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
+
+FINGERPRINT = "0123456789abcdef"  # of the network of a made workspace
+NAMES = ["a.png", "night/ü </script>.png", "night/line\nbreak.png", "plain.png", "turned.jpg"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,3 +72,134 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels[20:50, 10 + 15 * i : 40 + 15 * i] += 150
         Image.fromarray(pixels).save(folder / f"{i}.png")
     return folder
+
+
+@pytest.fixture
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the disk alone: bringing everything to it takes seconds where others write."""
+    monkeypatch.setattr(os, "sync", lambda: None)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def made() -> SimpleNamespace:
+    """Functions that make a workspace by hand: pictures, a set of their vectors, a run of proposals.
+
+    ``workspace(folder)`` makes all of it; the parts are ``images``, ``image_row``, ``set`` and ``proposals``.
+    """
+    return SimpleNamespace(
+        workspace=make_workspace,
+        images=make_images,
+        image_row=image_row,
+        set=make_set,
+        proposals=make_proposals,
+        usual=usual_proposals,
+        names=NAMES,
+        model=FINGERPRINT,
+    )
+
+
+def make_workspace(
+    folder: Path,
+    *,
+    model: str = FINGERPRINT,
+    names: Sequence[str] = NAMES,
+    size_hw: tuple[int, int] = (8, 10),
+    proposals: Sequence[dict[str, Any]] | None = None,
+) -> Path:
+    """Make the workspace ``folder/w`` over ``folder/images``: set1 with a failed bad.png, and run1."""
+    root = places.create(folder / "w")
+    make_images(folder / "images", names, size_hw)
+    rows = [image_row(name, size_hw) for name in names]
+    rows.append(image_row("bad.png", (0, 0), status="failed", reason="cut off", unit=""))
+    make_set(places.set_folder(root, "set1"), folder / "images", rows=rows, model=model)
+    given = usual_proposals() if proposals is None else proposals
+    make_proposals(places.proposals_folder(root, "run1"), given, model=model, size_hw=size_hw)
+    places.remember(root, "set", "set1")
+    places.remember(root, "proposals", "run1")
+    return root
+
+
+def make_images(root: Path, names: Sequence[str] = NAMES, size_hw: tuple[int, int] = (8, 10)) -> None:
+    """Write pictures of 16 bits; turned.jpg is one of 8 bits that EXIF turns."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 60000, size_hw).astype(np.uint16)
+        if name == "turned.jpg":
+            exif = Image.Exif()
+            exif[0x0112], exif[0x010F] = 6, "SECRET CAMERA"
+            Image.fromarray((pixels.T >> 8).astype(np.uint8)).save(root / name, exif=exif)
+        else:
+            Image.fromarray(pixels).save(root / name)
+
+
+def image_row(name: str, size_hw: tuple[int, int] = (8, 10), **more: Any) -> dict[str, Any]:
+    """Return the item (ITEM_COLUMNS) of a readable image."""
+    numbers = ("x", "y", "w", "h", "objectness", "lo", "hi", *TEMPERATURE_COLUMNS)
+    return {
+        **dict.fromkeys(ITEM_COLUMNS, ""),
+        **dict.fromkeys(numbers, np.nan),
+        **{"kind": "image", "height": size_hw[0], "width": size_hw[1], "mask_counts": [], "status": "ok"},
+        **{"item": name, "image": name, "prepare": "percentile", "unit": "counts", "lo": 10.0, "hi": 60000.0},
+        **more,
+    }
+
+
+def make_set(
+    folder: Path,
+    root: Path,
+    *,
+    rows: Sequence[dict[str, Any]],
+    model: str = FINGERPRINT,
+    again: bool = False,
+) -> None:
+    """Write a set of embeddings whose vectors are all alike."""
+    if again:
+        clear(folder)
+    making = {"root": str(root), "model": model, "settings": {"prepare": "percentile"}}
+    writer = SetWriter(folder, making, notes={"weights": "run0"})
+    writer.write(0, pd.DataFrame(list(rows)), {name: np.ones((len(rows), 2), np.float32) for name in PARTS})
+    writer.finish(shards=1)
+
+
+def make_proposals(
+    folder: Path,
+    given: Sequence[dict[str, Any]],
+    *,
+    model: str = FINGERPRINT,
+    size_hw: tuple[int, int] = (8, 10),
+    set_name: str = "set1",
+) -> None:
+    """Write a run of proposals p0, p1, ...; each needs image and label, and is a box of 4 x 4 else."""
+    default = {
+        "run": folder.name, "set": set_name, "kind": "region", "x": 1.0, "y": 2.0, "w": 4.0, "h": 4.0,
+        "width": size_hw[1], "height": size_hw[0], "mask_counts": [], "margin": 0.5, "second": "",
+        "score": 0.5, "similarity": 0.75, "reason": "near", "objectness": 0.5, "source": "ncut",
+        "cluster": -1, "neighbours": ["i9"], "status": "proposed", "model": model, "features": "hog=1",
+        "prepare": "percentile", "unit": "counts", "advice": "review", "lo": 10.0, "hi": 60000.0,
+        **dict.fromkeys(TEMPERATURE_COLUMNS, np.nan),
+    }  # fmt: skip
+    rows = [{**default, "proposal": f"p{i}", "item": f"i{i}", **row} for i, row in enumerate(given)]
+    folder.mkdir(parents=True)
+    as_table(rows, PROPOSAL_COLUMNS).to_parquet(folder / "proposals.parquet")
+    (folder / "meta.json").write_text(json.dumps({"set": set_name, "k": 20}))
+
+
+def usual_proposals() -> list[dict[str, Any]]:
+    """Return proposals of every sort: a mask with a hole, accepted, rejected, unknown, of a whole image."""
+    ring = np.zeros((8, 10), bool)
+    ring[1:6, 3:9] = True
+    ring[3, 5:7] = False
+    return [
+        {"image": "a.png", "label": "person", "score": 0.9},
+        {
+            **{"image": "a.png", "label": "car", "score": 0.5, "mask_counts": mask_to_counts(ring)},
+            **{"x": 3, "y": 1, "w": 6},
+        },
+        {"image": NAMES[1], "label": "car", "score": 0.7},
+        {"image": NAMES[2], "label": "car", "score": 0.6, "status": "accepted"},
+        {"image": "turned.jpg", "label": "car", "score": 0.3, "status": "rejected"},
+        {"image": "a.png", "label": "tram", "score": 0.2, "advice": "unknown"},
+        {"image": NAMES[1], "label": "night", "score": 0.8, "kind": "image", "x": np.nan},
+    ]

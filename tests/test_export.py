@@ -4,7 +4,7 @@ import io
 import json
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinonat.embeddings.store import SetWriter, clear, open_set
+from dinonat.embeddings.store import open_set
 from dinonat.errors import DinonatError, ImageError, UsageError, WorkspaceError
 from dinonat.formats.catalog import read_labels
 from dinonat.formats.tables import read_csv
-from dinonat.geometry import mask_to_counts
 from dinonat.images.prepare import parse_preparation, prepare
 from dinonat.images.reader import read_thermal
 from dinonat.pipelines import labelled
@@ -25,105 +24,20 @@ from dinonat.pipelines.export import run
 from dinonat.pipelines.export_folder import LOSSES, MANIFEST
 from dinonat.pipelines.export_pictures import PROXIES
 from dinonat.pipelines.export_settings import ExportSettings
-from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
-NAMES = ["a.png", "night/ü </script>.png", "night/line\nbreak.png", "plain.png", "turned.jpg"]
+pytestmark = pytest.mark.usefixtures("no_sync")
 ANNOTATIONS, PICTURES = "annotations/instances_default.json", "images/default"
-FINGERPRINT = "0123456789abcdef"
-
-
-def write_images(root: Path) -> None:
-    rng = np.random.default_rng(0)
-    for name in NAMES:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(0, 60000, (8, 10)).astype(np.uint16)
-        if name == "turned.jpg":
-            exif = Image.Exif()
-            exif[0x0112], exif[0x010F] = 6, "SECRET CAMERA"
-            Image.fromarray((pixels.T >> 8).astype(np.uint8)).save(root / name, exif=exif)
-        else:
-            Image.fromarray(pixels).save(root / name)
-
-
-def image_row(name: str, **more: Any) -> dict[str, Any]:
-    numbers = ("x", "y", "w", "h", "objectness", "lo", "hi", *TEMPERATURE_COLUMNS)
-    row = dict.fromkeys(ITEM_COLUMNS, "") | dict.fromkeys(numbers, np.nan)
-    row |= {"kind": "image", "width": 10, "height": 8, "mask_counts": [], "status": "ok"}
-    return {
-        **row,
-        "item": name,
-        "image": name,
-        "prepare": "percentile",
-        "unit": "counts",
-        "lo": 10.0,
-        "hi": 60000.0,
-        **more,
-    }
-
-
-def write_set(
-    folder: Path, root: Path, *, model: str, rows: list[dict[str, Any]] | None = None, again: bool = False
-) -> None:
-    if rows is None:
-        rows = [image_row(name) for name in NAMES]
-        rows.append(image_row("bad.png", status="failed", unit="", width=0, height=0))
-    if again:
-        clear(folder)
-    making = {"root": str(root), "model": model, "settings": {"prepare": "percentile"}}
-    writer = SetWriter(folder, making, notes={"weights": "run0"})
-    writer.write(0, pd.DataFrame(rows), {name: np.ones((len(rows), 2), np.float32) for name in PARTS})
-    writer.finish(shards=1)
-
-
-def write_proposals(folder: Path, *, model: str) -> None:
-    ring = np.zeros((8, 10), bool)
-    ring[1:6, 3:9] = True
-    ring[3, 5:7] = False
-    default = {
-        "run": "run1", "set": "set1", "kind": "region", "x": 1.0, "y": 2.0, "w": 4.0, "h": 4.0, "width": 10,
-        "height": 8, "mask_counts": [], "margin": 0.5, "second": "", "similarity": 0.75, "reason": "near",
-        "objectness": 0.5, "source": "ncut", "cluster": -1, "neighbours": ["i9"], "status": "proposed",
-        "model": model, "features": "hog=1", "prepare": "percentile", "unit": "counts", "advice": "review",
-        "lo": 10.0, "hi": 60000.0, **dict.fromkeys(TEMPERATURE_COLUMNS, np.nan),
-    }  # fmt: skip
-    given: list[dict[str, Any]] = [
-        {"image": "a.png", "label": "person", "score": 0.9},
-        {
-            "image": "a.png",
-            "label": "car",
-            "score": 0.5,
-            "mask_counts": mask_to_counts(ring),
-            "x": 3,
-            "y": 1,
-            "w": 6,
-        },
-        {"image": NAMES[1], "label": "car", "score": 0.7},
-        {"image": NAMES[2], "label": "car", "score": 0.6, "status": "accepted"},
-        {"image": "turned.jpg", "label": "car", "score": 0.3, "status": "rejected"},
-        {"image": "a.png", "label": "tram", "score": 0.2, "advice": "unknown"},
-        {"image": NAMES[1], "label": "night", "score": 0.8, "kind": "image", "x": np.nan},
-    ]
-    rows = [{**default, "proposal": f"p{i}", "item": f"i{i}", **row} for i, row in enumerate(given)]
-    folder.mkdir(parents=True)
-    as_table(rows, PROPOSAL_COLUMNS).to_parquet(folder / "proposals.parquet")
-    (folder / "meta.json").write_text(json.dumps({"set": "set1", "k": 20}))
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    return make(tmp_path)
-
-
-def make(folder: Path, *, model: str = FINGERPRINT) -> Path:
-    root = places.create(folder / "w")
-    write_images(folder / "images")
-    write_set(places.set_folder(root, "set1"), folder / "images", model=model)
-    write_proposals(places.proposals_folder(root, "run1"), model=model)
-    places.remember(root, "proposals", "run1")
+def workspace(tmp_path: Path, made: SimpleNamespace) -> Path:
+    root: Path = made.workspace(tmp_path)
     return root
 
 
-def test_without_arguments_it_writes_what_real_readers_load_whole(workspace: Path) -> None:
+def test_without_arguments_it_writes_what_real_readers_load_whole(
+    workspace: Path, made: SimpleNamespace
+) -> None:
     import faster_coco_eval
     import pycocotools.coco
 
@@ -138,7 +52,7 @@ def test_without_arguments_it_writes_what_real_readers_load_whole(workspace: Pat
         with redirect_stdout(io.StringIO()):
             loaded = reader(str(folder / ANNOTATIONS))
         assert len(loaded.getAnnIds()) == 4
-        assert {image["file_name"] for image in loaded.loadImgs(loaded.getImgIds())} == set(NAMES)
+        assert {image["file_name"] for image in loaded.loadImgs(loaded.getImgIds())} == set(made.names)
         masked = [entry for entry in loaded.loadAnns(loaded.getAnnIds()) if entry["segmentation"]]
         assert [int(loaded.annToMask(entry).sum()) for entry in masked] == [28]
     assert sorted(read_labels(folder)["label"]) == ["car", "car", "car", "night", "person"]
@@ -147,11 +61,11 @@ def test_without_arguments_it_writes_what_real_readers_load_whole(workspace: Pat
     assert any("5 images hold temperatures or counts" in line for line in report.lines())
 
 
-def test_the_manifest_says_what_made_the_file(workspace: Path) -> None:
+def test_the_manifest_says_what_made_the_file(workspace: Path, made: SimpleNamespace) -> None:
     report = run(ExportSettings(), workspace)
     folder = Path(report.folder)
     manifest = json.loads((folder / MANIFEST).read_text())
-    assert manifest["inputs"]["model"] == FINGERPRINT
+    assert manifest["inputs"]["model"] == made.model
     assert manifest["inputs"]["propose"] == {"set": "set1", "k": 20}
     assert manifest["classes"] == [
         {"id": i, "name": n} for i, n in enumerate(["car", "night", "person", "tram"], 1)
@@ -164,8 +78,8 @@ def test_the_manifest_says_what_made_the_file(workspace: Path) -> None:
     assert "1 labels of whole images" in text
 
 
-def test_two_exports_are_equal_to_the_byte(tmp_path: Path) -> None:
-    root = make(tmp_path)
+def test_two_exports_are_equal_to_the_byte(tmp_path: Path, made: SimpleNamespace) -> None:
+    root = made.workspace(tmp_path)
     first = run(ExportSettings(), root)
     before = {file: (Path(first.folder) / file).read_bytes() for file in first.files}
     assert run(ExportSettings(), root) == first
@@ -201,14 +115,16 @@ def test_what_a_person_labelled_leaves_too(workspace: Path) -> None:
     assert run(ExportSettings(where="source != 'given'"), workspace).annotations == 4
 
 
-def test_a_labelled_box_has_the_temperatures_that_proposing_measured(workspace: Path) -> None:
+def test_a_labelled_box_has_the_temperatures_that_proposing_measured(
+    workspace: Path, made: SimpleNamespace
+) -> None:
     labels = workspace / "proposals/run1/labels.csv"
     labels.write_text("image,label,x,y,w,h\nplain.png,dog,1.3,1,3,99\nplain.png,night,,,,\n")
     known = open_set(places.set_folder(workspace, "set1"))
     boxes = read_csv(labels).iloc[:1].reset_index(drop=True)
-    box = image_row("plain.png", kind="region", x=1.3, y=1, w=3, h=7, t_max=36.6)
+    box = made.image_row("plain.png", kind="region", x=1.3, y=1, w=3, h=7, t_max=36.6)
     own = places.set_folder(workspace, labelled._name_of_boxes(known, boxes))
-    write_set(own, workspace, model=FINGERPRINT, rows=[box])
+    made.set(own, workspace, rows=[box])
     report = run(ExportSettings(where="source == 'given'"), workspace)
     (entry,) = json.loads((Path(report.folder) / ANNOTATIONS).read_text())["annotations"]
     assert entry["attributes"]["t_max"] == 36.6
@@ -223,7 +139,9 @@ def test_every_label_unknown_still_gives_the_list_of_images(workspace: Path) -> 
     assert any("No label is written" in line for line in report.lines())
 
 
-def test_proxies_are_upright_carry_no_tags_and_are_found(workspace: Path, tmp_path: Path) -> None:
+def test_proxies_are_upright_carry_no_tags_and_are_found(
+    workspace: Path, tmp_path: Path, made: SimpleNamespace
+) -> None:
     out = tmp_path / "out"
     report = run(ExportSettings(proxies=True, out=out), workspace)
     assert not [line for line in report.warnings if "--proxies" in line or "not below" in line]
@@ -234,7 +152,7 @@ def test_proxies_are_upright_carry_no_tags_and_are_found(workspace: Path, tmp_pa
         with Image.open(proxy) as picture:
             assert (picture.size, picture.mode, dict(picture.getexif())) == ((10, 8), "L", {})
         assert b"SECRET" not in proxy.read_bytes()
-    assert set(read_labels(out)["image"]) == set(NAMES[:3])  # under the names of the originals
+    assert set(read_labels(out)["image"]) == set(made.names[:3])  # under the names of the originals
     Image.new("L", (9, 9)).save(tmp_path / "images/plain.png")
     with pytest.raises(ImageError, match=r"plain[.]png: 9x9 pixels now"):
         run(ExportSettings(proxies=True, out=out), workspace)
@@ -242,7 +160,9 @@ def test_proxies_are_upright_carry_no_tags_and_are_found(workspace: Path, tmp_pa
     assert not (out / PROXIES).exists()  # nothing of an earlier export stays
 
 
-def test_the_way_back_from_a_proxy_to_the_frame(workspace: Path, tmp_path: Path) -> None:
+def test_the_way_back_from_a_proxy_to_the_frame(
+    workspace: Path, tmp_path: Path, made: SimpleNamespace
+) -> None:
     """There and back: the manifest alone leads to the raw frame, and from it to the same pixels."""
     root = tmp_path / "images"
     generator = np.random.default_rng(1)
@@ -253,10 +173,10 @@ def test_the_way_back_from_a_proxy_to_the_frame(workspace: Path, tmp_path: Path)
     digest = hashlib.sha256(raw).hexdigest()
     names = [f"night/flight.tif#{i}" for i in range(3)]
     rows = [
-        image_row(name, sha256=digest, unit="counts", lo=4000.25 + i, hi=20000.5)
+        made.image_row(name, sha256=digest, unit="counts", lo=4000.25 + i, hi=20000.5)
         for i, name in enumerate(names)
     ]
-    write_set(places.set_folder(workspace, "set1"), root, model=FINGERPRINT, rows=rows, again=True)
+    made.set(places.set_folder(workspace, "set1"), root, rows=rows, again=True)
     proposals = pd.read_parquet(workspace / "proposals/run1/proposals.parquet")
     proposals["image"] = names[1]
     proposals.to_parquet(workspace / "proposals/run1/proposals.parquet")
@@ -322,8 +242,8 @@ def test_labels_are_chosen_by_temperature(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("weights", ["untrained-0-0123456789abcdef"])
-def test_untrained_weights_are_refused(tmp_path: Path, weights: str) -> None:
-    root = make(tmp_path, model=weights)
+def test_untrained_weights_are_refused(tmp_path: Path, weights: str, made: SimpleNamespace) -> None:
+    root = made.workspace(tmp_path, model=weights)
     with pytest.raises(WorkspaceError, match="untrained"):
         run(ExportSettings(), root)
     assert not (root / "exports").exists()
