@@ -19,6 +19,7 @@ import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import mask_counts
+from dinonat.formats.collecting import no_collecting
 from dinonat.formats.datumaro_rules import annotation_files, class_names, faults, finite, load, size_hw
 from dinonat.formats.facts import Facts, label_facts
 from dinonat.formats.handover import (
@@ -49,6 +50,7 @@ def picture(split: str, file_name: str) -> str:
     return f"images/{split or 'default'}/{file_name}"
 
 
+@no_collecting()
 def write(asked: Outgoing, folder: Path) -> Written:
     """Write ``annotations/SPLIT.json`` for each split into ``folder``, "default" where nothing is split.
 
@@ -147,6 +149,7 @@ def _own_box(counts: tuple[int, ...], box: list[float], height: int) -> Facts:
     return {BOX: " ".join(map(str, box)), AREA: mask_area(counts)}
 
 
+@no_collecting()
 def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) -> Incoming:
     """Read a file of Datumaro's JSON, or those of every subset of a folder.
 

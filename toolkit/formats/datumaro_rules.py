@@ -12,6 +12,7 @@ import orjson
 
 from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import runs_of
+from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.tables import read_text
 
@@ -32,6 +33,7 @@ def annotation_files(path: Path) -> list[Path]:
     return found
 
 
+@no_collecting()
 def load(path: Path) -> Row:
     """Parse one file; ``items`` is a list in what is returned.
 

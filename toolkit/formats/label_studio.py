@@ -21,6 +21,7 @@ import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import segmentation
+from dinonat.formats.collecting import no_collecting
 from dinonat.formats.facts import Facts, label_facts, numbers
 from dinonat.formats.handover import LABEL_ID, MASKS_BOX, Outgoing, Written
 from dinonat.formats.label_studio_reading import read
@@ -54,6 +55,7 @@ def picture(split: str, file_name: str) -> str:
     return f"images/{split}/{file_name}" if split else f"images/{file_name}"
 
 
+@no_collecting()
 def write(asked: Outgoing, folder: Path) -> Written:
     """Write ``tasks.json``, ``label_config.xml`` and ``serve.sh`` into ``folder``; equal input, equal bytes.
 

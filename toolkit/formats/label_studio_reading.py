@@ -15,6 +15,7 @@ import orjson
 
 from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import LARGEST_IMAGE, mask_counts
+from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
 from dinonat.formats.label_studio_brush import brush_mask
 from dinonat.formats.runs import box_of_counts
@@ -28,6 +29,7 @@ QUESTIONS = ("cls", "choice", "choices", "class", "label")  # names of Choices, 
 UPLOADED = re.compile(r"/?data/upload/(?:\d+/)?(?:[0-9a-f]{8}-)?(.+)$")
 
 
+@no_collecting()
 def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) -> Incoming:
     """Read tasks of Label Studio: a file, or every ``tasks*.json`` of a folder (else every ``*.json``).
 
@@ -71,6 +73,7 @@ def task_files(path: Path) -> list[Path]:
     return found
 
 
+@no_collecting()
 def load_tasks(path: Path) -> list[Any]:
     """Parse one file of tasks; a single task may stand alone.
 
