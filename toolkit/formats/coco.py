@@ -7,10 +7,11 @@ Reading is in ``coco_reading``, checking in ``coco_rules``.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -88,7 +89,7 @@ def _write_split(
     names = [annotations_file(split), *([results_file(split)] if scored else [])]
     with ExitStack() as stack:
         main, *results = [stack.enter_context((folder / name).open("wb")) for name in names]
-        main.write(_head(asked, own))
+        _write_head(asked, own, main)
         for stream in results:
             stream.write(b"[\n")
         _write_entries(asked, places, regions, main, results, losses)
@@ -119,28 +120,32 @@ def _write_entries(
             mark_of_results = b",\n"
 
 
-def _head(asked: Outgoing, own: np.ndarray) -> bytes:
-    """Return the file up to its annotations: one entry a line, so that two exports can be compared."""
+def _write_head(asked: Outgoing, own: np.ndarray, stream: IO[bytes]) -> None:
+    """Write the file up to its annotations: one entry a line, so that two exports can be compared."""
+    info = {"description": DESCRIPTION, "version": "1", "export": asked.name}
+    stream.write(b'{"info": ' + orjson.dumps(info) + b',\n"licenses": [{"id": 0, "name": "", "url": ""}],\n')
     classes = enumerate(asked.classes, start=asked.category_base)
-    categories = [{"id": number, "name": name, "supercategory": ""} for number, name in classes]
+    _write_list("categories", ({"id": n, "name": name, "supercategory": ""} for n, name in classes), stream)
     ids = np.flatnonzero(own)
     images = asked.images.iloc[ids]
     columns = [images[name].tolist() for name in ("image", "file_name", "width", "height")]
-    listed = [
+    listed = (
         {"id": place + 1, "file_name": file_name, "width": width, "height": height}
         | ({} if file_name == image else {"raw": image})
         for place, image, file_name, width, height in zip(ids.tolist(), *columns, strict=True)
-    ]
-    info = {"description": DESCRIPTION, "version": "1", "export": asked.name}
-    lines = [
-        b'{"info": ' + orjson.dumps(info),
-        b'"licenses": [{"id": 0, "name": "", "url": ""}]',
-        *(
-            b'"%s": [\n' % name + b",\n".join(map(orjson.dumps, entries)) + b"\n]"
-            for name, entries in ((b"categories", categories), (b"images", listed))
-        ),
-    ]
-    return b",\n".join(lines) + b',\n"annotations": [\n'
+    )
+    _write_list("images", listed, stream)
+    stream.write(b'"annotations": [\n')
+
+
+def _write_list(name: str, entries: Iterable[dict[str, Any]], stream: IO[bytes]) -> None:
+    """Write one of the lists before the annotations, a block at a time."""
+    stream.write(b'"%s": [\n' % name.encode())
+    left, mark = iter(entries), b""
+    while block := list(islice(left, BLOCK)):
+        stream.write(mark + b",\n".join(map(orjson.dumps, block)))
+        mark = b",\n"
+    stream.write(b"\n],\n")
 
 
 def _entries(
