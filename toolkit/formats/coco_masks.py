@@ -41,15 +41,15 @@ def segmentation(counts: list[int], size_hw: tuple[int, int], *, masks: Masks) -
     runs = Shape({"size": list(size_hw), "counts": counts}, mask_area(counts))
     if masks == "rle":
         return runs
-    mask = counts_to_mask(counts, size_hw)
-    polygons = _polygons(mask)
+    mask, left = _columns(counts, size_hw[0])
+    polygons = _polygons(mask, left)
     if polygons is not None:
         return Shape(polygons, runs.area)
     if masks == "auto":
         return runs
     # Filled through edges only, so what a part that touches itself at a corner encloses is a hole too.
     filled = ndimage.binary_fill_holes(mask)
-    return Shape(_polygons(filled) or [], int(filled.sum()), FILLED)
+    return Shape(_polygons(filled, left) or [], int(filled.sum()), FILLED)
 
 
 def mask_counts(shape: object, size_hw: tuple[int, int] | None) -> tuple[int, ...]:
@@ -166,11 +166,19 @@ def _widened(counts: list[int], before: int, behind: int) -> tuple[int, ...]:
     return tuple(runs)
 
 
-def _polygons(mask: Bool) -> list[list[float]] | None:
-    """Return the polygons of a mask, looked for only inside its box: masks are small, images are not."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    rings = mask_polygons(mask[top : rows[-1] + 1, left : columns[-1] + 1])
+def _columns(counts: list[int], height: int) -> tuple[Bool, int]:
+    """Return a mask between its first and its last column, and which column is the first."""
+    left, runs = counts[0] // height, [counts[0] % height, *counts[1:]]
+    empty = runs.pop() if len(runs) % 2 else 0  # pixels behind the last one of the mask
+    runs.append(empty % height)
+    return counts_to_mask(runs, (height, sum(runs) // height)), left
+
+
+def _polygons(mask: Bool, left: int) -> list[list[float]] | None:
+    """Return the polygons of a mask that begins at column ``left``, looked for only between its rows."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    top = int(rows[0])
+    rings = mask_polygons(mask[top : rows[-1] + 1])
     if rings is None:
         return None
     return [(np.reshape(ring, (-1, 2)) + np.array([left, top])).ravel().tolist() for ring in rings]
