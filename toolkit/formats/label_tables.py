@@ -72,16 +72,19 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     table, lost = rows.table, np.zeros(len(rows.table), bool)
     for finding in judge(rows, {**(sizes or {}), **images.sizes}):
         count = int((finding.rows & ~lost).sum())
+        if not count:
+            continue
         if finding.costs == "mask":
             masks = zip(table["mask_counts"], finding.rows.tolist(), strict=True)
             table["mask_counts"] = [() if bad else mask for mask, bad in masks]
         elif finding.costs == "row":
             lost |= finding.rows
-        if count and finding.said:
+        if finding.said:
             warn(f"{file}: {count} row(s) {finding.said}.")
-    kept = as_table(table[~lost], INCOMING_COLUMNS)
-    kept.loc[kept["kind"] == "image", list("xywh")] = np.nan
-    kept[list("xywh")] = kept[list("xywh")].round(2)
+    kept = as_table(table[~lost] if lost.any() else table, INCOMING_COLUMNS)
+    boxes = kept[list("xywh")].to_numpy().round(2)
+    boxes[(kept["kind"] == "image").to_numpy(bool)] = np.nan
+    kept[list("xywh")] = boxes
     named = dict.fromkeys([*filter(None, images.names), *kept["image"]])
     return Incoming(kept, tuple(named), export=images.export)
 
