@@ -4,6 +4,8 @@
 #   make test    install and run every check and every test
 # and, for comparisons with the networks of timm, an environment of its own (6.5 GB on Linux):
 #   make peers   install it and run the tests that need timm
+# and, for the annotation tools that read what is exported, two environments of their own (1.4 GB on Linux):
+#   make test-oracles   install them and run the tests that need them
 # On a machine with a GPU, with a Python that has dinonat and a torch for CUDA (GPU_PYTHON=python3):
 #   make gpu-check   what only a GPU can show, in under 10 minutes; the report is gpu-check.txt
 PYTHON ?= python3
@@ -19,6 +21,12 @@ PEERS_TORCH ?= 2.14.1
 PEERS_TORCHVISION ?= 0.29.1
 PEERS_TIMM ?= 1.0.31
 
+# Annotation tools ask for other pandas and pillow than ours, and for different ones from each other.
+ORACLES := .venv-oracles
+ORACLES_NEED := datumaro==1.13.12 supervision==0.31.2
+LABEL_STUDIO := .venv-label-studio
+LABEL_STUDIO_NEED := label-studio-sdk==2.1.2
+
 # Tests on real images skip, and say so, where there are none.
 ifndef DINOTOOL_DATA
   ifneq ($(wildcard ../shared/data),)
@@ -26,7 +34,7 @@ ifndef DINOTOOL_DATA
   endif
 endif
 
-.PHONY: demo test check torture fuzz peers gpu-check setup linked
+.PHONY: demo test check torture fuzz peers test-oracles gpu-check setup linked
 .DEFAULT_GOAL := demo
 
 demo: linked
@@ -61,6 +69,19 @@ $(PEERS)/.installed: pyproject.toml constraints.txt
 	@sed '/^torch==/d' constraints.txt > $(PEERS)/constraints.txt
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c $(PEERS)/constraints.txt \
 	  "torch==$(PEERS_TORCH)" "torchvision==$(PEERS_TORCHVISION)" "timm==$(PEERS_TIMM)" -e ".[dev]"
+	@touch $@
+
+test-oracles: linked $(ORACLES)/.installed $(LABEL_STUDIO)/.installed  ## real importers read what we write
+	@DINOTOOL_ORACLES=$(abspath $(ORACLES)/bin/python) DINOTOOL_LABEL_STUDIO=$(abspath $(LABEL_STUDIO)/bin/python) \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile tests/oracles
+	@echo "Our writers beside theirs in speed: $(BIN)/dinotool bench formats --against $(ORACLES)/bin/python"
+
+$(ORACLES)/.installed: NEED = $(ORACLES_NEED)
+$(LABEL_STUDIO)/.installed: NEED = $(LABEL_STUDIO_NEED)
+$(ORACLES)/.installed $(LABEL_STUDIO)/.installed: Makefile
+	@echo "Installing $(NEED) into $(@D)"
+	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check $(NEED)
 	@touch $@
 
 # Not in .venv, whose torch is for CPUs.

@@ -141,7 +141,7 @@ def drawn_labels(proxies: tuple[Path, pd.DataFrame]) -> pd.DataFrame:
             row: dict[str, Any] = {"image": image["image"], "label": CLASSES[int(rng.integers(4))]}
             row |= {"box": (*low, *sides), "score": float(rng.integers(1, 999)) / 1000}
             if rng.random() < 0.5:
-                mask = np.kron(rng.random((height // 8, width // 8)) < 0.3, np.ones((8, 8))).astype(bool)
+                mask = np.kron(rng.random((height // 8, width // 8)) < 0.5, np.ones((8, 8))).astype(bool)
                 row["mask"] = mask if mask.any() else np.ones((height, width), bool)
             rows.append(row)
     return _table(rows)
