@@ -1,0 +1,292 @@
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dinonat.errors import LabelError
+from dinonat.formats import yolo, yolo_reading
+from dinonat.formats.coco_masks import FILLED
+from dinonat.formats.handover import (
+    MASKS_BOX,
+    NO_FACTS,
+    NO_IDS,
+    NO_MASKS,
+    NO_SCORES,
+    NUMBERS,
+    TEXTS,
+    WHOLE_IMAGE,
+    Incoming,
+    Outgoing,
+    outgoing,
+)
+from dinonat.formats.yolo_rows import SPLIT_UP
+from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
+from dinonat.polygons import mask_polygons
+
+WRITE = {"detect": yolo.write_detect, "segment": yolo.write_segment}
+NAMES = [
+    "a b.png",
+    "ü#1.png",
+    "say 'x', y.JPG",
+    '"q" & <b>.tif',
+    "</script>.png",
+    "🔥.v1.2.png",
+    "night_a.png",
+]
+CLASSES = ["car", "a, b: {c}", "ü \"q\" 's'", "🔥</script>", "- x # y", "no", "line\nend\u2028 ", " null"]
+
+
+def ring() -> np.ndarray:
+    """A car: box xyxy 3,1,9,6 with a 2x1 hole, 28 pixels."""
+    mask = np.zeros((8, 10), bool)
+    mask[1:6, 3:9] = True
+    mask[3, 5:7] = False
+    return mask
+
+
+def parts() -> np.ndarray:
+    mask = np.zeros((8, 10), bool)
+    mask[0:2, 0:3] = mask[4:8, 6:10] = True
+    return mask
+
+
+def asked_of(rows: list[dict[str, Any]], images: pd.DataFrame, classes: list[str], **more: Any) -> Outgoing:
+    default = {
+        "kind": "region", "cluster": -1, "mask_counts": (), "score": np.nan,
+        **dict.fromkeys("xywh", np.nan), **dict.fromkeys(TEXTS, ""),
+        **dict.fromkeys(NUMBERS, np.nan),
+    }  # fmt: skip
+    table = [{**default, "proposal": f"p{number:03}", **row} for number, row in enumerate(rows)]
+    columns = [*default, "proposal", "image", "label"]
+    return outgoing(pd.DataFrame(table, columns=columns), images, classes, **more)
+
+
+def example(**more: Any) -> Outgoing:
+    images = pd.DataFrame({"image": ["a.png", "b.png"], "width": 10, "height": 8})
+    rows = [
+        {"image": "a.png", "label": "person", "x": 1, "y": 2, "w": 4, "h": 4, "score": 0.875, "status": "x"},
+        {
+            "image": "a.png",
+            "label": "car",
+            "x": 3,
+            "y": 1,
+            "w": 6,
+            "h": 5,
+            "mask_counts": mask_to_counts(ring()),
+        },
+    ]
+    return asked_of(rows, images, ["person", "car"], **more)
+
+
+def sizes_of(asked: Outgoing) -> dict[str, tuple[int, int]]:
+    columns = (asked.images[name] for name in ("file_name", "height", "width"))
+    return {name: (h, w) for name, h, w in zip(*columns, strict=True)}
+
+
+def even_odd(row: str, size_hw: tuple[int, int]) -> np.ndarray:
+    """Fill one polygon row by asking each pixel's centre how many edges are to its left: the definition."""
+    values = np.array(row.split()[1:], float).reshape(-1, 2) * size_hw[::-1]
+    mask = np.zeros(size_hw, bool)
+    for (x0, y0), (x1, y1) in zip(values, np.roll(values, -1, axis=0), strict=True):
+        for line in range(size_hw[0]):
+            middle = line + 0.5
+            if (y0 <= middle) != (y1 <= middle):
+                crossing = x0 + (middle - y0) * (x1 - x0) / (y1 - y0)
+                mask[line] ^= crossing < np.arange(size_hw[1]) + 0.5
+    return mask
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    written = yolo.write_detect(example(), tmp_path)
+    assert (tmp_path / "labels/train/a.txt").read_text() == (
+        "0 0.300000 0.500000 0.400000 0.500000\n1 0.600000 0.437500 0.600000 0.625000\n"
+    )
+    assert (tmp_path / "labels/train/b.txt").read_bytes() == b""
+    data = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    assert data["names"] == {0: "person", 1: "car"}
+    assert (data["path"], data["train"], data["val"]) == (".", "images/train", "images/train")
+    assert yolo.picture("train", "a.png") == yolo.picture("", "a.png") == "images/train/a.png"
+    assert written.losses == {NO_MASKS: 1, NO_SCORES: 1, NO_IDS: 2, NO_FACTS: 1}
+    assert written.files[0] == "data.yaml"
+    assert all((tmp_path / file).is_file() for file in written.files)
+
+
+def test_polygons_of_masks_and_of_boxes(tmp_path: Path) -> None:
+    written = yolo.write_segment(example(), tmp_path)
+    box, mask = (tmp_path / "labels/train/a.txt").read_text().splitlines()
+    assert box == "0 0.100000 0.250000 0.500000 0.250000 0.500000 0.750000 0.100000 0.750000"
+    filled = ring()
+    filled[3, 5:7] = True
+    assert np.array_equal(even_odd(mask, (8, 10)), filled)
+    assert written.losses[FILLED] == 1
+
+
+@pytest.mark.parametrize(
+    ("splits", "train", "val"),
+    [(["", ""], "train", "train"), (["train", "val"], "train", "val"), (["val", "val"], "val", "val"),
+     (["test", "test"], "test", "test"), (["train", "test"], "train", "train")],
+)  # fmt: skip
+def test_train_and_val_are_always_named(tmp_path: Path, splits: list[str], train: str, val: str) -> None:
+    asked = example()
+    images = asked.images.assign(split=splits)
+    yolo.write_detect(Outgoing(asked.labels, images, asked.classes), tmp_path)
+    data = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    assert (data["train"], data["val"]) == (f"images/{train}", f"images/{val}")
+    assert data.get("test") == ("images/test" if "test" in splits else None)
+    assert ("There is no split" in (tmp_path / "data.yaml").read_text()) == (set(splits) != {"train", "val"})
+    assert yolo_reading.read(tmp_path, sizes=sizes_of(asked)).images in (
+        ("a.png", "b.png"),
+        ("b.png", "a.png"),
+    )
+
+
+def test_pictures_with_one_stem_cannot_share_a_text(tmp_path: Path) -> None:
+    images = pd.DataFrame({"image": ["a.png", "a.jpg"], "width": 10, "height": 8})
+    with pytest.raises(LabelError, match=r"a[.]jpg.*a[.]png.*one label file"):
+        yolo.write_detect(asked_of([], images, []), tmp_path)
+
+
+# ---- there and back ----
+
+
+@st.composite
+def label_sets(draw: Any) -> Outgoing:
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
+    classes = draw(st.lists(st.sampled_from(CLASSES), min_size=1, max_size=4, unique=True))
+    big = draw(st.sampled_from([1, 1, 1, 977]))
+    images = pd.DataFrame(
+        {
+            "image": [f"night/{number}.png" for number in range(len(names))],
+            "file_name": names,
+            "width": [draw(st.integers(1, 12)) * big for _ in names],
+            "height": [draw(st.integers(1, 9)) for _ in names],
+            "split": [draw(st.sampled_from(["", "train", "val", "test"])) for _ in names],
+        }
+    )
+    rows = [
+        draw(label(images.iloc[draw(st.integers(0, len(images) - 1))], classes))
+        for _ in range(draw(st.integers(0, 6)))
+    ]
+    multipart = draw(st.sampled_from(["bridge", "split"]))
+    return asked_of(rows, images, classes, multipart=multipart, name=draw(st.sampled_from(["e1", "a: b\n#"])))
+
+
+@st.composite
+def label(draw: Any, image: pd.Series, classes: list[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"image": image["image"], "label": draw(st.sampled_from(classes))}
+    row["score"] = draw(st.sampled_from([np.nan, 0.0, 0.123456789, 1.0]))
+    row["status"] = draw(st.sampled_from(["", "accepted"]))
+    row["cluster"] = draw(st.sampled_from([-1, 3]))
+    row["t_max"] = draw(st.sampled_from([np.nan, 36.6]))
+    if draw(st.integers(0, 5)) == 0:
+        return {**row, "kind": "image"}
+    height, width = int(image["height"]), int(image["width"])
+    x, y = draw(st.integers(0, width * 100 - 1)), draw(st.integers(0, height * 100 - 1))
+    w, h = draw(st.integers(1, width * 100 - x)), draw(st.integers(1, height * 100 - y))
+    row |= {"x": x / 100, "y": y / 100, "w": w / 100, "h": h / 100}
+    if draw(st.booleans()):
+        bits = np.random.default_rng(draw(st.integers(0, 2**32))).random((height, width))
+        mask = bits < (draw(st.sampled_from([0.02, 0.3, 0.6, 0.9, 1.0])) if width < 100 else 5 / bits.size)
+        if mask.any():
+            row["mask_counts"] = tuple(mask_to_counts(mask))
+            if draw(st.booleans()):
+                row |= dict(zip("xywh", box_of_mask(mask), strict=True))
+    return row
+
+
+def expected(asked: Outgoing, *, segment: bool) -> tuple[list[Any], Counter[str]]:
+    """What must come back, and what must be said to be lost."""
+    rows, losses = [], Counter[str](asked.losses)
+    sizes = asked.images[["height", "width"]].to_numpy()
+    for row in asked.labels.itertuples():
+        if row.kind == "image":
+            rows.append(("image", row.image, row.label, (), (), row.proposal, row.score))
+            losses[WHOLE_IMAGE] += 1
+            continue
+        box, mask = (row.x, row.y, row.w, row.h), row.mask_counts
+        losses[NO_IDS] += 1
+        losses[NO_SCORES] += math.isfinite(row.score)
+        losses[NO_FACTS] += bool(row.status or row.cluster >= 0 or math.isfinite(row.t_max))
+        if mask and not segment:
+            losses[NO_MASKS] += 1
+            mask = ()
+        if mask:
+            filled, holes, several = outline(counts_to_mask(mask, tuple(sizes[row.at])))
+            losses[FILLED] += holes
+            losses[SPLIT_UP] += several and asked.multipart == "split"
+            losses[MASKS_BOX] += box != box_of_mask(filled)
+            box, mask = box_of_mask(filled), tuple(mask_to_counts(filled))
+        name = asked.images["file_name"][row.at]
+        rows.append(("region", name, row.label, box, mask, row.proposal, row.score))
+    return rows, Counter({text: count for text, count in losses.items() if count})
+
+
+def outline(mask: np.ndarray) -> tuple[np.ndarray, bool, bool]:
+    """The mask without holes, whether it had any, whether it has several parts."""
+    from scipy.ndimage import binary_fill_holes
+    from scipy.ndimage import label as label_parts
+
+    simple = mask_polygons(mask) is not None
+    filled = mask if simple else binary_fill_holes(mask)
+    return filled, not simple, label_parts(filled)[1] > 1
+
+
+def found(incoming: Incoming, *, side: bool = True) -> list[Any]:
+    """The rows that came back, as `expected` names them."""
+    rows = []
+    for row in incoming.labels.itertuples():
+        box = () if row.kind == "image" else (row.x, row.y, row.w, row.h)
+        rows.append((row.kind, row.image, row.label, box, row.mask_counts, row.label_id, row.score))
+    return rows
+
+
+def comparable(rows: list[Any], *, beside: bool = True) -> list[str]:
+    """Rows in one order; without what only predictions.jsonl says if that is gone."""
+    kept = [row if beside or row[0] == "image" else row[:5] for row in rows]
+    return sorted(
+        repr([np.float32(part) if isinstance(part, float) else part for part in row]) for row in kept
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(asked=label_sets(), kind=st.sampled_from(["detect", "segment"]), data=st.data())
+def test_what_is_not_named_as_lost_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, asked: Outgoing, kind: str, data: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("yolo")
+    written = WRITE[kind](asked, folder)
+    rows, losses = expected(asked, segment=kind == "segment")
+    assert Counter(written.losses) == losses
+    assert written.annotations + written.image_labels == len(asked.labels)
+    for file in (folder / "labels").rglob("*.txt"):
+        for line in file.read_text().splitlines():
+            values = np.array(line.split()[1:], float)
+            assert ((values >= 0) & (values <= 1)).all()
+            if kind == "detect":
+                assert all(low >= 0 and high <= 1 for low, high in edges(line))
+    warnings: list[str] = []
+    back = yolo_reading.read(folder, sizes=sizes_of(asked), warn=warnings.append)
+    assert warnings == []
+    assert comparable(found(back)) == comparable(rows)
+    assert back.export == asked.name
+    assert set(asked.images["file_name"]) <= set(back.images)
+    # Without the file beside, boxes and masks still come back; ids and scores are lost, as was said.
+    (folder / "predictions.jsonl").unlink()
+    if kind == "detect" or (asked.multipart == "bridge" and all(map(bool, asked.labels["mask_counts"]))):
+        bare = yolo_reading.read(folder, sizes=sizes_of(asked), warn=warnings.append)
+        assert comparable(found(bare), beside=False) == comparable(rows, beside=False)
+
+
+def edges(line: str) -> list[tuple[Any, Any]]:
+    """Where a box begins and ends, in decimals, in which nothing is rounded."""
+    from decimal import Decimal
+
+    xc, yc, w, h = map(Decimal, line.split()[1:])
+    return [(xc - w / 2, xc + w / 2), (yc - h / 2, yc + h / 2)]
