@@ -1,6 +1,5 @@
 """The labels of a CVAT task: its classes, and the facts of a label as their attributes."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dinonat.formats.handover import LABEL_ID, NUMBERS, TEXTS
-from dinonat.formats.xml_files import escaped
-from dinonat.records import TEMPERATURE_COLUMNS
+from dinonat.formats.xml_files import escaped, number_texts
 
 LABELS = "cvat_labels.json"
 INPUT_TYPES = ("checkbox", "radio", "number", "text", "select")  # of CVAT's attributes; it knows no others
@@ -23,7 +21,9 @@ def said_facts(labels: pd.DataFrame) -> tuple[str, ...]:
     return tuple(
         name
         for name in FACTS
-        if name in ALWAYS or any(_text(name, value) for value in pd.unique(labels[name]).tolist())
+        if name in ALWAYS
+        or (name in NUMBERS and np.isfinite(labels[name].to_numpy(np.float64, na_value=np.nan)).any())
+        or (name not in NUMBERS and any(_text(name, value) for value in pd.unique(labels[name]).tolist()))
     )
 
 
@@ -71,30 +71,24 @@ def labels_xml(labels: Iterable[dict[str, Any]]) -> str:
     return f"<labels>\n{''.join(lines)}</labels>"
 
 
-def _column(name: str, values: "pd.Series[Any]") -> tuple[str, list[Any] | None]:
+def _column(name: str, values: "pd.Series[Any]") -> tuple[str, list[str] | None]:
     """Return one attribute as a part of a template, and what goes into it; None where all labels have one."""
-    if values.dtype.kind == "f":
-        rounded = np.round(values.to_numpy(np.float64), _digits(name))
-        if np.isfinite(rounded).all():
-            return f'<attribute name="{name}">%r</attribute>', rounded.tolist()
-    codes, uniques = pd.factorize(values)
-    texts = [_text(name, value) for value in uniques.tolist()]
-    elements = [f'<attribute name="{name}">{text}</attribute>' if text else "" for text in texts]
-    elements.append("")  # where the code is -1: no value
-    if (codes == codes[:1]).all():
-        return elements[codes[0]].replace("%", "%%") if len(codes) else "", None
-    return "%s", [elements[code] for code in codes.tolist()]
+    head, tail = f'<attribute name="{name}">', "</attribute>"
+    if name in NUMBERS:
+        texts = number_texts(values)
+        if all(texts):
+            return f"{head}%s{tail}", texts
+    else:
+        codes, uniques = pd.factorize(values)
+        said = [*(_text(name, value) for value in uniques.tolist()), ""]  # the last for no value: code -1
+        if (codes == codes[:1]).all():
+            text = said[codes[0]] if len(codes) else ""
+            return (f"{head}{text}{tail}".replace("%", "%%") if text else ""), None
+        texts = [said[code] for code in codes.tolist()]
+    return "%s", [f"{head}{text}{tail}" if text else "" for text in texts]
 
 
 def _text(name: str, value: Any) -> str:
     """Return one value as XML holds it; "" for none."""
-    if isinstance(value, float):
-        return repr(round(value, _digits(name))) if math.isfinite(value) else ""
-    if value is None or (name == "cluster" and value < 0):
-        return ""
-    return escaped(str(value))
-
-
-def _digits(name: str) -> int:
-    """Return the decimals of a number: temperatures in hundredths."""
-    return 2 if name in TEMPERATURE_COLUMNS else 6
+    missing = value is None or value != value or (name == "cluster" and value < 0)
+    return "" if missing else escaped(str(value))

@@ -29,7 +29,7 @@ def write(asked: Outgoing, folder: Path) -> Written:
     accepted has the source "manual", the rest "auto".
     """
     losses = Counter(dict(asked.losses))
-    names = said_facts(asked.labels.assign(label_id=asked.labels["proposal"]))
+    names = said_facts(asked.labels)
     labels = declared(asked.labels, asked.classes, names)
     with (folder / ANNOTATIONS).open("w", encoding="utf-8", newline="\n") as stream:
         stream.write(_head(asked, labels_xml(labels)))
@@ -99,14 +99,15 @@ def _texts(asked: Outgoing, names: tuple[str, ...], losses: Counter[str]) -> Ite
                 )
             else:
                 elements, own, loss = shapes(counts, height, asked.masks)
+                losses[MASKS_BOX] += _differs(box, own)
+                if loss:
+                    losses[loss] += 1
                 groups += len(elements) > 1
                 group = f' group_id="{groups}"' if len(elements) > 1 else ""
                 yield "".join(
                     f'<{name}{head} occluded="0" z_order="0"{group} {form}>{attributes}</{name}>\n'
                     for name, form in elements
                 )
-                losses[loss or MASKS_BOX] += bool(loss)
-                losses[MASKS_BOX] += _differs(box, own)
 
 
 def _rows(

@@ -26,6 +26,7 @@ import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats.handover import (
+    LABEL_ID,
     NO_FACTS,
     NO_MASKS,
     NUMBERS,
@@ -37,7 +38,7 @@ from dinonat.formats.handover import (
 from dinonat.formats.tables import write_image_labels
 from dinonat.formats.voc_reading import ANNOTATIONS, BASES, IMAGE_LABELS, LABELMAP, LISTS, read
 from dinonat.formats.voc_rules import faults
-from dinonat.formats.xml_files import UNSAYABLE, escaped, sayable
+from dinonat.formats.xml_files import UNSAYABLE, escaped, number_texts, sayable
 
 __all__ = ["faults", "picture", "read", "write"]
 
@@ -164,13 +165,13 @@ def _objects(asked: Outgoing, losses: Counter[str]) -> Iterator[str]:
 
 def _attributes(rows: pd.DataFrame) -> Iterator[str]:
     """Yield the attributes of each row: what an import needs to know a label again."""
-    scores = np.round(rows["score"].to_numpy(np.float64), 6)
-    for own, status, score in zip(rows["proposal"], rows["status"], scores.tolist(), strict=True):
-        facts = [("label_id", escaped(str(own)))]
+    columns = (rows["proposal"].tolist(), rows["status"].tolist(), number_texts(rows["score"]))
+    for own, status, score in zip(*columns, strict=True):
+        facts = [(LABEL_ID, escaped(str(own)))]
         if status:
             facts.append(("status", escaped(str(status))))
-        if score - score == 0:  # finite
-            facts.append(("score", repr(score)))
+        if score:
+            facts.append(("score", score))
         yield "".join(
             f"<attribute><name>{name}</name><value>{text}</value></attribute>" for name, text in facts
         )

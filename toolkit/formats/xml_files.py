@@ -1,4 +1,4 @@
-"""XML of labels: read from outside part by part, with line numbers and nothing that it can do to us; escaped.
+"""XML of labels: read from outside part by part, with line numbers and nothing it can do to us; written.
 
 Entities and document types are refused (defusedxml's handlers), nothing is fetched, depth and the size of one
 part are bounded, and a file is never held as a whole. The lines are those of expat.
@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
@@ -114,6 +117,17 @@ def escaped(text: str) -> str:
 def sayable(text: str) -> bool:
     """Say whether XML can hold every character of ``text``."""
     return _UNSAYABLE.search(text) is None
+
+
+def number_texts(column: "pd.Series[Any]") -> list[str]:
+    """Return each number with the fewest digits that give it back, as float32 if it is one; "" for none."""
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    there = np.isfinite(values)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    exact = (narrow[there] == values[there]).all()  # float32 that was widened on the way
+    texts: list[str] = pa.array(narrow if exact else values).cast(pa.string()).to_pylist()
+    return texts if there.all() else [text if good else "" for text, good in zip(texts, there, strict=True)]
 
 
 class _Reading:
