@@ -80,7 +80,7 @@ def test_a_bad_row_costs_itself(tmp_path: Path) -> None:
         ("image,label\na.png,\n", "no row holds a label"),
         ("image,label\n" + "x" * 200_000 + ",car\n", "not a CSV file"),
         ('{"images": []}', "no list"),
-        ("[]", "not the object"),
+        ("[]", "no label in it"),
     ],
 )
 def test_what_holds_no_labels_is_a_sentence(tmp_path: Path, text: str, word: str) -> None:
