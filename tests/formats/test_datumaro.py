@@ -373,6 +373,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no label_id": (at(2, label_id=None), "no 'label_id'"),
     "attributes are a list": (at(0, attributes=[]), "'attributes'"),
     "score is a text": (at(0, attributes={"score": "high"}), "score"),
+    "score NaN": (at(0, attributes={"score": float("nan")}), "score"),
     "box of three": (at(0, bbox=[1, 2, 3]), "'bbox'"),
     "box of no size": (at(0, bbox=[1, 2, 0, 3]), "no or negative size"),
     "box outside": (at(0, bbox=[1, 2, 30, 3]), "outside"),

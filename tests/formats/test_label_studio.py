@@ -24,7 +24,7 @@ from dinonat.formats.catalog import FORMATS, sniff
 from dinonat.formats.coco_masks import FILLED
 from dinonat.formats.handover import LABEL_ID, MASKS_BOX, Check, Incoming, Outgoing, outgoing
 from dinonat.formats.label_studio_brush import brush_mask
-from dinonat.formats.label_studio_reading import plain_name
+from dinonat.formats.label_studio_tasks import plain_name
 from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
 
 IMAGES = pd.DataFrame(
@@ -675,6 +675,13 @@ FAULTS: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
     "type of another tag": (change(from_name="poly"), "<polygonlabels>"),
     "wrong data key": (lambda t: t[0].update(data={"img": "a.png"}), "no key 'image'"),
     "no data": (lambda t: t[0].pop("data"), "no object with 'data'"),
+    "score NaN": (change(score=float("nan")), "'score' of a region"),
+    "two answers to one question": (
+        lambda t: t[0]["predictions"][0]["result"].append(
+            {**t[0]["predictions"][0]["result"][2], "id": "c2"}
+        ),
+        "a second answer",
+    ),
     "no picture": (lambda t: t[0].update(data={"image": ""}), "no picture"),
     "the same picture twice": (lambda t: t[1].update(data=t[0]["data"]), "a second time"),
     "raw # in the address": (

@@ -264,6 +264,6 @@ def _score(value: object) -> float:
     """Return a score, as a number or as the text that tools make of attributes; NaN where it is none."""
     try:
         score = float(value) if isinstance(value, str | int | float) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
     return score if math.isfinite(score) else math.nan

@@ -3,18 +3,14 @@
 Datumaro stops at the first annotation that it does not understand, and then loads nothing of the file.
 """
 
-import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
-import orjson
-
 from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import runs_of
-from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import Check, Fault
-from dinonat.formats.tables import read_text
+from dinonat.formats.json_files import has_picture, load_json
 
 READ = (  # types of annotations that datumaro reads
     "label", "mask", "points", "polygon", "polyline", "bbox", "caption", "cuboid_3d", "ellipse", "cuboid_2d",
@@ -33,16 +29,12 @@ def annotation_files(path: Path) -> list[Path]:
     return found
 
 
-@no_collecting()
 def load(path: Path) -> Row:
     """Parse one file; ``items`` is a list in what is returned.
 
     Raises LabelError where it is missing, too large, not JSON, or has no list of items.
     """
-    try:
-        document = orjson.loads(read_text(path))
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise LabelError(f"{path}: not JSON ({error}). Give a file of Datumaro.") from error
+    document = load_json(path, "a file of Datumaro")
     if not isinstance(document, dict) or not isinstance(document.get("items"), list):
         raise LabelError(f"{path}: no list 'items' in it, so it is not Datumaro's JSON. Give another file.")
     return document
@@ -71,7 +63,7 @@ def size_hw(media: Row) -> tuple[int, int] | None:
 
 def finite(value: object) -> TypeGuard[float]:
     """Say whether ``value`` is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
 
 
 def faults(path: Path, check: Check) -> Iterator[Fault]:
@@ -170,7 +162,7 @@ def _media_faults(item: Row, folder: Path | None) -> Iterator[str]:
         or ".." in PurePosixPath(path.replace("\\", "/")).parts
     ):
         yield "'path' is absolute or has '..'; datumaro refuses it. Write it relative to images/SUBSET."
-    elif folder is not None and not (folder / path).is_file():
+    elif folder is not None and not has_picture(folder, path):
         yield f"its picture {path!r} is not below the image folder; every tool shows nothing there."
 
 

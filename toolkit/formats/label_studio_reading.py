@@ -1,32 +1,32 @@
 """What people hand back from Label Studio: its JSON and JSON-MIN, and tasks as we wrote them."""
 
-import base64
-import binascii
 import math
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
-from urllib.parse import unquote, unquote_plus
-
-import orjson
+from typing import Any
 
 from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import LARGEST_IMAGE, mask_counts
 from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
 from dinonat.formats.label_studio_brush import brush_mask
+from dinonat.formats.label_studio_tasks import (
+    Row,
+    data_of,
+    finite,
+    image_name,
+    labels_in,
+    listed,
+    load_tasks,
+    results_of,
+    size_hw,
+    task_files,
+)
 from dinonat.formats.runs import box_of_counts
-from dinonat.formats.tables import read_text
 from dinonat.geometry import mask_area, mask_to_counts
 from dinonat.records import ACCEPTED
-
-Row = dict[str, Any]
-PICTURE = re.compile(r"\.(png|jpe?g|jfif|tiff?|bmp|webp|gif)$", re.IGNORECASE)
-QUESTIONS = ("cls", "choice", "choices", "class", "label")  # names of Choices, where JSON-MIN says no type
-UPLOADED = re.compile(r"/?data/upload/(?:\d+/)?(?:[0-9a-f]{8}-)?(.+)$")
 
 
 @no_collecting()
@@ -36,7 +36,8 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     A task's labels are those of its last annotation that was not skipped, with the status "accepted",
     since a person has submitted them; of a task nobody worked on, its last prediction, with the status
     in ``meta``. Skipped tasks, and tasks of which only the numbers of predictions are left, list
-    nothing. Percent become pixels by ``original_width`` and ``original_height``, or by ``sizes``.
+    nothing. JSON-MIN has no ids, so there the parts of a mask are labels of their own.
+    Percent become pixels by ``original_width`` and ``original_height``, or by ``sizes``.
     Rectangles that were turned give the box around them, parts of a mask are joined, brush strokes
     decoded; ellipses, key points and the like are left out. ``warn`` gets one sentence for each kind of
     what was left out or changed. Raises LabelError where this is no file of tasks.
@@ -50,123 +51,17 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
             if not isinstance(task, dict) or not (name := image_name(task)):
                 noted["tasks without a picture are left out"] += 1
                 continue
-            found = _results(task, noted)
+            found = results_of(task, noted)
             if found is None:
                 continue
             images.append(name)
-            export = export or str(_data(task).get("export") or "")
+            export = export or str(data_of(task).get("export") or "")
             results, accepted = found
             where = f"task {task.get('id', place)}"
             rows.extend(_Task(name, where, accepted, (sizes or {}).get(name), noted).rows(results))
     for sentence, count in sorted(noted.items()):
         warn(f"{path}: {count} {sentence}.")
     return incoming(rows, images, export=export)
-
-
-def task_files(path: Path) -> list[Path]:
-    """Return the files with tasks that ``path`` means. Raises LabelError for a folder without any."""
-    if not path.is_dir():
-        return [path]
-    found = sorted(path.glob("tasks*.json")) or sorted(path.glob("*.json"))
-    if not found:
-        raise LabelError(f"{path}: no tasks.json in it. Give the file that Label Studio exported.")
-    return found
-
-
-@no_collecting()
-def load_tasks(path: Path) -> list[Any]:
-    """Parse one file of tasks; a single task may stand alone.
-
-    Raises LabelError where it is missing, too large, not JSON, or no list of objects.
-    """
-    try:
-        tasks = orjson.loads(read_text(path))
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise LabelError(f"{path}: not JSON ({error}). Give tasks or an export of Label Studio.") from error
-    tasks = [tasks] if isinstance(tasks, dict) and "data" in tasks else tasks
-    if not isinstance(tasks, list) or (tasks and not any(isinstance(task, dict) for task in tasks)):
-        raise LabelError(f"{path}: no list of tasks. Export from Label Studio as JSON or JSON-MIN.")
-    return tasks
-
-
-def image_name(task: Row) -> str:
-    """Return the picture of a task as its file name; "" where it has none.
-
-    What we wrote says the name beside the address. Of an address, what Label Studio put around the
-    name is taken off: the document root, the project and the eight digits of an upload, the bucket.
-    """
-    data = _data(task)
-    texts = {key: value for key, value in data.items() if isinstance(value, str) and value}
-    spellings = ((key, plain_name(text)) for key, text in texts.items() if key not in ("file_name", "export"))
-    pictures = {key: name for key, name in spellings if PICTURE.search(name) or key == "image"}
-    name = pictures.get("image") or next(iter(pictures.values()), "")
-    own = texts.get("file_name", "")
-    return own if own and ("export" in texts or not name or name.endswith(own)) else name
-
-
-def plain_name(address: str) -> str:
-    """Return the path that an address of Label Studio names, percent-decoded.
-
-    >>> plain_name("/data/local-files/?d=images/train/a%20b.png")
-    'images/train/a b.png'
-    >>> plain_name("/data/upload/3/1a2b3c4d-a.png")
-    'a.png'
-    """
-    address = address.strip()
-    if "fileuri=" in address:  # how a task is exported whose bucket needs a signature
-        coded = address.rpartition("fileuri=")[2].partition("&")[0]
-        try:
-            return plain_name(base64.b64decode(unquote(coded), altchars=b"-_").decode())
-        except (binascii.Error, ValueError):
-            return ""
-    if "local-files/?d=" in address:
-        return unquote_plus(address.partition("?d=")[2].partition("&")[0]).replace("\\", "/").lstrip("/")
-    scheme, mark, rest = address.partition("://")
-    if mark and scheme.lower() in ("http", "https"):
-        path = unquote(re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")[2])
-    else:
-        path = rest.partition("/")[2] if mark else address
-    uploaded = UPLOADED.search(unquote(path))
-    return uploaded.group(1) if uploaded else path.replace("\\", "/").removeprefix("./")
-
-
-def _data(task: Row) -> Row:
-    """Return what is shown in a task; in JSON-MIN that is the task itself."""
-    data = task.get("data")
-    return data if isinstance(data, dict) else task
-
-
-def _results(task: Row, noted: Counter[str]) -> tuple[list[Any], bool] | None:
-    """Return the results of a task and whether a person submitted them; None where nothing is known."""
-    if not isinstance(task.get("data"), dict):
-        return list(_flat_results(task)), True
-    given = task.get("annotations", task.get("completions")) or []
-    every = [one for one in given if isinstance(one, dict)]
-    valid = [one for one in every if not (one.get("was_cancelled") or one.get("skipped"))]
-    if every and not valid:
-        noted["tasks were skipped and say nothing"] += 1
-        return None
-    if valid:
-        if len(valid) > 1:
-            noted["tasks have several annotations: the last one counts"] += 1
-        last = max(enumerate(valid), key=lambda pair: (str(pair[1].get("created_at") or ""), pair[0]))[1]
-        return _listed(last.get("result")), True
-    predictions = task.get("predictions") or []
-    if predictions and not isinstance(predictions[-1], dict):
-        noted["tasks without annotation hold only the numbers of predictions and say nothing"] += 1
-        return None
-    return _listed(predictions[-1].get("result") if predictions else []), False
-
-
-def _flat_results(task: Row) -> Iterator[Row]:
-    """Yield the results of a task in JSON-MIN as the long form has them, without ids."""
-    for key, cell in task.items():
-        if isinstance(cell, str) and key in QUESTIONS:
-            yield {"type": "choices", "value": {"choices": [cell]}}
-        for value in cell if isinstance(cell, list) else [cell]:
-            if isinstance(value, dict) and any(labels_in(value, name) for name in value):
-                size = {name: value.get(name) for name in ("original_width", "original_height")}
-                yield {"type": str(value.get("type", key)).lower(), "value": value, **size}
 
 
 class _Task:
@@ -192,8 +87,8 @@ class _Task:
             row = self._region(place, result, value)
             if row is not None:
                 yield row
-        for row, rings, size_hw in self.parts.values():
-            yield from self._polygon(row, rings, size_hw)
+        for row, rings, known in self.parts.values():
+            yield from self._polygon(row, rings, known)
 
     def _row(self, label: str, label_id: object, meta: Row, score: object) -> Row:
         """Return what every row has."""
@@ -214,10 +109,10 @@ class _Task:
             self.noted["answers about single regions are left out"] += 1
             return
         meta = _dict(result.get("meta"))
-        several = [entry for entry in _listed(meta.get("labels")) if isinstance(entry, dict)]
+        several = [entry for entry in listed(meta.get("labels")) if isinstance(entry, dict)]
         names = [
             choice[-1] if isinstance(choice, list) and choice else choice
-            for choice in _listed(value["choices"])
+            for choice in listed(value["choices"])
         ]
         for place, name in enumerate(name for name in names if isinstance(name, str) and name):
             own = [entry for entry in several if entry.get("label") == name]
@@ -325,12 +220,6 @@ def _kind(value: Row) -> str | None:
     return "box" if "width" in value and "height" in value and "x" in value else None
 
 
-def labels_in(value: Row, name: str) -> list[str]:
-    """Return the labels under a key that holds labels ("rectanglelabels", "labels", "choices")."""
-    cell = value.get(name) if name.endswith("labels") or name == "choices" else None
-    return [label for label in _listed(cell) if isinstance(label, str) and label]
-
-
 def rectangle(value: Row) -> tuple[float, float, float, float] | None:
     """Return x, y, width, height of a value in percent; None unless all are finite numbers."""
     x, y, w, h = (value.get(name) for name in ("x", "y", "width", "height"))
@@ -340,7 +229,7 @@ def rectangle(value: Row) -> tuple[float, float, float, float] | None:
 def _ring(points: object, size_hw: tuple[int, int]) -> list[float] | None:
     """Return points in percent as x1, y1, x2, ... in pixels; None where they are fewer than three."""
     ring: list[float] = []
-    for point in _listed(points):
+    for point in listed(points):
         if not isinstance(point, list) or len(point) < 2 or not finite(point[0]) or not finite(point[1]):
             return None
         ring += [point[0] * size_hw[1] / 100, point[1] * size_hw[0] / 100]
@@ -354,24 +243,6 @@ def _around(x: float, y: float, w: float, h: float, angle: float) -> tuple[float
     return x + min(across), y + min(down), max(across) - min(across), max(down) - min(down)
 
 
-def size_hw(result: Row) -> tuple[int, int] | None:
-    """Return the size of the picture that a result was drawn on."""
-    height, width = result.get("original_height"), result.get("original_width")
-    if not finite(height) or not finite(width) or min(height, width) < 1:
-        return None
-    return int(height), int(width)
-
-
-def finite(value: object) -> TypeGuard[float]:
-    """Say whether ``value`` is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
-
-
 def _dict(value: object) -> Row:
     """Return an object, or an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
-
-
-def _listed(value: object) -> list[Any]:
-    """Return a list, or an empty one in place of anything else."""
-    return value if isinstance(value, list) else []

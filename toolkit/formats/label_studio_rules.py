@@ -16,13 +16,14 @@ from defusedxml.ElementTree import fromstring
 
 from dinonat.errors import LabelError
 from dinonat.formats.handover import Check, Fault
+from dinonat.formats.json_files import has_picture
 from dinonat.formats.label_studio_brush import brush_mask
-from dinonat.formats.label_studio_reading import (
+from dinonat.formats.label_studio_reading import rectangle
+from dinonat.formats.label_studio_tasks import (
     finite,
     image_name,
     labels_in,
     load_tasks,
-    rectangle,
     size_hw,
     task_files,
 )
@@ -131,7 +132,7 @@ def _data_faults(task: dict[str, Any], config: Config | None, check: Check, seen
     if name in seen:
         yield f"the picture {name!r} a second time; people label it twice. Keep one task."
     seen.add(name)
-    if check.images and not any((check.images / one).is_file() for one in (name, unquote_plus(named)) if one):
+    if check.images and not any(has_picture(check.images, one) for one in (name, unquote_plus(named))):
         yield f"its picture {name!r} is not below the image folder; Label Studio shows nothing there."
 
 
@@ -182,6 +183,10 @@ def _result_faults(result: list[Any], where: str, config: Config | None) -> Iter
             if key in seen:
                 yield here, "its 'id' stands twice in one result; Label Studio keeps one of the two."
             seen.add(key)
+        if kind == "choices" and "x" not in (region.get("value") or {}):
+            if ("", str(region.get("from_name"))) in seen:
+                yield here, "a second answer to one question; Label Studio keeps one. Join their choices."
+            seen.add(("", str(region.get("from_name"))))
         yield from ((here, what) for what in _region_faults(region, config))
 
 
