@@ -780,6 +780,13 @@ def test_exports_without_an_interface_beside_them_have_no_faults(tmp_path: Path)
     assert faults(saved(tmp_path, annotated(box(5, 5, 9, 9), predictions=[3]))) == []
 
 
+def test_a_single_task_may_stand_alone(tmp_path: Path) -> None:
+    path = tmp_path / "12.json"
+    path.write_text(json.dumps(annotated(box(5, 5, 9, 9))))
+    assert sniff(path) == "label-studio"
+    assert read(path)[0].labels["label"].tolist() == ["car"]
+
+
 def test_the_catalogue_knows_the_format(export: Path) -> None:
     assert sniff(export) == sniff(export / "tasks.json") == "label-studio"
     assert FORMATS["label-studio"].picture("a", "b.png") == "images/a/b.png"

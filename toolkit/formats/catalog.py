@@ -106,6 +106,8 @@ def _of_file(path: Path) -> str:
     if text.startswith("<"):
         return "cvat" if re.search(r"<annotations\b", text) else "voc"
     if text.startswith("{"):
+        if re.search(r'"(data|value)"\s*:\s*\{|"was_cancelled"\s*:', text):
+            return "label-studio"  # a single task
         # A long list of images may push the other keys out of sight: what is no Datumaro is COCO.
         return "datumaro" if re.search(r'"(items|media_type|dm_format_version)"\s*:', text) else "coco"
     if text.startswith("["):
