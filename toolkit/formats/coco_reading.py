@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ from dinonat.formats.coco_masks import mask_counts
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
 from dinonat.formats.tables import read_image_labels
 from dinonat.geometry import box_of_mask, counts_to_mask
-from dinonat.records import INCOMING_COLUMNS
 
 BLOCK = 20_000  # rows that are held as objects at a time
 
@@ -45,28 +44,34 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     is not COCO.
     """
     files = instances_files(path)
-    tables, images, export = [], [], ""
-    for file in files:
-        coco, problems = parse(file), Counter[str]()
-        listed, classes = _lists(coco, file, sizes or {})
-        images += [image.name for image in listed.values()]
-        info = coco.head.get("info")
-        export = export or str(info.get("export", "") if isinstance(info, dict) else "")
-        place = f"{file.name}, " if len(files) > 1 else ""
-        rows = _rows(coco.annotations or (), listed, classes, place, problems)
-        while block := list(islice(rows, BLOCK)):
-            tables.append(incoming(block, ()).labels)
-        for problem, count in sorted(problems.items()):
-            warn(f"{file}: {count} {problem}.")
+    images: list[str] = []
+    exports: list[str] = []
+    rows = chain.from_iterable(
+        _file(file, f"{file.name}, " if len(files) > 1 else "", sizes or {}, warn, images, exports)
+        for file in files
+    )
     if path.is_dir():
-        whole = read_image_labels(path / IMAGE_LABELS, warn=warn)
-        tables.append(incoming(whole, ()).labels)
-    found = incoming((), images, export=export)
-    tables = [table for table in tables if len(table)]
-    if not tables:
-        return found
-    labels = pd.concat(tables, ignore_index=True)[list(INCOMING_COLUMNS)]
-    return Incoming(labels, found.images, export=export)
+        rows = chain(rows, read_image_labels(path / IMAGE_LABELS, warn=warn))
+    tables = []
+    while block := list(islice(rows, BLOCK)):
+        tables.append(incoming(block, ()).labels)
+    labels = pd.concat(tables, ignore_index=True) if tables else incoming((), ()).labels
+    return Incoming(labels, tuple(dict.fromkeys(images)), export=next(filter(None, exports), ""))
+
+
+def _file(
+    path: Path, place: str, sizes: Sizes, warn: Warn, images: list[str], exports: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one file, and note its images and the export that it says it came from."""
+    coco, problems = parse(path), Counter[str]()
+    listed, classes = _lists(coco, path, sizes)
+    images += [image.name for image in listed.values()]
+    info = coco.head.get("info")
+    name = info.get("export") if isinstance(info, dict) else None
+    exports.append(name if isinstance(name, str) else "")
+    yield from _rows(coco.annotations or (), listed, classes, place, problems)
+    for problem, count in sorted(problems.items()):
+        warn(f"{path}: {count} {problem}.")
 
 
 def _lists(
