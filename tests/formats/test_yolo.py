@@ -9,9 +9,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from dinonat.errors import LabelError
-from dinonat.formats import yolo, yolo_reading
+from dinonat.formats import yolo, yolo_reading, yolo_rules
 from dinonat.formats.coco_masks import FILLED
 from dinonat.formats.handover import (
     MASKS_BOX,
@@ -22,13 +23,14 @@ from dinonat.formats.handover import (
     NUMBERS,
     TEXTS,
     WHOLE_IMAGE,
+    Check,
     Incoming,
     Outgoing,
     outgoing,
 )
 from dinonat.formats.yolo_rows import SPLIT_UP
 from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
-from dinonat.polygons import mask_polygons
+from dinonat.polygons import mask_polygons, polygon_mask
 
 WRITE = {"detect": yolo.write_detect, "segment": yolo.write_segment}
 NAMES = [
@@ -141,10 +143,7 @@ def test_train_and_val_are_always_named(tmp_path: Path, splits: list[str], train
     assert (data["train"], data["val"]) == (f"images/{train}", f"images/{val}")
     assert data.get("test") == ("images/test" if "test" in splits else None)
     assert ("There is no split" in (tmp_path / "data.yaml").read_text()) == (set(splits) != {"train", "val"})
-    assert yolo_reading.read(tmp_path, sizes=sizes_of(asked)).images in (
-        ("a.png", "b.png"),
-        ("b.png", "a.png"),
-    )
+    assert sorted(yolo_reading.read(tmp_path, sizes=sizes_of(asked)).images) == ["a.png", "b.png"]
 
 
 def test_pictures_with_one_stem_cannot_share_a_text(tmp_path: Path) -> None:
@@ -290,3 +289,242 @@ def edges(line: str) -> list[tuple[Any, Any]]:
 
     xc, yc, w, h = map(Decimal, line.split()[1:])
     return [(xc - w / 2, xc + w / 2), (yc - h / 2, yc + h / 2)]
+
+
+# ---- what others write ----
+
+
+def picture_at(path: Path, size: tuple[int, int] = (10, 8), **more: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size).save(path, **more)
+
+
+BOX, POLYGON = "1 0.3 0.5 0.4 0.5\n", "0 0.1 0.25 0.5 0.25 0.5 0.75\n"
+HALF = "0 0 0 1 0 1 0.5 0 0.5\n"  # the upper half
+YAML = "names: {0: person, 1: car}\n"
+LAYOUTS: dict[str, dict[str, str]] = {
+    "ultralytics": {"data.yaml": YAML, "labels/train/a.txt": BOX, "images/train/a.png": ""},
+    "roboflow": {"data.yaml": "names: ['person', car]", "train/labels/a.txt": BOX, "train/images/a.png": ""},
+    "windows": {"data.yaml": "\ufeffnames:\r\n  '0': person\r\n  '1': car\r\n",
+                "labels/a.txt": "\ufeff" + BOX.replace("\n", "\r\n"),
+                "images/a.png": ""},
+    "lists": {"data.yaml": "train: train.txt\nnames: [person, car]\n", "train.txt": "./images/train/a.png\n",
+              "labels/train/a.txt": BOX},
+    "cvat yolo 1.1": {"obj.data": "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n",
+                      "obj.names": "person\ncar\n", "train.txt": "data/obj_train_data/a.png\n",
+                      "obj_train_data/a.txt": BOX},
+    "labelimg": {"classes.txt": "person\ncar\n", "a.txt": BOX, "a.png": ""},
+    "label studio": {"classes.txt": "person\ncar\n", "notes.json": "{}",
+                     "labels/a.txt": BOX, "images/a.png": ""},
+    "prediction": {"data.yaml": "names: [person, car]", "labels/a.txt": BOX[:-1] + " 0.75",
+                   "images/a.png": ""},
+}  # fmt: skip
+
+
+def lay_out(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        if name.endswith(".png"):
+            picture_at(folder / name)
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8", newline="")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_reads_the_same(tmp_path: Path, name: str) -> None:
+    lay_out(tmp_path, LAYOUTS[name])
+    back = yolo_reading.read(
+        tmp_path, sizes={"a.png": (8, 10)} if name in ("lists", "cvat yolo 1.1") else None
+    )
+    assert back.images == ("a.png",)
+    row = back.labels.iloc[0]
+    assert (row["image"], row["label"], row["kind"], row["mask_counts"]) == ("a.png", "car", "region", ())
+    assert row[list("xywh")].tolist() == [1, 2, 4, 4]
+    assert row["where"].endswith("a.txt, line 1")
+    assert math.isnan(row["score"]) if name != "prediction" else row["score"] == 0.75
+
+
+def test_a_picture_is_as_large_as_exif_turns_it(tmp_path: Path) -> None:
+    lay_out(tmp_path, {"classes.txt": "car\n", "a.txt": "0 0.5 0.5 1 0.5\n"})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture_at(tmp_path / "a.jpg", (10, 8), exif=exif)
+    assert yolo_reading.read(tmp_path).labels[list("xywh")].iloc[0].tolist() == [0, 2.5, 8, 5]
+
+
+def test_bad_rows_cost_themselves_with_one_sentence_a_kind(tmp_path: Path) -> None:
+    rows = [
+        "0 0.5 0.5 0.2 0.2", "0 0.5 0.5 0.2", "0 0.1 0.1 0.2", "0 0.1 0.1 0.3 0.1 0.3 0.3 0.9",
+        "0 0.1 0.1 0.3 0.1 0.3 0.3",
+        "7 0.5 0.5 0.2 0.2", "0 5 5 2 2", "0 nan 0.5 0.2 0.2", "0 inf 0.5 0.2 0.2", "0 0.5 0.5 0 0.2",
+        "x 0.5 0.5 0.2 0.2",
+        "0 0.5 0.5 1e-9 0.2", "",
+    ]  # fmt: skip
+    lay_out(tmp_path, {"data.yaml": "names: [car]", "labels/a.txt": "\n".join(rows), "labels/b.txt": rows[0]})
+    warnings: list[str] = []
+    back = yolo_reading.read(tmp_path, sizes={"a.png": (8, 10)}, warn=warnings.append)
+    assert len(back.labels) == 1
+    assert set(back.images) == {"a.png", "b"}
+    words = {"number of fields": 3, "of 7 numbers among boxes": 1, "no name": 1, "outside 0 to 1": 3,
+             "no width or height": 2, "something else": 1, "size is not known": 1}  # fmt: skip
+    assert len(warnings) == len(words)
+    for word, count in words.items():
+        assert any(word in sentence and f" {count} row(s)" in sentence for sentence in warnings), word
+
+
+def test_a_triangle_among_polygons_is_one(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path,
+        {
+            "data.yaml": "names: [car]",
+            "labels/a.txt": POLYGON + "0 0 0 1 0 1 0.5 0 0.5\n",
+            "images/a.png": "",
+        },
+    )
+    back = yolo_reading.read(tmp_path)
+    masks = [counts_to_mask(counts, (8, 10)) for counts in back.labels["mask_counts"]]
+    assert np.array_equal(masks[0], polygon_mask([[1, 2, 5, 2, 5, 6]], (8, 10)))
+    assert masks[1][:4].all()
+    assert not masks[1][4:].any()
+
+
+def test_no_text_says_nothing_and_an_empty_one_that_nothing_is_there(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path, {"data.yaml": "names: [car]", "labels/a.txt": "", "images/a.png": "", "images/b.png": ""}
+    )
+    back = yolo_reading.read(tmp_path)
+    assert back.images == ("a.png",)
+    assert back.labels.empty
+
+
+def test_one_name_in_two_splits_keeps_its_path(tmp_path: Path) -> None:
+    files = {
+        f"{kind}/{split}/a.{end}": BOX
+        for split in ("train", "val")
+        for kind, end in (("labels", "txt"), ("images", "png"))
+    }
+    lay_out(tmp_path, {"data.yaml": "names: [person, car]", **files})
+    assert yolo_reading.read(tmp_path).images == ("images/train/a.png", "images/val/a.png")
+
+
+def test_a_moved_box_loses_its_id_and_a_relabelled_one_keeps_it(tmp_path: Path) -> None:
+    yolo.write_detect(example(), tmp_path)
+    text = tmp_path / "labels/train/a.txt"
+    person, car = text.read_text().splitlines()
+    text.write_text(f"{car}\n1{person[1:]}\n0 0.5 0.5 0.1 0.1\n")
+    labels = yolo_reading.read(tmp_path, sizes={"a.png": (8, 10)}).labels
+    assert labels["label_id"].tolist() == ["p001", "p000", ""]
+    assert labels["label"].tolist() == ["car", "car", "person"]
+    assert labels["score"].isna().all()  # the score was the person's
+
+
+def test_a_side_file_that_is_damaged_is_passed_over(tmp_path: Path) -> None:
+    yolo.write_detect(example(), tmp_path)
+    (tmp_path / "predictions.jsonl").write_text(
+        '{"image": 3}\n[]\nno\n{"image":"a.png","box":[1e999],"label":1}\n'
+    )
+    warnings: list[str] = []
+    labels = yolo_reading.read(tmp_path, sizes={"a.png": (8, 10)}, warn=warnings.append).labels
+    assert labels["label_id"].tolist() == ["", ""]
+    assert "4 line(s)" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "names: 3", "a: [", "- x", "names: {0: a", "\x00", "&a [*a]", "!!python/object:os.system x"]
+)
+def test_what_is_no_data_yaml_is_a_sentence(tmp_path: Path, text: str) -> None:
+    lay_out(tmp_path, {"data.yaml": text, "labels/a.txt": BOX})
+    with pytest.raises(LabelError):
+        yolo_reading.read(tmp_path)
+    assert len(list(yolo_rules.faults(tmp_path, Check()))) == 1
+
+
+def test_a_folder_of_nothing_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"data[.]yaml"):
+        yolo_reading.read(tmp_path)
+    lay_out(tmp_path, {"data.yaml": "names: [a]"})
+    with pytest.raises(LabelError, match="no text with rows"):
+        yolo_reading.read(tmp_path)
+
+
+# ---- faults ----
+
+GOOD = {"data.yaml": "path: .\ntrain: images/train\nval: images/train\nnames:\n  0: person\n  1: car\n",
+        "labels/train/a.txt": BOX, "labels/train/b.txt": "",
+        "images/train/a.png": "", "images/train/b.png": ""}  # fmt: skip
+TEXT, DATA = "labels/train/a.txt", "data.yaml"
+FAULTS: dict[str, tuple[str, str, str]] = {  # file, its text, a word of the sentence
+    "4 numbers": (TEXT, BOX + "0 0.5 0.5 0.2\n", "neither 5 numbers"),
+    "8 numbers": (TEXT, BOX + "0 0.5 0.5 0.2 0.2 0.1 0.1 0.1\n", "neither 5 numbers"),
+    "6 numbers": (TEXT, "0 0.5 0.5 0.2 0.2 0.9\n", "a prediction with its score"),
+    "above one": (TEXT, "0 0.666670 0.375 1.333330 0.75\n", "outside 0 to 1"),
+    "negative": (TEXT, "0 -0.1 0.5 0.2 0.2\n", "outside 0 to 1"),
+    "over the border": (TEXT, "0 0.1 0.5 0.4 0.2\n", "reaches outside its image"),
+    "NaN": (TEXT, "0 nan 0.5 0.2 0.2\n", "NaN"),
+    "text": (TEXT, "car 0.5 0.5 0.2 0.2\n", "no number"),
+    "class out of range": (TEXT, "2 0.5 0.5 0.2 0.2\n", "class without a name"),
+    "class negative": (TEXT, "-1 0.5 0.5 0.2 0.2\n", "class without a name"),
+    "class decimal": (TEXT, "1.0 0.5 0.5 0.2 0.2\n", "as a decimal number"),
+    "class broken": (TEXT, "0.5 0.5 0.5 0.2 0.2\n", "no whole number"),
+    "no size": (TEXT, "0 0.5 0.5 0 0.2\n", "box of no width"),
+    "no size of a polygon": (TEXT, "0 0.5 0.1 0.5 0.2 0.5 0.3\n", "polygon of no width"),
+    "twice": (TEXT, BOX * 2, "a second time"),
+    "mixed": (TEXT, BOX * 1 + POLYGON, "a set is for detection or for segmentation"),
+    "not ASCII": (TEXT, "0 0,5 ü 0.2 0.2\n", "no plain text"),
+    "gap in names": (DATA, GOOD["data.yaml"] + "  3: dog\n", "numbered 0, 1, 2"),
+    "from one": (DATA, GOOD["data.yaml"].replace("0: person", "2: person"), "numbered 0, 1, 2"),
+    "name as key": (DATA, GOOD["data.yaml"] + "  dog: 2\n", "no number from 0"),
+    "name twice": (DATA, GOOD["data.yaml"] + "  2: car\n", "stands twice"),
+    "no val": (DATA, GOOD["data.yaml"].replace("val: images/train\n", ""), "no 'val'"),
+    "no train": (DATA, GOOD["data.yaml"].replace("train: images/train\n", ""), "no 'train'"),
+    "nc": (DATA, GOOD["data.yaml"] + "nc: 3\n", "'nc' is not"),
+    "absolute": (DATA, GOOD["data.yaml"].replace("train: images", "train: /data/images"), "absolute path"),
+    "no picture": ("labels/train/c.txt", BOX, "no picture of this name"),
+    "no label file": ("images/train/c.png", "", "no label file"),
+    "nested": ("labels/train/night/c.txt", BOX, "in a folder below its split"),
+    "one stem": ("images/train/a.jpg", "", "the same name before its ending"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_fault_gives_one_sentence(tmp_path: Path, fault: str) -> None:
+    file, text, word = FAULTS[fault]
+    lay_out(tmp_path, {**GOOD, file: text})
+    if fault == "nested":
+        picture_at(tmp_path / "images/train/night/c.png")
+    found = list(yolo_rules.faults(tmp_path, Check()))
+    assert len(found) == 1, found
+    assert word in found[0][1]
+    assert found[0][0].startswith("images/train/a" if fault == "one stem" else file)
+
+
+def test_a_text_named_after_the_whole_picture_is_its_own_fault(tmp_path: Path) -> None:
+    files = {name: text for name, text in GOOD.items() if name != TEXT}
+    lay_out(tmp_path, {**files, "labels/train/a.png.txt": BOX})
+    assert [(where, "whole name" in what) for where, what in yolo_rules.faults(tmp_path, Check())] == [
+        ("labels/train/a.png.txt", True)
+    ]
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    lay_out(tmp_path, GOOD)
+    (tmp_path / DATA).write_bytes(GOOD[DATA].replace("car", "fußgänger").encode("cp1252"))
+    assert ["not UTF-8" in what for _, what in yolo_rules.faults(tmp_path, Check())] == [True]
+
+
+@pytest.mark.parametrize("kind", WRITE)
+def test_our_own_files_have_no_fault(tmp_path: Path, kind: str) -> None:
+    assert list(yolo_rules.faults(tmp_path, Check()))
+    WRITE[kind](example(multipart="split"), tmp_path)
+    assert list(yolo_rules.faults(tmp_path, Check())) == []
+    found = list(yolo_rules.faults(tmp_path, Check(target="datumaro")))
+    assert len(found) == (2 if kind == "segment" else 0)
+    lay_out(
+        tmp_path,
+        {
+            "images/train/a.png": "",
+            "images/train/b.png": "",
+            TEXT: (tmp_path / TEXT).read_text().replace("\n", "\r\n"),
+        },
+    )
+    assert list(yolo_rules.faults(tmp_path, Check(images=tmp_path / "images/train"))) == []

@@ -9,7 +9,19 @@ from pathlib import Path
 import pandas as pd
 
 from dinonat.errors import LabelError
-from dinonat.formats import coco, coco_reading, coco_rules, cvat, datumaro, label_studio, label_tables, voc
+from dinonat.formats import (
+    coco,
+    coco_reading,
+    coco_rules,
+    cvat,
+    datumaro,
+    label_studio,
+    label_tables,
+    voc,
+    yolo,
+    yolo_reading,
+    yolo_rules,
+)
 from dinonat.formats.handover import Check, Fault, Incoming, Outgoing, Picture, Warn, Written
 from dinonat.formats.tables import read_class_folders, read_csv
 from dinonat.records import LABEL_COLUMNS, as_table
@@ -30,6 +42,8 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
+    "yolo": Format(yolo.write_detect, yolo_reading.read, yolo_rules.faults, yolo.picture, flat=True),
+    "yolo-segment": Format(yolo.write_segment, yolo_reading.read, yolo_rules.faults, yolo.picture, flat=True),
     "cvat": Format(cvat.write, cvat.read, cvat.faults, cvat.picture),
     "voc": Format(voc.write, voc.read, voc.faults, voc.picture, flat=True),
     "coco": Format(coco.write, coco_reading.read, coco_rules.faults, coco.picture),
@@ -82,6 +96,8 @@ def _of_folder(folder: Path) -> str:
         "labels.parquet": "parquet",
         "labels.csv": "csv",
         "data.yaml": "yolo",
+        "obj.data": "yolo",
+        "obj.names": "yolo",
         "labels/**/*.txt": "yolo",
         "Annotations/**/*.xml": "voc",
         "annotations/*.json": "json",
@@ -113,4 +129,4 @@ def _of_file(path: Path) -> str:
     if text.startswith("["):
         # A COCO results file; Label Studio's shorter export has any keys.
         return "coco" if re.search(r'"(image_id|category_id)"\s*:', text) else "label-studio"
-    return "yolo" if path.suffix in (".yaml", ".yml") else "csv"
+    return "yolo" if path.suffix in (".yaml", ".yml", ".data", ".names") else "csv"

@@ -32,6 +32,7 @@ class Layout:
     data: dict[str, Any]  # of data.yaml; {} where there is none
     label_files: tuple[str, ...]
     pictures: dict[str, str]  # path without ending, "images" in it as "labels" -> path of the picture
+    every_picture: tuple[str, ...]
     listed: tuple[str, ...]  # pictures that lists of a split name, which may not be there
 
 
@@ -53,6 +54,7 @@ def layout(path: Path) -> Layout:
         data,
         tuple(_label_files([text for text in texts if text not in lists and text != described.name])),
         {counterpart(picture): picture for picture in pictures},
+        tuple(pictures),
         tuple(line for text in sorted(lists) for line in _lines(root / text) if _is_picture(line)),
     )
 

@@ -103,7 +103,7 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     by_stem = {stem(name): size for name, size in (sizes or {}).items()}
     rows = _Rows()
     for file, name in names.items():
-        lines = _lines(found.root / file)
+        lines = text_lines(found.root / file)
         if any(map(bytes.split, lines)):
             picture = found.pictures.get(counterpart(file))
             size = (sizes or {}).get(name) or by_stem.get(stem(name)) or _picture_size(found.root, picture)
@@ -298,7 +298,7 @@ def _drop_triangles(rows: _Rows) -> None:
             del column[place]
 
 
-def _lines(path: Path) -> list[bytes]:
+def text_lines(path: Path) -> list[bytes]:
     """Return the lines of one text. Raises LabelError where it cannot be read or is too large."""
     try:
         with path.open("rb", buffering=0) as stream:
