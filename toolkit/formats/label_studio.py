@@ -3,8 +3,9 @@
 Everything is a prediction, labels with the status "accepted" too: an annotation would mark its task as
 done, and the proposals beside it would never be looked at. A person confirms by submitting. The score of
 a task is the least of its regions', so that sorting by score brings the most doubtful tasks first. A
-region has the label's id for its id, which Label Studio keeps, and the label's facts in ``meta``, which
-its editor hands through as they are. (https://labelstud.io/guide/predictions, guide/task_format)
+region has the label's id for its id and the label's facts in ``meta``: the editor's source hands both
+through when a prediction is submitted. What a person copies there gets a new id and keeps the facts.
+(https://labelstud.io/guide/predictions, https://labelstud.io/guide/task_format)
 """
 
 import re
@@ -45,6 +46,7 @@ cat <<END
 2. Settings, Cloud Storage, Add Source Storage, Local files: $here/images
    (add it, do not sync it: without it Label Studio shows no picture)
 3. Import $here/tasks.json (where there are tasks-001.json and more, each of them)
+4. Settings, Annotation: switch on the use of predictions to prelabel tasks
 END
 exec label-studio start "$@"
 """
