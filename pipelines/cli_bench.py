@@ -124,6 +124,25 @@ def bench_formats(
         show(run_formats(settings, workspace), json)
 
 
+@bench_app.command("labels")
+def bench_labels(
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time export and import by how many labels.
+
+    Made workspaces of 10,000, 100,000 and 1,000,000 labels (--set "labels=[10000]"), a process for each.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_labels import BenchLabelsSettings, run_labels
+
+        settings = BenchLabelsSettings.resolve(config=config, overrides=set_ or (), named={})
+        show(run_labels(settings, workspace), json)
+
+
 @bench_app.command("model")
 def bench_model(
     network: Annotated[str | None, typer.Option(help="Which network (default nat_mini).")] = None,

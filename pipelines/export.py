@@ -227,7 +227,7 @@ def _warnings(
     asked: Outgoing, folder: Path, known: EmbeddingSet, settings: ExportSettings, written: Written
 ) -> list[str]:
     """Say what a reader may stumble over: our own check of the files, and pictures that tools cannot show."""
-    check = Check(category_base=settings.category_base)
+    check = Check(target=settings.format, category_base=settings.category_base)
     said = sentences(FORMATS[settings.format].faults(folder, check))
     if not settings.proxies:
         said += remarks(asked.images["image"], known)

@@ -32,6 +32,7 @@ SETTINGS = {
     "bench attention": ("bench_attention", "BenchAttentionSettings"),
     "bench embed": ("bench_embed", "BenchEmbedSettings"),
     "bench formats": ("bench_formats", "BenchFormatsSettings"),
+    "bench labels": ("bench_labels", "BenchLabelsSettings"),
     "bench model": ("bench_model", "BenchModelSettings"),
     "bench train": ("bench_train", "BenchTrainSettings"),
     "bench views": ("bench_views", "BenchViewsSettings"),
