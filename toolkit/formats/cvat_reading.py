@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from dinonat.formats.xml_files import Element, parts
 from dinonat.polygons import polygon_mask
 from dinonat.records import Bool
 
+BLOCK = 20_000  # rows that are held as objects at a time
 VIDEO = (
     "holds tracks of a video ('CVAT for video'), whose boxes are only at key frames. "
     "Export the task from CVAT as 'CVAT for images 1.1'."
@@ -45,8 +47,11 @@ class _Piece:
 
 @dataclass
 class _Said:
-    """What there is to tell: sentence -> (first line, how many)."""
+    """What a file says beside its labels, and what is to tell: sentence -> its first line, how often."""
 
+    images: list[str] = field(default_factory=list)
+    export: str = ""
+    head: bool = False
     first: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -64,29 +69,18 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
 
     Raises LabelError where it is no such file, or holds tracks of a video.
     """
-    file = xml_file(path)
-    found = parts(file)
-    root = next(found)
-    if root.name != "annotations":
-        raise LabelError(f"{file}: <{root.name}> is not CVAT's <annotations>. Export 'CVAT for images 1.1'.")
-    rows: list[dict[str, Any]] = []
-    names: list[str] = []
-    said, export, meta = _Said(), "", False
-    for part in found:
-        if part.name == "track":
-            raise LabelError(f"{file}, line {part.line}: {VIDEO}")
-        if part.name == "meta":
-            meta, export = True, part.said("task", "name") or part.said("project", "name") or ""
-        elif part.name == "image" and part.attributes.get("name"):
-            names.append(part.attributes["name"])
-            rows.extend(_labels(part, file.name, sizes or {}, said))
-        elif part.name == "image":
-            said.add("images without a name, whose labels belong to nothing: left out", part.line)
-    if not (names or meta):
+    file, said = xml_file(path), _Said()
+    rows = _rows(file, sizes or {}, said)
+    tables = []
+    while block := list(islice(rows, BLOCK)):
+        tables.append(incoming(block, ()).labels)
+    if not (said.images or said.head):
         raise LabelError(f"{file}: neither <meta> nor <image> in it. Export 'CVAT for images 1.1'.")
     for what, count in said.counts.items():
         warn(f"{file}, line {said.first[what]}: {count} {what}.")
-    return incoming(rows, names, export=export)
+    found = incoming((), said.images, export=said.export)
+    labels = pd.concat(tables, ignore_index=True) if tables else found.labels
+    return Incoming(labels, found.images, export=found.export)
 
 
 def xml_file(path: Path) -> Path:
@@ -98,6 +92,25 @@ def xml_file(path: Path) -> Path:
     if file is None:
         raise LabelError(f"{path}: no annotations.xml in it. Give the XML file that CVAT exported.")
     return file
+
+
+def _rows(file: Path, sizes: Sizes, said: _Said) -> Iterator[dict[str, Any]]:
+    """Yield the row of each label of a file; put the rest of what the file says into ``said``."""
+    found = parts(file)
+    root = next(found)
+    if root.name != "annotations":
+        raise LabelError(f"{file}: <{root.name}> is not CVAT's <annotations>. Export 'CVAT for images 1.1'.")
+    for part in found:
+        if part.name == "track":
+            raise LabelError(f"{file}, line {part.line}: {VIDEO}")
+        if part.name == "meta":
+            said.head = True
+            said.export = part.said("task", "name") or part.said("project", "name") or ""
+        elif part.name == "image" and part.attributes.get("name"):
+            said.images.append(part.attributes["name"])
+            yield from _labels(part, file.name, sizes, said)
+        elif part.name == "image":
+            said.add("images without a name, whose labels belong to nothing: left out", part.line)
 
 
 def _labels(image: Element, file: str, sizes: Sizes, said: _Said) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ split, ``trainval.txt`` where nothing is split (a name that torchvision takes, a
 
 VOC's authors count pixels from 1 and include the last; CVAT, datumaro and FiftyOne read the same numbers as
 edges from 0. We write edges from 0 unless ``voc_base`` is 1, and say which in ``source/annotation`` of each
-file and in a comment of ``labelmap.txt``; reading follows the file, then the comment, takes VOC's own data as
-from 1 and everything else as from 0.
+file and in a comment of ``labelmap.txt``; reading follows the file, then the comment; VOC's own data
+and what supervision writes count from 1, everything else from 0.
 
 ``label_id``, ``status`` and ``score`` lie in ``attributes`` of each object, where CVAT and datumaro write and
 read attributes; other readers pass over them. Sources: the VOC2012 development kit, the readers of datumaro

@@ -4,8 +4,11 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
@@ -19,11 +22,14 @@ IMAGE_LABELS = "image_labels.csv"
 # Which pixels a box names, as each of our files says; the place is the base.
 BASES = ("dinotool: edges of pixels from 0", "dinotool: pixels from 1, the last one included")
 AUTHORS = "PASCAL VOC"  # how VOC's own data begins source/annotation: pixels from 1
+SUPERVISION = ("VOC", "roboflow.ai")  # folder and database of what supervision writes: pixels from 1
 STEP = 0.51  # pixels: rounding to whole ones
 
 NOT_NUMBERS = "objects without a box of four numbers"
 NO_AREA = "objects whose box has no area or exchanged corners"
 NO_NAME = "objects without a name"
+UNREADABLE = "files that cannot be read: left out"
+BLOCK = 20_000  # rows that are held as objects at a time
 
 
 class NotALabelError(ValueError):
@@ -41,35 +47,23 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
 
     Raises LabelError where no file is one of VOC.
     """
-    files = annotation_files(path)
-    base = folder_base(path)
-    rows: list[dict[str, Any]] = []
     names: list[str] = []
-    found, places, export = Counter[str](), dict[str, str](), ""
-    for file, place in files:
-        try:
-            root = annotation(file)
-        except LabelError as error:
-            found["files that cannot be read: left out"] += 1
-            places.setdefault("files that cannot be read: left out", str(error).rstrip("."))
-            continue
-        names.append(image_name(root, place))
-        export = export or _export(root)
-        for element in root.all("object"):
-            try:
-                row = _row(element, file_base(root, base))
-            except NotALabelError as error:
-                found[f"{error}: left out"] += 1
-                places.setdefault(f"{error}: left out", f"{file}, line {element.line}")
-                continue
-            rows.append({**row, "image": names[-1], "where": f"{place}, line {element.line}"})
+    found, places = Counter[str](), dict[str, str]()
+    exports: list[str] = []
+    rows = _rows(path, names, exports, found, places)
+    tables = []
+    while block := list(islice(rows, BLOCK)):
+        tables.append(incoming(block, ()).labels)
     if path.is_dir():
-        rows.extend(read_image_labels(path / IMAGE_LABELS, warn=warn))
+        tables.append(incoming(read_image_labels(path / IMAGE_LABELS, warn=warn), ()).labels)
     if not names:
-        raise LabelError(next(iter(places.values()), f"{path}: no file of Pascal VOC in it"))
+        raise LabelError(next(iter(places.values()), f"{path}: no file of Pascal VOC in it") + ".")
     for what, count in found.items():
         warn(f"{places[what]}: {count} {what}.")
-    return incoming(rows, names, step=STEP, export=export)
+    empty = incoming((), names)
+    tables = [table for table in tables if len(table)]
+    labels = pd.concat(tables, ignore_index=True) if tables else empty.labels
+    return Incoming(labels, empty.images, step=STEP, export=next(filter(None, exports), ""))
 
 
 def annotation_files(path: Path) -> list[tuple[Path, str]]:
@@ -114,11 +108,15 @@ def folder_base(path: Path) -> int | None:
 
 
 def file_base(root: Element, base: int | None) -> int:
-    """Return from what the boxes of a file count: what it says, else ``base``, else 0."""
+    """Return from what the boxes of a file count: what it says or shows, else ``base``, else 0."""
     said = root.said("source", "annotation") or ""
     if said in BASES:
         return BASES.index(said)
-    return base if base is not None else int(said.upper().startswith(AUTHORS))
+    if said.upper().startswith(AUTHORS):
+        return 1
+    if (root.said("folder"), root.said("source", "database")) == SUPERVISION:
+        return 1
+    return base or 0
 
 
 def corners(element: Element) -> list[float]:
@@ -132,6 +130,33 @@ def corners(element: Element) -> list[float]:
     if not all(abs(value) < 1e7 for value in values):
         raise NotALabelError(NOT_NUMBERS)
     return values
+
+
+def _rows(
+    path: Path, names: list[str], exports: list[str], found: Counter[str], places: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of each object; put into the lists what the files say of themselves.
+
+    ``found`` counts what cannot be a label, ``places`` says where each kind of that was first.
+    """
+    base = folder_base(path)
+    for file, place in annotation_files(path):
+        try:
+            root = annotation(file)
+        except LabelError as error:
+            found[UNREADABLE] += 1
+            places.setdefault(UNREADABLE, str(error).rstrip("."))
+            continue
+        names.append(image_name(root, place))
+        exports.append(_export(root))
+        for element in root.all("object"):
+            try:
+                row = _row(element, file_base(root, base))
+            except NotALabelError as error:
+                found[f"{error}: left out"] += 1
+                places.setdefault(f"{error}: left out", f"{file}, line {element.line}")
+                continue
+            yield {**row, "image": names[-1], "where": f"{place}, line {element.line}"}
 
 
 def _row(element: Element, base: int) -> dict[str, Any]:
