@@ -153,13 +153,15 @@ def make_set(
     rows: Sequence[dict[str, Any]],
     model: str = FINGERPRINT,
     again: bool = False,
+    vectors: np.ndarray | None = None,
 ) -> None:
-    """Write a set of embeddings whose vectors are all alike."""
+    """Write a set of embeddings; without ``vectors`` (rows, n), the same for each part, all are alike."""
     if again:
         clear(folder)
     making = {"root": str(root), "model": model, "settings": {"prepare": "percentile"}}
     writer = SetWriter(folder, making, notes={"weights": "run0"})
-    writer.write(0, pd.DataFrame(list(rows)), {name: np.ones((len(rows), 2), np.float32) for name in PARTS})
+    own = np.ones((len(rows), 2)) if vectors is None else vectors
+    writer.write(0, as_table(pd.DataFrame(list(rows)), ITEM_COLUMNS), dict.fromkeys(PARTS, np.float32(own)))
     writer.finish(shards=1)
 
 

@@ -1,0 +1,242 @@
+"""What people said of labels: what it makes of proposals, and what the next proposals make of it."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dinonat import labels
+from dinonat.embeddings.store import EmbeddingSet, open_set
+from dinonat.pipelines import export, import_labels, labelled, propose
+from dinonat.pipelines import workspace as places
+from dinonat.pipelines.export_labels import VOTERS, read_lean
+from dinonat.pipelines.export_settings import ExportSettings
+from dinonat.pipelines.import_labels import ImportSettings
+from dinonat.pipelines.people import database, digest, reviewed, said, stacked, standing, with_events
+from dinonat.pipelines.propose import ProposeReport, ProposeSettings
+from dinonat.records import EVENT_COLUMNS, TEMPERATURE_COLUMNS, as_table, read_proposals
+
+pytestmark = pytest.mark.usefixtures("no_sync")
+
+CLASSES = ("car", "person", "ground")
+SIZE = (80, 100)
+NO = "a person has rejected this label here"
+
+
+def event(label_id: str, action: str, **more: Any) -> dict[str, Any]:
+    box = {"x": 1.0, "y": 2.0, "w": 4.0, "h": 4.0, "mask_counts": ()}
+    fixed = {"label_id": label_id, "action": action, "run": "run1", "image": "a.png", "kind": "region"}
+    return {**fixed, "label": "car", **box, **more}
+
+
+def events(*rows: dict[str, Any]) -> pd.DataFrame:
+    return as_table(list(rows), EVENT_COLUMNS)
+
+
+@pytest.fixture
+def rows(tmp_path: Path, made: SimpleNamespace) -> pd.DataFrame:
+    """Four proposals of cars as an export reads them: texts are categories."""
+    given = [{"image": name, "label": "car", "score": 0.5, "t_max": 30.0} for name in made.names[:4]]
+    made.proposals(tmp_path / "run1", given)
+    return read_lean(tmp_path / "run1/proposals.parquet")
+
+
+def test_events_make_of_proposals_what_people_said(rows: pd.DataFrame) -> None:
+    given = events(
+        event("p3", "moved", label="bus", x=5.5, w=3.25, mask_counts=(80,)),
+        event("p0", "accepted"),
+        event("p1", "relabelled", label="bus"),
+        event("other", "drawn", label="dog"),
+    )
+    found = with_events(rows, given)
+    assert found["proposal"].to_list() == ["p0", "p1", "p2", "p3"]
+    assert found["label"].to_list() == ["car", "bus", "car", "bus"]
+    assert found["status"].to_list() == ["accepted", "accepted", "proposed", "accepted"]
+    assert found["advice"].to_list() == ["given", "given", "review", "given"]
+    assert found["x"].to_list() == [1, 1, 1, 5.5]
+    assert found["score"].isna().to_list() == [False, True, False, True]  # of the class that was proposed
+    for name in TEMPERATURE_COLUMNS:
+        assert found[name].isna().to_list()[3]  # of the box that was proposed
+    assert found["t_max"].to_list()[:3] == [30, 30, 30]
+    assert list(found["mask_counts"].iloc[3]) == [80]
+    assert found["reason"].to_list() == [
+        "accepted by a person: near",
+        "relabelled by a person, proposed was car: near",
+        "near",
+        "drawn anew by a person",
+    ]
+    assert list(found.columns) == list(rows.columns)
+    assert with_events(rows, events()) is rows
+
+
+def test_a_person_who_vouches_for_an_unknown_label_makes_it_known_and_one_who_rejects_ends_it(
+    rows: pd.DataFrame,
+) -> None:
+    rows = rows.assign(advice="unknown")
+    found = with_events(rows, events(event("p0", "accepted"), event("p1", "rejected")))
+    assert found["advice"].to_list() == ["given", "unknown", "unknown", "unknown"]
+    assert found["status"].to_list() == ["accepted", "rejected", "proposed", "proposed"]
+
+
+def test_tables_under_each_other_keep_their_categories(rows: pd.DataFrame) -> None:
+    other = rows.assign(label=pd.Categorical(["dog"] * len(rows)), model="plain text")
+    joined = stacked([rows, rows.iloc[:0], other])
+    assert joined["label"].to_list() == ["car"] * 4 + ["dog"] * 4
+    assert joined["model"].astype("str").to_list()[-1] == "plain text"
+    assert isinstance(joined["label"].dtype, pd.CategoricalDtype)
+    assert list(joined.columns) == list(rows.columns)
+    assert joined[VOTERS].sum() == 8
+    assert len(stacked([rows.iloc[:0]])) == 0
+
+
+def test_the_digest_names_what_is_said_and_not_in_which_order() -> None:
+    assert digest(events()) == ""
+    one, two = event("p0", "accepted"), event("p1", "relabelled", label="bus")
+    name = digest(events(one, two))
+    assert name == digest(events(two, one))
+    for other in (
+        events(one),
+        events(one, {**two, "label": "tram"}),
+        events(one, {**two, "x": 1.01}),
+        events(one, {**two, "mask_counts": (80,)}),
+        events(one, {**two, "action": "rejected"}),
+    ):
+        assert digest(other) != name
+    # How a label came to be what it is changes nothing that an export holds.
+    assert digest(events(one, {**two, "action": "drawn"})) == name
+
+
+def test_what_stands_and_what_was_looked_through() -> None:
+    given = events(
+        event("p0", "accepted"),
+        event("p1", "rejected", image="b.png"),
+        event("p2", "accepted", image="c.png", kind="image", x=np.nan),
+    )
+    assert standing(given)["label_id"].to_list() == ["p0", "p2"]
+    assert reviewed(given) == ["a.png", "b.png"]  # of c.png nobody has gone through the boxes
+
+
+@pytest.fixture
+def street(tmp_path: Path, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Eight images with a car, a person and ground in each; labelled boxes look as their class does."""
+    rng, root = np.random.default_rng(0), places.create(tmp_path / "w")
+    names = [f"day/{n}.png" for n in range(8)]
+
+    def look(number: int) -> np.ndarray:
+        return np.asarray(2 * np.eye(8)[number] + 0.2 * rng.normal(size=8))
+
+    rows, vectors = [], []
+    for n, name in enumerate(names):
+        rows.append(made.image_row(name, SIZE, recording=f"drive {n // 2}", lo=0.0, hi=1.0))
+        vectors.append(look(3 + n % 2))
+        for number in range(3):
+            box = {"kind": "region", "x": 30.0 * number, "y": 10.0 + n, "w": 20.0, "h": 20.0}
+            rows.append(
+                made.image_row(name, SIZE, item=f"{name} {number}", recording=f"drive {n // 2}", **box)
+            )
+            vectors.append(look(number))
+    made.set(places.set_folder(root, "set1"), tmp_path, rows=rows, vectors=np.array(vectors))
+    places.remember(root, "set", "set1")
+
+    def embed_boxes(
+        known: EmbeddingSet, given: pd.DataFrame, *, workspace: Path, folder: Path
+    ) -> EmbeddingSet:
+        own = [
+            made.image_row(each.image, SIZE, kind="region", item=f"given {n}", label=each.label, **box)
+            for n, each in enumerate(given.itertuples())
+            for box in [{"x": each.x, "y": each.y, "w": each.w, "h": each.h}]
+        ]
+        looks = np.array([look(CLASSES.index(each["label"])) for each in own])
+        name = f"set1{labelled.MARK}{len(places.names(root, 'set')):06}"
+        made.set(places.set_folder(root, name), tmp_path, rows=own, vectors=looks)
+        return open_set(places.set_folder(root, name))
+
+    monkeypatch.setattr(labelled, "embed_boxes", embed_boxes)
+    mine = tmp_path / "mine.csv"
+    lines = [f"day/{n}.png,{CLASSES[c]},{30 * c},{10 + n},20,20" for n in range(3) for c in range(2)]
+    mine.write_text("\n".join(["image,label,x,y,w,h", *lines]) + "\n")
+    return SimpleNamespace(root=root, mine=mine, folder=tmp_path)
+
+
+def proposed(street: SimpleNamespace, **more: Any) -> tuple[ProposeReport, pd.DataFrame]:
+    report = propose.run(ProposeSettings(**more), street.root)
+    return report, read_proposals(report.file)
+
+
+def correct(street: SimpleNamespace, change: Any) -> None:
+    """Export as CSV, hand each row to ``change``, which returns it or None, and bring it back."""
+    folder = Path(export.run(ExportSettings(format="csv"), street.root).folder)
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    kept = [change(dict(zip(header, row, strict=True))) for row in rows]
+    with (street.folder / "labels.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, header)
+        writer.writeheader()
+        writer.writerows(row for row in kept if row is not None)
+    (street.folder / "images.csv").write_bytes((folder / "images.csv").read_bytes())
+    import_labels.run(ImportSettings(file=street.folder / "labels.csv", format="csv"), street.root)
+
+
+def corrected_boxes(row: dict[str, str]) -> dict[str, str] | None:
+    """In 5.png the car is a person; in 6.png there is nothing; the rest is as proposed."""
+    if row["image"] == "day/5.png" and row["label"] == "car":
+        return {**row, "label": "person"}
+    return None if row["image"] == "day/6.png" else row
+
+
+def test_corrections_are_the_labels_of_the_next_proposals(street: SimpleNamespace) -> None:
+    first, table = proposed(street, labels=street.mine)
+    shown = table[table["advice"] == "review"]
+    assert {("day/5.png", "car"), ("day/6.png", "car")} <= set(
+        zip(shown["image"], shown["label"], strict=True)
+    )
+    assert first.labelled == {"background": 3, "car": 3, "person": 3}
+    correct(street, corrected_boxes)
+
+    again, table = proposed(street)
+    assert again.run != first.run
+    given = pd.read_csv(Path(again.folder) / labelled.GIVEN)
+    own = given[given["image"] == "day/5.png"]
+    assert sorted(zip(own["label"], own["x"], strict=True)) == [("person", 0), ("person", 30)]
+    assert "day/6.png" not in set(given["image"])
+    # The ground of 5.png and everything in 6.png: somebody went through it and left it.
+    assert again.labelled == {"background": 3 + 1 + 3, "car": 3, "person": 5}
+    assert set(table["image"]) == {"day/3.png", "day/4.png", "day/7.png"}
+    assert proposed(street)[0].already_done
+
+
+def test_a_rejected_box_is_not_proposed_again(street: SimpleNamespace) -> None:
+    proposed(street, labels=street.mine, background=False)
+    correct(street, corrected_boxes)
+    _, table = proposed(street, background=False)
+    found = table.set_index("item")
+    assert found.loc["day/6.png 0", ["label", "advice", "reason"]].to_list() == ["car", "unknown", NO]
+    elsewhere = found[found["image"] != "day/6.png"]
+    assert (elsewhere["label"] == "car").any()
+    assert not (elsewhere["reason"] == NO).any()
+
+
+def test_a_rejected_label_of_an_image_is_not_proposed_again(street: SimpleNamespace) -> None:
+    street.mine.write_text("image,label\n" + "".join(f"day/{n}.png,{'ab'[n % 2]}\n" for n in range(4)))
+    _, table = proposed(street, labels=street.mine)
+    found = table.set_index("image")
+    assert found["label"].to_dict() == {f"day/{n}.png": "ab"[n % 2] for n in range(4, 8)}
+    assert found.loc["day/6.png", "advice"] == "review"
+    correct(street, lambda row: None if row["image"] == "day/6.png" else row)
+    _, table = proposed(street)
+    found = table.set_index("image")
+    assert found.loc["day/6.png", ["label", "advice", "reason"]].to_list() == ["a", "unknown", NO]
+    assert (found["reason"] == NO).sum() == 1
+
+
+def test_when_everything_was_rejected_there_are_clusters(street: SimpleNamespace) -> None:
+    proposed(street, clusters=2)
+    with labels.writing(database(street.root)) as db:
+        rows = [event("x", "rejected", run="", image="day/0.png")]
+        labels.add_events(db, events(*rows), set_name="set1", who="", origin="")
+    assert len(said(street.root, "set1")) == 1
+    assert proposed(street, clusters=2)[0].clusters == 2
