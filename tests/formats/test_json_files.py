@@ -47,9 +47,16 @@ def test_pictures_are_looked_for_within_their_folder_only(tmp_path: Path) -> Non
 
 def test_the_collector_runs_again_afterwards() -> None:
     assert gc.isenabled()
-    with pytest.raises(ValueError, match="x"), no_collecting():
-        assert not gc.isenabled()
+    seen = []
+
+    @no_collecting()
+    def fail() -> None:
+        seen.append(gc.isenabled())
         raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        fail()
+    assert seen == [False]
     assert gc.isenabled()
     gc.disable()
     try:
