@@ -10,6 +10,7 @@ import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats import (
+    class_folders,
     coco,
     coco_reading,
     coco_rules,
@@ -39,6 +40,8 @@ class Format:
     picture: Picture
     flat: bool = False  # the names of its pictures hold no folders
     holds_pictures: bool = False  # it is nothing without the pictures
+    # Where the pictures go, if their labels decide it: (row of the image, path below the folder).
+    places: Callable[[Outgoing], list[tuple[int, str]]] | None = None
 
 
 FORMATS: dict[str, Format] = {
@@ -53,6 +56,24 @@ FORMATS: dict[str, Format] = {
     ),
     "datumaro": Format(datumaro.write, datumaro.read, datumaro.faults, datumaro.picture),
     "label-studio": Format(label_studio.write, label_studio.read, label_studio.faults, label_studio.picture),
+    "folders": Format(
+        class_folders.write,
+        class_folders.read,
+        class_folders.faults,
+        class_folders.picture,
+        flat=True,
+        holds_pictures=True,
+        places=class_folders.places,
+    ),
+    "yolo-classify": Format(
+        class_folders.write_classify,
+        class_folders.read,
+        class_folders.faults,
+        class_folders.picture,
+        flat=True,
+        holds_pictures=True,
+        places=class_folders.classify_places,
+    ),
 }
 
 
@@ -80,7 +101,7 @@ def read_labels(path: Path, *, warn: Warn = warnings.warn) -> pd.DataFrame:
     name = sniff(path)
     if name == "csv" and path.is_file():
         return read_csv(path, warn=warn)
-    if name == "folders":
+    if name == "folders" and not (path / class_folders.CLASSES).is_file():
         return read_class_folders(path)
     labels = FORMATS[name].read(path, warn=warn).labels
     if labels.empty:
@@ -95,6 +116,7 @@ def _of_folder(folder: Path) -> str:
         "tasks*.json": "label-studio",
         "labels.parquet": "parquet",
         "labels.csv": "csv",
+        "classes.csv": "folders",
         "data.yaml": "yolo",
         "obj.data": "yolo",
         "obj.names": "yolo",

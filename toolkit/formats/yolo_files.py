@@ -45,7 +45,7 @@ def layout(path: Path) -> Layout:
     root = described.parent
     data = read_yaml(described) if described.suffix in (".yaml", ".yml") else {}
     names = class_names(described, data)
-    texts, pictures = _walk(root)
+    texts, pictures = walk(root)
     lists = {text for text in texts if _is_list(text, data)}
     return Layout(
         root,
@@ -138,7 +138,7 @@ def _description(folder: Path) -> Path:
     )
 
 
-def _walk(root: Path) -> tuple[list[str], list[str]]:
+def walk(root: Path) -> tuple[list[str], list[str]]:
     """Return the texts and the pictures below ``root``, sorted; linked folders once, hidden ones never."""
     texts, pictures, seen = [], [], set()
     for place, folders, files in os.walk(root, followlinks=True):
