@@ -18,6 +18,7 @@ import orjson
 import pandas as pd
 
 from dinonat.formats.coco_masks import Shape, segmentation
+from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, NUMBERS, TEXTS, WHOLE_IMAGE, Outgoing, Written
 from dinonat.formats.tables import write_image_labels
 from dinonat.records import TEMPERATURE_COLUMNS
@@ -44,6 +45,7 @@ def picture(split: str, file_name: str) -> str:
     return f"images/{split or 'default'}/{file_name}"
 
 
+@no_collecting()
 def write(asked: Outgoing, folder: Path) -> Written:
     """Write COCO under ``folder``, a file for each split that has images; equal input gives equal bytes.
 

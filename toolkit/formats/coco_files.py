@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from dinonat.errors import LabelError
+from dinonat.formats.collecting import no_collecting
 from dinonat.formats.tables import LARGEST_FILE
 
 OURS = b'{"info": {"description":"dinotool export"'  # how `coco.write` begins
@@ -67,6 +68,7 @@ def parse(path: Path) -> Parsed:
     return Parsed(coco, annotations if isinstance(annotations, list) else None)
 
 
+@no_collecting()
 def load(path: Path) -> Any:
     """Parse a JSON file as a whole. Raises LabelError where it is missing, too large or not JSON."""
     try:

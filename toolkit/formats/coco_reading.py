@@ -14,6 +14,7 @@ from dinonat.errors import LabelError
 from dinonat.formats.coco import IMAGE_LABELS
 from dinonat.formats.coco_files import Parsed, instances_files, parse
 from dinonat.formats.coco_masks import mask_counts
+from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
 from dinonat.formats.tables import read_image_labels
 from dinonat.geometry import box_of_mask, counts_to_mask
@@ -30,6 +31,7 @@ class Listed(NamedTuple):
     size_hw: tuple[int, int] | None
 
 
+@no_collecting()
 def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) -> Incoming:
     """Read a COCO instances file, or the folder that holds one for each split.
 
