@@ -1,4 +1,4 @@
-"""A folder for each class with pictures in it: labels of whole images, as torchvision and Ultralytics take them.
+"""A folder for each class with pictures in it: labels of whole images, for torchvision and Ultralytics.
 
 A class may be called anything, a folder may not: classes.csv says which folder is which class, and
 image_labels.csv what is known of each label. Pictures may be moved from folder to folder: where a
@@ -189,12 +189,12 @@ def _write(asked: Outgoing, folder: Path, laid: list[tuple[int, str]]) -> Writte
 
 
 def _places(asked: Outgoing, default: str) -> list[tuple[int, str]]:
-    """Return (row of the image, path of its picture), sorted; ``default`` is the folder of what is not split."""
+    """Return (row of the image, path of its picture), sorted; ``default``: split of what has none."""
     folders = folder_names(asked.classes)
     whole = asked.labels[asked.labels["kind"] == "image"]
     found = set()
     for at, label in zip(whole["at"].tolist(), whole["label"].astype("str"), strict=True):
-        split, name = str(asked.images["split"].iat[at]) or default, asked.images["file_name"].iat[at]
+        split, name = str(asked.images["split"].iat[at]) or default, str(asked.images["file_name"].iat[at])
         found.add((at, "/".join(filter(None, (split, folders[label], name)))))
     return sorted(found)
 
@@ -202,10 +202,8 @@ def _places(asked: Outgoing, default: str) -> list[tuple[int, str]]:
 def _safe(label: str) -> str:
     """Return a class name without what file systems refuse or turn into something else."""
     plain = re.sub(r"[^\w\-+=@&,;()!' .]", "_", unicodedata.normalize("NFC", label)).strip(" .") or "_"
-    while len(plain.encode()) > LONGEST:
-        plain = plain[:-1]
-    plain = plain.strip(" .")
-    return f"{plain}_" if plain.split(".")[0].strip().casefold() in TAKEN else plain
+    plain = plain.encode()[:LONGEST].decode(errors="ignore").strip(" .")
+    return f"_{plain}" if plain.split(".")[0].strip().casefold() in TAKEN else plain
 
 
 def _classes(path: Path) -> dict[str, str]:
