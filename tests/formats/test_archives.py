@@ -22,7 +22,8 @@ def below(folder: Path) -> dict[str, bytes]:
 
 
 def test_label_files_are_unpacked_and_pictures_are_not(tmp_path: Path) -> None:
-    files = {"data.yaml": b"names: [car]", "labels/train/\xc3\xbc b.txt": b"0 0.5 0.5 0.2 0.2", "images/train/a.png": b"x",
+    files = {"data.yaml": b"names: [car]", "labels/train/\xc3\xbc b.txt": b"0 0.5 0.5 0.2 0.2",
+             "images/train/a.png": b"x",
              "obj.names": b"car", "A.JSON": b"{}"}  # fmt: skip
     with opened(packed(tmp_path / "a.zip", files)) as folder:
         assert below(folder) == {name: data for name, data in files.items() if not name.endswith(".png")}

@@ -16,8 +16,8 @@ from dinonat.formats.handover import NO_BOXES, NUMBERS, TEXTS, Check, Outgoing, 
 
 HARD = (
     "a/b", "a\\b", "..", ".", "night.", "night", "Night", "CON", "con.txt", "🔥", "🔥🔥", "x" * 300,
-    "ü" * 300,     "u\u0308", "ü", "classes.csv", "train", " lead", "a\nb", "</script>", 'say "x"', "a:b|c?*", "com7",
-    "é" * 120,
+    "ü" * 300, "u\u0308", "ü", "classes.csv", "train", " lead", "a\nb", "</script>", 'say "x"',
+    "a:b|c?*", "com7", "é" * 120,
 )  # fmt: skip
 WAYS = {"folders": class_folders.places, "yolo-classify": class_folders.classify_places}
 
