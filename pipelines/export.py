@@ -11,7 +11,6 @@ from dinonat.embeddings.store import EmbeddingSet, open_set
 from dinonat.errors import LabelError, UsageError, WorkspaceError
 from dinonat.files import short_hash
 from dinonat.formats.catalog import FORMATS
-from dinonat.formats.class_folders import places as class_places
 from dinonat.formats.handover import Check, Outgoing, Written, outgoing, sentences
 from dinonat.formats.matching import match_names
 from dinonat.formats.measured import mixed_units, units_of
@@ -45,7 +44,6 @@ from dinonat.settings import unknown_key
 
 NO_VOTERS = "lists of the labelled neighbours that voted: only in proposals.parquet"
 FRAMES = "images that are one frame of a file: named path#frame, which only dinotool can open; see --proxies"
-BY_CLASS = ("yolo-classify", "folders")  # their pictures lie in folders of classes
 
 
 def run(settings: ExportSettings, workspace: Path) -> ExportReport:
@@ -107,8 +105,8 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
         if settings.out is None:
             keep_record(asked, staging / RECORD, report)
     if settings.out is not None:
-        with staged(places.exports_folder(workspace, name)) as staging:
-            keep_record(asked, staging / RECORD, report)
+        with staged(places.exports_folder(workspace, name) / RECORD) as staging:
+            keep_record(asked, staging, report)
     places.remember(workspace, "export", name)
     return report
 
@@ -206,8 +204,7 @@ def _written(
     """Write labels and, where they are asked for or needed, pictures; return both, losses completed."""
     format_ = FORMATS[settings.format]
     written = format_.write(asked, folder)
-    by_class = settings.format in BY_CLASS
-    where = class_places(asked) if by_class else places_of(asked, format_)
+    where = places_of(asked, format_)
     files, pictures = list(written.files), pd.DataFrame({"proxy": []})
     if settings.proxies:
         pictures = put_proxies(asked, where, folder, known)

@@ -20,6 +20,7 @@ from dinonat.pipelines import workspace as places
 MANIFEST, LOSSES = "manifest.json", "loss_report.txt"
 # What was written, as import-labels wants it: beside the files, or in their place with --out.
 RECORD, ABOUT = "record", "about.json"
+RECORDED = ("labels.parquet", "images.parquet", ABOUT)
 KEPT = ["proposal", "run", "image", "kind", "label", *"xywh", "mask_counts", "status"]
 SCHEMA = pa.schema(
     [(name, pa.float64() if name in "xywh" else pa.string()) for name in KEPT if name != "mask_counts"]
@@ -117,8 +118,9 @@ def _refuse_foreign(folder: Path) -> None:
     with suppress(OSError, ValueError):
         known = {MANIFEST, *json.loads((folder / MANIFEST).read_text("utf-8"))["files"]}
     there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    ours = (f"{RECORD}/labels.parquet", f"{RECORD}/images.parquet", f"{RECORD}/{ABOUT}")
-    foreign = next((name for name in there if name not in known and name not in ours), None)
+    known |= {*RECORDED} if folder.name == RECORD else {f"{RECORD}/{name}" for name in RECORDED}
+    part = f".{RECORD}."  # what a killed export left of a record
+    foreign = next((name for name in there if name not in known and not name.startswith(part)), None)
     if foreign is not None:
         raise UsageError(
             f"{folder}: holds {foreign}, which no export wrote there. Give --out a folder that is empty or "

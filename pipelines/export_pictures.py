@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,12 +32,14 @@ def file_names(images: Sequence[str], *, root: Path, proxies: bool, flat: bool) 
 
 
 def flat_names(names: Sequence[str]) -> list[str]:
-    """Return the names with ``_`` for the slashes; where stems would clash, with their suffix, then a number.
+    """Return the names with ``_`` for slashes and line ends, which lists of names cannot hold.
+
+    Where stems would clash, they get their suffix, then a number.
 
     >>> flat_names(["day/a.png", "day_a.png", "b.jpg", "b.png"])
     ['day_a_png.png', 'day_a_png-2.png', 'b_jpg.jpg', 'b_png.png']
     """
-    spelled = [name.replace("/", "_") for name in names]
+    spelled = [re.sub(r"[/\r\n]", "_", name) for name in names]
     often = Counter(PurePosixPath(name).stem.casefold() for name in spelled)
     taken: set[str] = set()
     flat = []
@@ -121,6 +124,8 @@ def remarks(names: Iterable[str], known: EmbeddingSet) -> list[str]:
 
 def places_of(asked: Outgoing, format_: Format) -> list[tuple[int, str]]:
     """Return (row of the image, path below the export) of every picture that the format wants."""
+    if format_.places is not None:
+        return format_.places(asked)
     images = asked.images[["split", "file_name"]].itertuples(index=False, name=None)
     return [(row, format_.picture(split, name)) for row, (split, name) in enumerate(images)]
 

@@ -1,7 +1,12 @@
 import csv
+import dataclasses
+import errno
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,17 +18,19 @@ import tifffile
 from PIL import Image
 
 from dinonat.embeddings.store import open_set
-from dinonat.errors import DinonatError, ImageError, UsageError, WorkspaceError
-from dinonat.formats.catalog import read_labels
+from dinonat.errors import DinonatError, ImageError, LabelError, UsageError, WorkspaceError
+from dinonat.formats.catalog import FORMATS, read_labels, sniff
+from dinonat.formats.handover import Check
 from dinonat.formats.tables import read_csv
 from dinonat.images.prepare import parse_preparation, prepare
 from dinonat.images.reader import read_thermal
-from dinonat.pipelines import labelled
+from dinonat.pipelines import export_report, import_labels, labelled
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export import run
-from dinonat.pipelines.export_folder import LOSSES, MANIFEST
+from dinonat.pipelines.export_folder import LOSSES, MANIFEST, RECORD, read_record
 from dinonat.pipelines.export_pictures import PROXIES
 from dinonat.pipelines.export_settings import ExportSettings
+from dinonat.pipelines.import_labels import ImportSettings
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 ANNOTATIONS, PICTURES = "annotations/instances_default.json", "images/default"
@@ -264,3 +271,281 @@ def test_what_is_wrong_is_a_sentence(workspace: Path, tmp_path: Path) -> None:
         run(ExportSettings(), places.create(tmp_path / "empty"))
     with pytest.raises(UsageError, match="masks"):
         ExportSettings.checked({"masks": "png"})
+
+
+def test_only_some_images_with_or_without_labels(
+    workspace: Path, tmp_path: Path, made: SimpleNamespace
+) -> None:
+    text, table = tmp_path / "names.txt", tmp_path / "names.csv"
+    text.write_text("a.png\nplain.png\nelsewhere.png\n")
+    table.write_text("finding,image\nodd,plain.png\nodd,elsewhere.png\nodd,a.png\n")
+    for file in (text, table):
+        report = run(ExportSettings(only=file), workspace)
+        assert (report.images, report.annotations, report.image_labels) == (2, 2, 0)
+        assert report.left_out["not of the images of --only"] == 3
+        assert "'elsewhere.png': no such image in the set; left out." in report.warnings
+        listed = json.loads((Path(report.folder) / ANNOTATIONS).read_text("utf-8"))["images"]
+        assert [entry["file_name"] for entry in listed] == ["a.png", "plain.png"]
+    text.write_text("bad.png\nelsewhere.png\n")
+    with pytest.raises(LabelError, match="names no readable image of set 'set1'"):
+        run(ExportSettings(only=text), workspace)
+    text.write_text("plain.png\n")
+    with pytest.raises(WorkspaceError, match="not of the images of --only"):
+        run(ExportSettings(only=text), workspace)
+
+
+def test_no_recording_lies_on_two_sides(tmp_path: Path, made: SimpleNamespace) -> None:
+    names = [f"{flight}/{n}.png" for flight in "abcde" for n in range(4)]
+    root = made.workspace(tmp_path, names=names, proposals=[{"image": n, "label": "car"} for n in names])
+    rows = [made.image_row(name, recording=name[0], sha256=name) for name in names]
+    rows[3]["sha256"] = rows[7]["sha256"] = "copies"  # flights a and b share a picture
+    made.set(places.set_folder(root, "set1"), tmp_path / "images", rows=rows, again=True)
+    settings = {"split": "train=0.6,val=0.2,test=0.2", "seed": 3}
+    report = run(ExportSettings(**settings), root)
+    folder = Path(report.folder)
+    sides: dict[str, set[str]] = {}
+    for side in ("train", "val", "test"):
+        coco = json.loads((folder / f"annotations/instances_{side}.json").read_text())
+        sides[side] = {entry["file_name"][0] for entry in coco["images"]}
+        assert len(coco["images"]) == report.by_split[side]["images"] == len(coco["annotations"])
+        assert (folder / "images" / side).is_dir()
+    assert [len(flights) for flights in sides.values()] == [3, 1, 1]
+    assert {"a", "b"} <= sides["train"]
+    assert len(set.union(*sides.values())) == 5
+    assert any(line.startswith("Split: train 12 images of 2 groups, 12 labels") for line in report.lines())
+    yolo = Path(run(ExportSettings(format="yolo", **settings), root).folder)
+    rows_of = {side: {path.stem[0] for path in (yolo / "labels" / side).rglob("*.txt")} for side in sides}
+    assert rows_of == sides
+    described = (yolo / "data.yaml").read_text()
+    assert [f"{side}: images/{side}" in described for side in sides] == [True] * 3
+    with pytest.raises(LabelError, match="4 group"):
+        run(ExportSettings(split="a=0.2,b=0.2,c=0.2,d=0.2,e=0.2"), root)
+
+
+@pytest.mark.parametrize("proxies", [False, True])
+@pytest.mark.parametrize("format_", FORMATS)
+def test_every_format_writes_what_its_own_check_finds_no_fault_in(
+    workspace: Path, tmp_path: Path, made: SimpleNamespace, format_: str, proxies: bool
+) -> None:
+    report = run(ExportSettings(format=format_, proxies=proxies), workspace)
+    folder = Path(report.folder)
+    assert list(FORMATS[format_].faults(folder, Check(target=format_))) == []
+    assert sniff(folder) == {"yolo-segment": "yolo", "yolo-classify": "folders"}.get(format_, format_)
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    ours = {MANIFEST, *(name for name in there if name.startswith(f"{RECORD}/"))}
+    assert set(manifest["files"]) == set(there) - ours
+    pictures = {row["proxy"] for row in manifest["pictures"]}
+    for name, digest in manifest["files"].items():
+        assert digest == ("" if name in pictures else hashlib.sha256(there[name].read_bytes()).hexdigest())
+    assert set(report.files) <= set(there)
+    assert len([name for name in pictures if name.endswith(".png")]) == len(pictures)
+    assert bool(pictures) == proxies
+    names = read_record(workspace, report.name).images["file_name"]
+    read = FORMATS[format_].read(folder, sizes=dict.fromkeys(names, (8, 10)))
+    assert len(read.labels) == report.annotations + report.image_labels
+
+
+def test_an_export_replaces_its_folder_as_a_whole(workspace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(ExportSettings(out=out, format="csv"), workspace)
+    assert {path.name for path in out.iterdir()} == {"labels.csv", "images.csv", MANIFEST, LOSSES}
+    run(ExportSettings(out=out, format="parquet"), workspace)
+    assert {path.name for path in out.iterdir()} == {"labels.parquet", "images.parquet", MANIFEST, LOSSES}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(
+    workspace: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep/mine.txt").write_text("mine")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"holds deep/mine.txt, which no export wrote there"):
+            run(ExportSettings(out=out), workspace)
+        assert [path.name for path in out.rglob("*")] == ["deep", "mine.txt"]
+    (out / "deep/mine.txt").unlink()
+    run(ExportSettings(out=out), workspace)
+    before = (out / MANIFEST).read_bytes()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds notes.txt"):
+        run(ExportSettings(out=out, format="csv"), workspace)
+    assert ((out / MANIFEST).read_bytes(), (out / "notes.txt").read_text()) == (before, "mine")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="a file"):
+        run(ExportSettings(out=tmp_path / "file"), workspace)
+
+
+def test_the_record_stays_in_the_workspace_beside_what_was_there(workspace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = run(ExportSettings(out=out), workspace)
+    kept = workspace / "exports" / report.name
+    assert [path.name for path in kept.iterdir()] == [RECORD]
+    assert not (out / RECORD).exists()
+    record = read_record(workspace, report.name)
+    assert (record.name, record.set, record.format) == ("run1-coco", "set1", "coco")
+    assert record.labels["label_id"].to_list() == ["p0", "p1", "p3", "p2", "p6"]
+    inside = run(ExportSettings(), workspace)
+    assert Path(inside.folder) == kept
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    again = run(ExportSettings(out=tmp_path / "other"), workspace)
+    assert again.name == report.name
+    # An export that lies in the workspace, on which somebody may be working, stays.
+    assert {path for path in kept.rglob("*") if path.is_file()} == set(before)
+    assert (kept / ANNOTATIONS).read_bytes() == before[kept / ANNOTATIONS]
+
+
+def test_two_images_with_one_stem_have_their_own_files(tmp_path: Path, made: SimpleNamespace) -> None:
+    names = ["day/a.png", "day_a.png", "night/a.png", "day/a.tif"]
+    root = made.workspace(
+        tmp_path, names=names, proposals=[{"image": name, "label": f"of {name}"} for name in names]
+    )
+    for format_ in ("voc", "yolo", "yolo-segment"):
+        folder = Path(run(ExportSettings(format=format_), root).folder)
+        with (folder / "names.csv").open(newline="", encoding="utf-8") as stream:
+            originals = {row["file_name"]: row["image"] for row in csv.DictReader(stream)}
+        assert sorted(originals.values()) == sorted(names)
+        read = FORMATS[format_].read(folder, sizes=dict.fromkeys(originals, (8, 10)))
+        found = read.labels.assign(image=[originals[name] for name in read.labels["image"]])
+        assert sorted(found["label"]) == sorted(f"of {name}" for name in names)
+        assert (found["label"] == "of " + found["image"]).all()
+        back = import_labels.run(ImportSettings(file=folder), root)
+        assert (back.kept, back.events, back.export) == (4, 0, f"run1-{format_}")
+
+
+def classes_of(folder: str) -> dict[str, int]:
+    coco = json.loads((Path(folder) / ANNOTATIONS).read_text("utf-8"))
+    return {entry["name"]: entry["id"] for entry in coco["categories"]}
+
+
+def test_the_numbers_of_classes_stay_when_classes_come_and_go(
+    workspace: Path, tmp_path: Path, made: SimpleNamespace
+) -> None:
+    first = classes_of(run(ExportSettings(), workspace).folder)
+    assert first == {"car": 1, "night": 2, "person": 3, "tram": 4}
+    mine = tmp_path / "mine.csv"
+    mine.write_text("image,label,x,y,w,h\nplain.png,aardvark,1,1,3,3\n")
+    import_labels.run(ImportSettings(file=mine), workspace)
+    assert classes_of(run(ExportSettings(), workspace).folder) == {**first, "aardvark": 5}
+    few = [{"image": "a.png", "label": "bus"}, {"image": "a.png", "label": "car", "x": 5.0}]
+    made.proposals(places.proposals_folder(workspace, "run2"), few)
+    later = run(ExportSettings(proposals="run2"), workspace)
+    assert classes_of(later.folder) == {**first, "aardvark": 5, "bus": 6}
+    assert later.by_class == {"aardvark": 1, "bus": 1, "car": 1}
+    assert classes_of(run(ExportSettings(category_base=0, proposals="run2"), workspace).folder)["car"] == 0
+
+
+def test_clusters_get_no_number_that_stays(workspace: Path, made: SimpleNamespace) -> None:
+    folder = places.proposals_folder(workspace, "groups")
+    made.proposals(folder, [{"image": "a.png", "label": "cluster 7", "cluster": 7}])
+    (folder / "meta.json").write_text(json.dumps({"set": "set1", "clusters": 1}))
+    assert classes_of(run(ExportSettings(proposals="groups"), workspace).folder) == {"cluster 7": 1}
+    assert classes_of(run(ExportSettings(), workspace).folder)["car"] == 1
+    assert classes_of(run(ExportSettings(proposals="groups"), workspace).folder)["cluster 7"] == 5
+
+
+def test_what_people_said_since_gives_another_name(workspace: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    before = run(ExportSettings(), workspace)
+    mine.write_text("image,label,x,y,w,h\nplain.png,dog,1,1,3,3\n")
+    import_labels.run(ImportSettings(file=mine), workspace)
+    after = run(ExportSettings(), workspace)
+    assert after.name != before.name
+    assert run(ExportSettings(), workspace).name == after.name
+    assert (after.annotations, Path(before.folder).is_dir()) == (before.annotations + 1, True)
+
+
+@pytest.mark.parametrize("where", ["labels", "manifest", "record", "rename"])
+def test_a_full_disk_is_a_sentence_and_what_was_there_stays(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    folder = Path(run(ExportSettings(), workspace).folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if where == "labels":
+        monkeypatch.setitem(FORMATS, "coco", dataclasses.replace(FORMATS["coco"], write=full))
+    elif where == "manifest":
+        monkeypatch.setattr(export_report, "digests", full)
+    elif where == "record":
+        monkeypatch.setattr(export_report, "write_record", full)
+    else:
+        rename = Path.rename
+        monkeypatch.setattr(
+            Path, "rename", lambda self, to: full() if self.suffix == ".part" else rename(self, to)
+        )
+    with pytest.raises(WorkspaceError, match=r"cannot be written \(No space left on device\)") as caught:
+        run(ExportSettings(), workspace)
+    assert "what lay there before is kept" in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of a process are those of Unix")
+def test_a_disk_that_is_really_full(workspace: Path, made: SimpleNamespace) -> None:
+    """A file may not grow beyond 40,000 bytes, less than the annotations need."""
+    rows = [{"image": made.names[n % 5], "label": "car"} for n in range(400)]
+    made.proposals(places.proposals_folder(workspace, "run2"), rows)
+    code = (
+        "import resource, sys; from pathlib import Path; from dinonat.pipelines.export import run;"
+        "from dinonat.pipelines.export_settings import ExportSettings as S;"
+        "from dinonat.errors import WorkspaceError\n"
+        "\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))\n"
+        "try: run(S(proposals='run2'), Path(sys.argv[1]))\n"
+        "except WorkspaceError as error: print(error); sys.exit(7)\n"
+    )
+    run(ExportSettings(proposals="run2"), workspace)
+    (folder,) = (workspace / "exports").iterdir()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(workspace), "40000"], capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 7, child.stderr
+    assert "cannot be written (File too large)" in child.stdout
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_folder_that_cannot_be_written(workspace: Path, tmp_path: Path) -> None:
+    run(ExportSettings(), workspace)  # classes have their numbers
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    if os.access(closed, os.W_OK):
+        closed.rmdir()
+        closed.write_text("root may write everywhere; a file is no folder either")
+    with pytest.raises(WorkspaceError, match=r"cannot be written .*--out"):
+        run(ExportSettings(out=closed / "out"), workspace)
+
+
+def test_leftovers_of_exports_that_were_killed_are_tidied(workspace: Path) -> None:
+    folder = Path(run(ExportSettings(), workspace).folder)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (
+        f".{folder.name}.{dead.pid}.part",
+        f".{folder.name}.{dead.pid}.old",
+        f".{folder.name}.1.part",
+    ):
+        (folder.with_name(name)).mkdir()
+    folder.rename(old := folder.with_name(f".{folder.name}.{dead.pid}.old"))  # killed between two renames
+    assert old.is_dir()
+    run(ExportSettings(), workspace)
+    left = {path.name for path in folder.parent.iterdir()}
+    assert left == {folder.name, f".{folder.name}.1.part"}  # process 1 is alive
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(
+        os, "sync", lambda: seen.append(sorted(path.suffix for path in (workspace / "exports").iterdir()))
+    )
+    run(ExportSettings(), workspace)
+    assert seen == [[".part"]]
+    run(ExportSettings(), workspace)
+    assert seen[1:] == [["", ".part"]] or seen[1:] == [[".part", ""]]
