@@ -92,7 +92,7 @@ def _refuse_swollen(path: Path, entry: zipfile.ZipInfo) -> None:
         raise LabelError(f"{path}: encrypted. Unpack it with its password, and give the folder.")
     if entry.file_size > LARGEST_FILE:
         raise LabelError(
-            f"{path}: its entry {entry.filename!r} is larger than {LARGEST_FILE >> 20} MiB, which labels are not."
+            f"{path}: its entry {entry.filename!r} is over {LARGEST_FILE >> 20} MiB, which labels are not."
         )
     if entry.file_size > SMALL and entry.file_size > MOST_TIMES * max(entry.compress_size, 1):
         raise LabelError(
@@ -112,9 +112,7 @@ def _write_entry(
         while block := packed.read(BLOCK):
             size += len(block)
             if size > limit:
-                raise LabelError(
-                    f"{path}: its entry {entry.filename!r} is larger than it says. It is not unpacked."
-                )
+                raise LabelError(f"{path}: its entry {entry.filename!r} is larger than it says.")
             file.write(block)
     return size
 
