@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dinonat.errors import LabelError
@@ -42,6 +42,34 @@ def test_attributes_of_labels_are_facts_wherever_they_stand(tmp_path: Path) -> N
     _, part = parts(file(tmp_path, text))
     assert part.facts == [("x", " 1 in it2")]
     assert [(child.name, child.text) for child in part.children] == [("attribute", "t")]
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_wanted_facts_are_the_same_without_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    names = st.sampled_from(["score", "scores", "label_id", "x", "a &amp; b"])
+    values = st.sampled_from(["", "0.5", "two\nlines", "&lt;x&gt;", "ü", "<i>in</i>", "<![CDATA[>]]>"])
+    fact = st.tuples(names, values, st.sampled_from(["", "\n  "]))
+    text = "<r>"
+    for own in data.draw(st.lists(st.lists(fact, max_size=6), max_size=5)):
+        inner = "".join(f'<attribute name="{name}">{value}</attribute>{end}' for name, value, end in own)
+        text += f"<a>{inner}<b/></a>\n"
+    monkeypatch.setattr(xml_files, "BLOCK", data.draw(st.integers(1, 200)))
+    path = file(tmp_path, text + "</r>")
+
+    def wanted(facts: tuple[str, ...]) -> list[object]:
+        return [
+            (
+                part.line,
+                [fact for fact in part.facts if fact[0] in ("score", "label_id")],
+                part.children[0].line,
+            )
+            for part in list(parts(path, facts=facts))[1:]
+        ]
+
+    assert wanted(("score", "label_id")) == wanted(())
 
 
 @pytest.mark.parametrize("text", [BOMB, OUTSIDE, DTD])

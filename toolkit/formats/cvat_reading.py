@@ -96,7 +96,7 @@ def xml_file(path: Path) -> Path:
 
 def _rows(file: Path, sizes: Sizes, said: _Said) -> Iterator[dict[str, Any]]:
     """Yield the row of each label of a file; put the rest of what the file says into ``said``."""
-    found = parts(file)
+    found = parts(file, facts=(LABEL_ID, "status", "score"))
     root = next(found)
     if root.name != "annotations":
         raise LabelError(f"{file}: <{root.name}> is not CVAT's <annotations>. Export 'CVAT for images 1.1'.")

