@@ -254,6 +254,7 @@ SPOILT: dict[str, tuple[dict[str, Any], str]] = {
     "three numbers": ({"bbox": [1, 2, 3]}, "without a box"),
     "texts": ({"bbox": ["1", "2", "3", "4"]}, "without a box"),
     "NaN": ({"bbox": [1, 2, NAN, 4]}, "without a box"),
+    "beyond any number": ({"bbox": [1, 2, 10**400, 4], "more": NAN}, "without a box"),
     "no box, no mask": ({"bbox": None}, "without a box"),
 }
 SPOILT_MASKS: dict[str, tuple[Any, str]] = {
@@ -261,6 +262,7 @@ SPOILT_MASKS: dict[str, tuple[Any, str]] = {
     "odd": ([[1, 1, 2, 2, 3, 3, 4]], "three points"),
     "text": ([["a"] * 6], "no lists of numbers"),
     "nested": ([[[1, 1], [2, 2], [3, 3]]], "three points"),
+    "beyond any number": ([[1, 1, 2, 2, NAN, 10**400]], "no lists of numbers"),
     "infinite": ([[1, 1, 2, 2, 3, math.inf]], "three points"),
     "a word": ("mask", "neither polygons nor run lengths"),
     "short": ({"size": [8, 10], "counts": [3, 4]}, "add up"),
@@ -420,7 +422,7 @@ def test_an_image_too_large_to_draw_costs_the_mask(export: Any) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.text(max_size=3),
+    st.none() | st.booleans() | st.integers(-2, 9) | st.just(10**400) | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )

@@ -223,6 +223,12 @@ FAULTS: dict[str, tuple[Spoil, str, str, str]] = {
     "box NaN": (
         put(0, bbox=[1, 2, NAN, 4]), "annotation 1", "'bbox' is not", EVERY,
     ),
+    "box beyond any number": (
+        put(0, bbox=[1, 2, 10**400, 4], more=NAN), "annotation 1", "'bbox' is not", EVERY,
+    ),
+    "size beyond any number": (
+        lambda c: c["images"][1].update(width=10**400, more=NAN), "image 2", "'width'", EVERY,
+    ),
     "attribute NaN": (
         put(0, attributes={"lo": NAN}), "annotation 1", "not JSON", EVERY,
     ),
@@ -448,7 +454,7 @@ def test_what_is_not_coco_is_one_fault(tmp_path: Path, text: str) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.text(max_size=3),
+    st.none() | st.booleans() | st.integers(-2, 9) | st.just(10**400) | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )

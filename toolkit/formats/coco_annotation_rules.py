@@ -1,6 +1,7 @@
 """What is wrong with single entries of a COCO file: ids, boxes, masks, scores."""
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
@@ -19,7 +20,9 @@ COCO, DATUMARO, CVAT, LABELFORMAT = (
 ALL = COCO | DATUMARO | CVAT | LABELFORMAT
 # Half a hundredth of a pixel: what writing with two decimals may add.
 SLACK = 0.005 + 1e-9
-MANY_RINGS = 500  # of one annotation; only so many are compared with each other
+LONGEST = 1 << 31  # pixels of a side
+LARGEST = 1 << 26  # pixels; in a larger image rings are not compared: a file may claim any size
+MANY_RINGS = 50  # of one annotation; only so many are compared with each other
 
 
 def id_findings(
@@ -148,7 +151,7 @@ def shape_findings(
             "pycocotools and datumaro stop at it.",
             ALL,
         )
-    elif len(shape) > 1 and size_hw is not None and _one_in_another(shape, size_hw):
+    elif len(shape) > 1 and size_hw and math.prod(size_hw) <= LARGEST and _one_in_another(shape, size_hw):
         yield (
             where,
             "a polygon inside another of its list; readers join the two, so the hole that it means is "
@@ -164,10 +167,7 @@ def _one_in_another(rings: list[list[float]], size_hw: tuple[int, int]) -> bool:
     inside = (low[:, None] >= low).all(axis=2) & (high[:, None] <= high).all(axis=2)
     inside = inside & ~np.eye(len(points), dtype=bool)
     for small, large in np.argwhere(inside).tolist():
-        try:
-            masks = [mask_counts([rings[one]], size_hw) for one in (small, large)]
-        except LabelError:
-            return False
+        masks = [mask_counts([rings[one]], size_hw) for one in (small, large)]
         if all(masks):
             first, second = (counts_to_mask(counts, size_hw) for counts in masks)
             if not (first & ~second).any():
@@ -219,14 +219,14 @@ def key_of(entry: Mapping[str, Any], name: str = "id") -> Any:
 def size_of(image: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the height and width of an image entry, or None."""
     height, width = image.get("height"), image.get("width")
-    if type(height) is int and type(width) is int and height > 0 and width > 0:
+    if type(height) is int and type(width) is int and 0 < height <= LONGEST and 0 < width <= LONGEST:
         return height, width
     return None
 
 
 def finite(value: object) -> TypeGuard[float]:
-    """Say whether ``value`` is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Say whether ``value`` is a number that float64 can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _polygon(value: object) -> bool:

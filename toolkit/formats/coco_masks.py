@@ -136,7 +136,7 @@ def _of_rings(rings: Sequence[Any], size_hw: tuple[int, int]) -> tuple[int, ...]
     height, width = size_hw
     try:
         points = [np.asarray(ring, np.float64) for ring in rings]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise LabelError("polygons that are no lists of numbers") from error
     if any(
         ring.ndim != 1 or ring.size < 6 or ring.size % 2 or not np.isfinite(ring).all() for ring in points

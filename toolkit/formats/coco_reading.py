@@ -12,12 +12,13 @@ import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats.coco import IMAGE_LABELS
+from dinonat.formats.coco_annotation_rules import finite, size_of
 from dinonat.formats.coco_files import Parsed, instances_files, parse
 from dinonat.formats.coco_masks import mask_counts
 from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
+from dinonat.formats.runs import box_of_counts
 from dinonat.formats.tables import read_image_labels
-from dinonat.geometry import box_of_mask, counts_to_mask
 
 BLOCK = 20_000  # rows that are held as objects at a time
 
@@ -87,10 +88,8 @@ def _lists(
     for entry in _dicts(coco.head["images"]):
         name = entry.get("raw", entry.get("file_name"))
         if isinstance(name, str) and name:
-            size = (entry.get("height"), entry.get("width"))
-            known = all(type(side) is int and side > 0 for side in size)
             name = name.replace("\\", "/")
-            images[_key(entry.get("id"))] = Listed(name, size if known else sizes.get(name))  # type: ignore[arg-type]
+            images[_key(entry.get("id"))] = Listed(name, size_of(entry) or sizes.get(name))
     classes = {
         _key(entry.get("id")): entry["name"]
         for entry in _dicts(coco.head["categories"])
@@ -146,21 +145,11 @@ def _mask(entry: Mapping[str, Any], image: Listed, problems: Counter[str]) -> tu
 def _box(entry: Mapping[str, Any], counts: tuple[int, ...], image: Listed) -> tuple[float, ...] | None:
     """Return x, y, w, h of an annotation; that of its mask where it has no box, None without either."""
     box = entry.get("bbox")
-    if is_box(box):
-        return tuple(map(float, box))  # type: ignore[arg-type]
+    if isinstance(box, list) and len(box) == 4 and all(map(finite, box)) and min(box[2:]) > 0:
+        return tuple(map(float, box))
     if not box and counts and image.size_hw is not None:
-        return box_of_mask(counts_to_mask(counts, image.size_hw))
+        return box_of_counts(counts, image.size_hw[0])
     return None
-
-
-def is_box(value: object) -> bool:
-    """Say whether ``value`` is [x, y, width, height] of finite numbers with positive sides."""
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(type(side) in (int, float) and math.isfinite(side) for side in value)
-        and min(value[2:]) > 0
-    )
 
 
 def _text(value: object) -> str:
