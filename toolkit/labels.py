@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from os import W_OK, access
 from pathlib import Path
+from time import monotonic, sleep
 from urllib.parse import quote
 
 import pandas as pd
@@ -51,13 +52,30 @@ END;
 CREATE TRIGGER events_remain BEFORE DELETE ON events BEGIN
     SELECT RAISE(ABORT, 'events are only added');
 END;
+CREATE TRIGGER events_follow BEFORE INSERT ON events
+WHEN EXISTS (SELECT 1 FROM events WHERE seq = NEW.seq) BEGIN -- REPLACE deletes without asking
+    SELECT RAISE(ABORT, 'events are only added');
+END;
 CREATE TRIGGER classes_stay BEFORE UPDATE ON classes BEGIN
     SELECT RAISE(ABORT, 'numbers of classes stay');
 END;
 CREATE TRIGGER classes_remain BEFORE DELETE ON classes BEGIN
     SELECT RAISE(ABORT, 'numbers of classes stay');
 END;
+CREATE TRIGGER classes_follow BEFORE INSERT ON classes WHEN
+    NEW.export_id <> (SELECT coalesce(max(export_id) + 1, 0) FROM classes WHERE set_name = NEW.set_name)
+    OR EXISTS (SELECT 1 FROM classes WHERE set_name = NEW.set_name AND name = NEW.name)
+BEGIN
+    SELECT RAISE(ABORT, 'numbers of classes have no gaps');
+END;
 """
+ADVICE = {  # by SQLite's code, where there is more to say than what is wrong
+    sqlite3.SQLITE_FULL: "Free some space",
+    sqlite3.SQLITE_READONLY: "See that the file and its folder can be written",
+    sqlite3.SQLITE_CANTOPEN: "See that the folder can be written, and that no folder has the file's name",
+    sqlite3.SQLITE_NOTADB: "Move it away, or put a copy from before in its place",
+    sqlite3.SQLITE_CORRUPT: "It is damaged: put a copy from before in its place",
+}
 LAST = """
 SELECT label_id, action, run, image, kind, label, x, y, w, h, mask, who, origin, at FROM events
 WHERE seq IN (SELECT max(seq) FROM events WHERE set_name = ? GROUP BY label_id) ORDER BY seq
@@ -82,15 +100,18 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
     if not path.is_file():
         yield None
         return
-    # Where nobody can write, not even the log's index can be made, and none is needed.
-    how = "mode=ro" if access(path.parent, W_OK) else "immutable=1"
+    # Where nobody can write, not even the log's index can be made; it is needed only beside a log.
+    log = path.with_name(f"{path.name}-wal")
+    alone = not access(path.parent, W_OK) and not (log.is_file() and log.stat().st_size)
+    # Open for writing, because the first who comes after a kill has to put the file in order.
+    how = "immutable=1" if alone else "mode=rw"
     with _sentences(path):
         db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{how}", uri=True, isolation_level=None)
         try:
             db.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
-            _refuse_newer(db, path)
-            db.execute("BEGIN")
-            yield db
+            db.execute("PRAGMA query_only = ON")
+            db.execute("BEGIN")  # the first look is the state that all others see
+            yield db if _made(db, path) else None
         finally:
             db.close()
 
@@ -103,14 +124,15 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
     disk is full or read-only, the file is damaged, or a newer dinotool made it.
     """
     with _sentences(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path)
         db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         try:
-            _refuse_newer(db, path)
-            db.execute("PRAGMA journal_mode = WAL")
+            _made(db, path)  # refused before anything is touched
+            _log_ahead(db)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN IMMEDIATE")
-            _make(db)
+            if not _made(db, path):
+                _make(db)
             yield db
             db.execute("COMMIT")
         finally:  # closing rolls back what was not committed
@@ -124,7 +146,7 @@ def add_events(db: sqlite3.Connection, events: pd.DataFrame, *, set_name: str, w
     """
     table = as_table(events, EVENT_COLUMNS)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    masks = [" ".join(map(str, counts)) for counts in table["mask_counts"]]
+    masks = (" ".join(map(str, counts)) for counts in table["mask_counts"])  # one text at a time
     boxes = [[None if side != side else side for side in table[axis].tolist()] for axis in "xywh"]
     texts = [table[name].tolist() for name in ("label_id", "action", "run", "image", "kind", "label")]
     rows = zip(*texts, *boxes, masks, strict=True)
@@ -154,16 +176,38 @@ def class_names(db: sqlite3.Connection | None, set_name: str) -> list[str]:
 def number_classes(db: sqlite3.Connection, set_name: str, names: Sequence[str]) -> list[str]:
     """Give those of the names that have no export id yet the next ones, in this order; return all."""
     known = class_names(db, set_name)
-    new = [name for name in dict.fromkeys(names) if name and name not in set(known)]
+    there = {"", *known}
+    new = [name for name in dict.fromkeys(names) if name not in there]
     rows = [(set_name, number, name) for number, name in enumerate(new, start=len(known))]
     db.executemany("INSERT INTO classes (set_name, export_id, name) VALUES (?, ?, ?)", rows)
     return known + new
 
 
+def _make_folder(path: Path) -> None:
+    """Make the folder of the database."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(
+            f"{path.parent}: cannot be made ({error.strerror or error}). Give another folder with -w."
+        ) from error
+
+
+def _log_ahead(db: sqlite3.Connection) -> None:
+    """Switch the write-ahead log on; unlike elsewhere SQLite does not wait for others who do so too."""
+    until = monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(0.02)
+
+
 def _make(db: sqlite3.Connection) -> None:
-    """Make the tables where there are none; all in the transaction that is open."""
-    if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
-        return
+    """Make the tables, all in the transaction that is open."""
     statement = ""
     for line in TABLES.splitlines(keepends=True):
         statement += line
@@ -173,14 +217,24 @@ def _make(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database whose tables this dinotool does not know."""
+def _made(db: sqlite3.Connection, path: Path) -> bool:
+    """Say whether the tables are there: a process that was killed may have left a file without any.
+
+    Refuses tables that this dinotool does not know, and a database of something else.
+    """
     found = db.execute("PRAGMA user_version").fetchone()[0]
     if found > VERSION:
         raise WorkspaceError(
             f"{path}: labels of version {found}, but this dinotool reads {VERSION}. Update dinotool; nothing "
             "was changed."
         )
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    if tables and not {"classes", "events"} <= tables:
+        raise WorkspaceError(
+            f"{path}: a database of something else ({', '.join(sorted(tables)[:3])}), not of labels. Move it "
+            "away, or give another folder with -w; nothing was changed."
+        )
+    return bool(tables)
 
 
 def _table(db: sqlite3.Connection | None, query: str, values: Iterable[object]) -> pd.DataFrame:
@@ -197,18 +251,24 @@ def _table(db: sqlite3.Connection | None, query: str, values: Iterable[object]) 
     return pd.concat(blocks, ignore_index=True)
 
 
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary code of an error; 0 where Python's module itself raised it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 @contextmanager
 def _sentences(path: Path) -> Iterator[None]:
     """Turn what SQLite says into a sentence."""
     try:
         yield
     except sqlite3.Error as error:
-        if "locked" in str(error):
+        if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise WorkspaceError(
                 f"{path}: another dinotool has been writing for {PATIENCE:.0f} s. Wait for it, then run this "
                 "command again."
             ) from error
+        advice = ADVICE.get(_code(error), "See that there is space and that the folder can be written")
         raise WorkspaceError(
-            f"{path}: {error}. Nothing of this command was written, and what was there before is kept. Free "
-            "some space, or see that the folder can be written; a damaged file is best replaced by a copy."
+            f"{path}: {error}. Nothing of this command was written, and what was there before is kept. "
+            f"{advice}, then run this command again."
         ) from error
