@@ -224,11 +224,17 @@ def _warnings(
     asked: Outgoing, folder: Path, known: EmbeddingSet, settings: ExportSettings, written: Written
 ) -> list[str]:
     """Say what a reader may stumble over: our own check of the files, and pictures that tools cannot show."""
-    check = Check(target=settings.format, category_base=settings.category_base)
-    said = sentences(FORMATS[settings.format].faults(folder, check))
+    format_, check = (
+        FORMATS[settings.format],
+        Check(target=settings.format, category_base=settings.category_base),
+    )
+    nothing = not written.annotations and not written.image_labels
+    if nothing and format_.holds_pictures:
+        return ["No label is written: this format holds labels of whole images, and there are none."]
+    said = [line.replace(f"{folder.name}: ", "") for line in sentences(format_.faults(folder, check))]
     if not settings.proxies:
         said += remarks(asked.images["image"], known)
-    if not written.annotations and not written.image_labels:
+    if nothing:
         said.append("No label is written: every proposal was left unknown. The images are listed.")
     return said
 

@@ -15,6 +15,7 @@ from dinonat.formats.measured import units_text
 from dinonat.pipelines.export_folder import ABOUT, LOSSES, MANIFEST, digests, write_record
 from dinonat.pipelines.export_settings import ExportSettings
 
+SHOWN = 8  # files that the summary names, the most important first
 GRID = "EXIF orientation applied; x to the right, y down, from the outer corner of the upper left pixel"
 
 
@@ -59,7 +60,12 @@ class ExportReport:
             f"Left out: {out}",
             *(f"Loss report: {count} {what}" for what, count in self.losses.items()),
             *self.warnings,
-            *(str(Path(self.folder) / file) for file in self.files),
+            *(str(Path(self.folder) / file) for file in self.files[:SHOWN]),
+            *(
+                [f"... and {len(self.files) - SHOWN} more in {self.folder}"]
+                if len(self.files) > SHOWN
+                else []
+            ),
         ]
 
 
