@@ -121,8 +121,14 @@ def test_datumaro_writes_places_of_pictures_that_it_refuses(by_datumaro: Callabl
     assert len(places(named("datumaro", by_datumaro("datumaro")), "absolute")) == 7
 
 
-def test_datumaro_writes_yolo_that_ultralytics_does_not_know(by_datumaro: Callable[..., Path]) -> None:
-    assert named("yolo", by_datumaro("yolo", save_media=True))  # obj.data of darknet, no data.yaml
+def test_datumaro_writes_darknets_yolo_without_a_fault(
+    by_datumaro: Callable[..., Path], exported: Callable[..., Any]
+) -> None:
+    out = by_datumaro("yolo", save_media=True)
+    assert named("yolo", out) == {}
+    read, asked = FORMATS["yolo"].read(out), exported("coco").asked
+    assert sorted(read.labels["label"]) == sorted(asked.labels["label"])
+    assert set(read.images) == set(asked.images["file_name"])
 
 
 def test_supervision_fills_holes_and_keeps_the_area(by_supervision: Callable[..., Path]) -> None:
@@ -152,14 +158,20 @@ def test_supervision_writes_yolo_beyond_the_picture_where_exif_turns_it(
     by_supervision: Callable[..., Path],
 ) -> None:
     found = named("yolo", by_supervision("yolo", raw=True))
-    assert any("d_exif6.txt, line 1" in where for each in found.values() for where in each)
+    assert "labels/train/d_exif6.txt, line 1" in places(found, "outside 0 to 1")
+
+
+def test_supervision_mixes_boxes_with_polygons_and_names_no_folders(
+    by_supervision: Callable[..., Path],
+) -> None:
+    found = named("yolo", by_supervision("yolo"))
+    assert "labels/train/d_exif6.txt, line 1" in places(found, "a box among polygons")
+    assert places(found, "no 'train'") == places(found, "no 'val'") == ["data.yaml"]
 
 
 def test_supervision_writes_voc_without_lists_and_classes(by_supervision: Callable[..., Path]) -> None:
     found = named("voc", by_supervision("voc"))
-    assert places(found, "labelmap.txt") == ["labelmap.txt"] or places(found, "20 classes") == [
-        "labelmap.txt"
-    ]
+    assert places(found, "20 classes") == ["labelmap.txt"]
     assert places(found, "list of images") == ["ImageSets/Main"]
     assert places(found, "<difficult>")
 
