@@ -66,8 +66,8 @@ class BenchLabelsReport:
             for row in self.rows
         ]
         return [
-            "Seconds of export and import as COCO, five made labels an image; first without events, then with",
-            "as many events as labels (import accepts each); MB of the database and of the process at its peak",
+            "Seconds of export and import as COCO, five made labels an image: first without events, then",
+            "with as many as labels (import accepts each); MB of the database and of the process at its peak",
             "".join(f"{head:>10}" for head in heads),
             *table,
         ]

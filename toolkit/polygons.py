@@ -46,9 +46,9 @@ def _inside(corners: NDArray[np.float64], size_hw: tuple[int, int]) -> Bool:
     slope = (x1 - x0)[edge] / (y1 - y0)[edge]
     crossing = x0[edge] + (row + 0.5 - y0[edge]) * slope
     column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
-    turns = np.zeros((height, width + 1), np.int64)
+    turns = np.zeros((height, width + 1), np.uint8)  # only whether they are odd matters: 256 is none
     np.add.at(turns, (row, column), 1)
-    inside: Bool = np.cumsum(turns[:, :width], axis=1) % 2 == 1
+    inside: Bool = np.bitwise_xor.accumulate(turns[:, :width] & 1, axis=1).astype(bool)
     return inside
 
 
