@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from dinonat.geometry import iou_xywh
 from dinonat.proposals.abstain import Verdict
-from dinonat.proposals.objects import overlap_with, without_repeats
+from dinonat.proposals.objects import overlap_with, refused, without_repeats
 from dinonat.proposals.table import Origin, clustered_rows, voted_rows
 from dinonat.proposals.votes import Near
 from dinonat.records import ITEM_COLUMNS, PROPOSAL_COLUMNS, as_table
@@ -109,3 +109,65 @@ def test_without_labels_regions_are_objects_and_images_are_named_by_cluster() ->
     assert (images["advice"] == "review").all()
     assert regions["proposal"].is_unique
     assert list(clustered_rows(items([]), np.int64([]), origin=ORIGIN).columns) == list(PROPOSAL_COLUMNS)
+
+
+def no(*rows: tuple[str, str, str, tuple[float, ...]]) -> pd.DataFrame:
+    """Rejected labels: image, kind, label, box; with a mask and an id, as events have them."""
+    made = [
+        {"label_id": "x", "image": image, "kind": kind, "label": label, **dict(zip("xywh", box, strict=True))}
+        for image, kind, label, box in rows
+    ]
+    return pd.DataFrame(made, columns=["label_id", "image", "kind", "label", *"xywh"])
+
+
+def test_what_a_person_has_said_no_to_is_not_asked_again() -> None:
+    box, half, less = (10, 10, 8, 6), (10, 10, 8, 3), (10, 10, 8, 2.9)
+    boxes = [box, half, less, box, box, (50, 50, 5, 5)]
+    table = proposals(boxes, [0.9] * 6, ["car"] * 3 + ["bus"] + ["car"] * 2, ["a"] * 4 + ["b", "a"])
+    after = refused(table, no(("a", "region", "car", box), ("c", "region", "bus", box)))
+    # The half has IoU 0.5; the bus was never refused in that image, nor the car in the other.
+    assert after["advice"].tolist() == ["unknown", "unknown", "review", "review", "review", "review"]
+    assert after["reason"][0] == "a person has rejected this label here"
+    assert after["reason"][2:].tolist() == table["reason"][2:].tolist()
+    rest = [name for name in PROPOSAL_COLUMNS if name not in ("advice", "reason")]
+    pd.testing.assert_frame_equal(after[rest], table[rest])
+    assert (table["advice"] == "review").all()  # what was given is not touched
+    strict = refused(table, no(("a", "region", "car", box)), overlap=1)
+    assert strict["advice"].tolist() == ["unknown"] + ["review"] * 5
+
+
+def test_no_to_a_label_of_an_image_is_no_to_that_label_of_that_image_only() -> None:
+    whole = (np.nan,) * 4
+    images = clustered_rows(
+        items([(0, 0, 9, 9)] * 3, ["a", "a", "b"], kind="image"), np.int64([0, 1, 0]), origin=ORIGIN
+    )
+    table = pd.concat([images, proposals([(0, 0, 9, 9)], [0.5], ["cluster-00"])], ignore_index=True)
+    after = refused(table, no(("a", "image", "cluster-00", whole)))
+    assert after["advice"].tolist() == ["unknown", "review", "review", "review"]
+    after = refused(table, no(("a", "region", "cluster-00", (0, 0, 9, 9))))
+    assert after["advice"].tolist() == ["review", "review", "review", "unknown"]
+
+
+def test_who_refused_nothing_is_asked_everything() -> None:
+    table = proposals([(0, 0, 5, 5)], [0.9], ["car"])
+    pd.testing.assert_frame_equal(refused(table, no()), table)
+    pd.testing.assert_frame_equal(refused(table[:0], no(("a", "region", "car", (0, 0, 5, 5)))), table[:0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(0, 8), m=st.integers(0, 5), overlap=st.floats(0.05, 1), seed=st.integers(0, 999))
+def test_refused_is_what_overlaps_a_refusal_of_its_label_and_nothing_else(n, m, overlap, seed) -> None:
+    generator = np.random.default_rng(seed)
+    boxes = [tuple(generator.integers([0, 0, 5, 5], [9, 9, 15, 15]).tolist()) for _ in range(n + m)]
+    images, labels = ([str(name) for name in generator.integers(0, 2, n + m)] for _ in range(2))
+    table = proposals(boxes[:n], [0.5] * n, labels[:n], images[:n])
+    refusals = no(*zip(images[n:], ["region"] * m, labels[n:], boxes[n:], strict=True))
+    after = refused(table, refusals, overlap=overlap)
+    for i in range(n):
+        against = [
+            np.float32(iou_xywh(boxes[i], boxes[j])[0, 0])
+            for j in range(n, n + m)
+            if images[i] == images[j] and labels[i] == labels[j]
+        ]
+        asked_again = any(each >= np.float32(overlap) for each in against)
+        assert (after["advice"][i] == "unknown") == asked_again
