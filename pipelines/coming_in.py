@@ -13,7 +13,7 @@ from dinonat import labels as store
 from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import LabelError, UsageError
 from dinonat.formats.archives import opened
-from dinonat.formats.catalog import FORMATS, sniff
+from dinonat.formats.catalog import FORMATS, alike, sniff
 from dinonat.formats.handover import Incoming
 from dinonat.formats.matching import match_names
 from dinonat.pipelines import workspace as places
@@ -144,13 +144,13 @@ def _sizes(known: EmbeddingSet, workspace: Path, export: str | None, name: str) 
 
 
 def _candidates(workspace: Path, set_name: str, format_: str = "") -> list[str]:
-    """Return the exports of a set (in a format), the newest first."""
+    """Return the exports of a set (in a format, or one of the same look), the newest first."""
     found = []
     for name in places.names(workspace, "export"):
         about = places.exports_folder(workspace, name) / RECORD / ABOUT
         if about.is_file():
             facts = places.read_object(about)
-            if facts.get("set") == set_name and format_ in ("", facts.get("format")):
+            if facts.get("set") == set_name and (not format_ or alike(format_, str(facts.get("format")))):
                 found.append((about.stat().st_mtime, name))
     return [name for _, name in sorted(found, reverse=True)]
 
@@ -191,8 +191,8 @@ def _named(
         found = {name: own[name] for name in asked if name in own}
         names = dict(zip(exported.images["image"], exported.images["image"], strict=True))
         found |= {name: names[name] for name in asked if name in names and name not in found}
-        alike = match_names([name for name in asked if name not in found], list(own))
-        found |= {name: own[file] for name, file in alike.found.items()}
+        near = match_names([name for name in asked if name not in found], list(own))
+        found |= {name: own[file] for name, file in near.found.items()}
     matches = match_names([name for name in asked if name not in found], images["image"].to_list())
     for problem in matches.problems:
         warn(problem)

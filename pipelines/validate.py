@@ -6,7 +6,7 @@ from typing import Literal
 
 from dinonat.errors import LabelError, UsageError
 from dinonat.formats.archives import opened
-from dinonat.formats.catalog import FORMATS, sniff
+from dinonat.formats.catalog import FORMATS, alike, sniff
 from dinonat.formats.handover import Check, Fault, sentences
 from dinonat.settings import Settings, unknown_key
 
@@ -70,7 +70,7 @@ def _format(place: Path, target: str | None) -> str:
         return found
     if target not in FORMATS:
         raise UsageError(unknown_key(target, [*FORMATS, *COCO_READERS], "--for"))
-    if found.split("-")[0] == target.split("-")[0]:  # yolo, yolo-segment: one look of a file
+    if alike(found, target):
         return target
     raise LabelError(
         f"{place}: looks like {found}, not {target}. Give a file of that format, or --for {found}."

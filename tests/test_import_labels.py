@@ -185,7 +185,7 @@ def edit_voc(folder: Path) -> None:
 
 
 def edit_yolo(folder: Path) -> None:
-    rows = folder / "labels/train/day/a.txt"
+    rows = folder / "labels/train/day_a.txt"
     lines = rows.read_text().splitlines()
     number = {"car": lines[0].split()[0], ODD: lines[2].split()[0]}
     lines[1] = number[ODD] + lines[1][len(number["car"]) :]
@@ -336,18 +336,23 @@ def test_pictures_moved_between_folders_of_classes(
     root = made.workspace(tmp_path, names=NAMES, size_hw=SIZE, proposals=WHOLE)
     folder = exported(root, format_)
     first, second, third = sorted(folder.rglob("*.png"))  # two cars, then the tram
-    assert [file.relative_to(folder).parts.index("tram") for file in (third,)]
-    place = first.parents[[part.name for part in first.parents].index("car")].parent
+    place = first.parent.parent
+    assert [file.parent for file in (first, second, third)] == [place / "car", place / "car", place / "tram"]
     (place / "dog").mkdir()
     second.rename(place / "dog" / second.name)
     third.unlink()
+    shutil.copy(tmp_path / "images/empty.png", place / "dog")
     report = brought(root, folder)
-    assert counts(report) == {"kept": 1, "relabelled": 1, "removed": 1, "events": 2}, report.lines()
+    assert counts(report) == {"kept": 1, "relabelled": 1, "removed": 1, "new": 1, "events": 3}, report.lines()
     assert set(events(root).values()) == {
         ("relabelled", "day/b.png", "dog"),
         ("rejected", "night/a.png", "tram"),
+        ("drawn", "empty.png", "dog"),
     }
+    packed = Path(shutil.make_archive(str(tmp_path / "back"), "zip", folder))
     assert brought(root, folder).events == 0
+    with pytest.raises(LabelError, match="has to be unpacked"):
+        brought(root, packed)
 
 
 def test_unchanged_labels_are_accepted_where_somebody_looked_or_everywhere(desk: Path) -> None:

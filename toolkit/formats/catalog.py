@@ -77,6 +77,9 @@ FORMATS: dict[str, Format] = {
 }
 
 
+LOOKS = ({"yolo", "yolo-segment"}, {"folders", "yolo-classify"})  # `sniff` says the first of each
+
+
 def sniff(path: Path) -> str:
     """Return the name of the format that a file or folder holds, by its content.
 
@@ -87,6 +90,15 @@ def sniff(path: Path) -> str:
             f"{path}: no such file or folder. Give a file with labels, or a folder of an export."
         )
     return _of_folder(path) if path.is_dir() else _of_file(path)
+
+
+def alike(one: str, other: str) -> bool:
+    """Say whether two formats are one, or cannot be told apart by their files.
+
+    >>> alike("yolo", "yolo-segment"), alike("csv", "parquet")
+    (True, False)
+    """
+    return one == other or any({one, other} <= look for look in LOOKS)
 
 
 def read_labels(path: Path, *, warn: Warn = warnings.warn) -> pd.DataFrame:

@@ -116,12 +116,15 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
             rows.append(
                 {"image": image, "kind": "image", "label": names.get(steps[0], steps[0]), "where": place}
             )
-    if not rows and not ours:
+    known = read_image_labels(path / IMAGE_LABELS, warn=warn)
+    if not rows and (known or not ours):
         raise LabelError(
-            f"{path}: no folder per class with images in it. Expected {path.name}/CLASS/IMAGE.png."
+            f"{path}: no folder per class with images in it. Expected {path.name}/CLASS/IMAGE.png; a zip "
+            "file, whose pictures are not read, has to be unpacked."
         )
-    _add_known(rows, read_image_labels(path / IMAGE_LABELS, warn=warn))
-    return incoming(rows, [str(row["image"]) for row in rows])
+    _add_known(rows, known)
+    # A picture that was written and is gone from every class has no class any more.
+    return incoming(rows, [str(row["image"]) for row in [*rows, *(known if ours else ())]])
 
 
 def faults(path: Path, check: Check) -> Iterator[Fault]:
