@@ -122,7 +122,8 @@ def run_formats(settings: BenchFormatsSettings, workspace: Path) -> BenchFormats
 
     A library that is missing or fails costs its rows and is said. Raises UsageError for an unknown format.
     """
-    named = settings.formats if settings.formats is not None else _without_pictures()
+    all_but_pictures = tuple(name for name, one in FORMATS.items() if not one.holds_pictures)
+    named = all_but_pictures if settings.formats is None else settings.formats
     unknown = next((name for name in named if name not in FORMATS), None)
     if unknown is not None:
         raise UsageError(f"bench formats: no format {unknown!r}. Take some of {', '.join(FORMATS)}.")
@@ -132,10 +133,6 @@ def run_formats(settings: BenchFormatsSettings, workspace: Path) -> BenchFormats
         rows = _rows(settings, named, folder, stack, warnings) if named else ()
         many = _many("coco", settings.count, folder) if settings.count else None
     return BenchFormatsReport(settings.images, settings.boxes, settings.rounds, rows, many, tuple(warnings))
-
-
-def _without_pictures() -> tuple[str, ...]:
-    return tuple(name for name, one in FORMATS.items() if not one.holds_pictures)
 
 
 def _rows(
