@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from dinonat.geometry import iou_xywh, mask_to_counts
+from dinonat.proposals import corrections
 from dinonat.proposals.corrections import CHANGES, KNOWN_COLUMNS, compare
 from dinonat.records import EVENT_COLUMNS, INCOMING_COLUMNS, as_table
 
@@ -310,6 +312,28 @@ def test_no_assignment_is_better_than_the_one_found(seed: int, n: int, m: int) -
         assert overlap[0, 0] >= 0.5
         total += overlap[0, 0] + 0.01 * (pair["label_x"] == pair["label_y"])
     assert total == pytest.approx(best_worth(said, known))
+
+
+def test_a_crowd_is_assigned_in_parts_as_it_would_be_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    known = [row(f"k{n}", tuple(box)) for n, box in enumerate(crowd(rng, 120))]
+    said = [row("", tuple(box)) for box in crowd(rng, 110)]
+    whole = changes(said, before(*known))
+    monkeypatch.setattr(corrections, "AT_ONCE", 250)  # two rows of the file
+    pd.testing.assert_frame_equal(changes(said, before(*known)), whole)
+    overlap = iou_xywh(*([[each[side] for side in "xywh"] for each in rows] for rows in (said, known)))
+    worth = np.where(overlap >= 0.5, overlap + 0.01, 0.0)
+    assert ((worth > 0).sum(axis=1) > 1).sum() > 20  # rows that have a choice
+    i, j = linear_sum_assignment(-worth)
+    pairs = whole[whole["change"] == "moved"].merge(before(*known), on="label_id")
+    assert len(pairs) == (worth[i, j] > 0).sum()
+    boxes = (pairs[[f"{side}_{end}" for side in "xywh"]].to_numpy() for end in "xy")
+    assert np.diag(iou_xywh(*boxes)).sum() + 0.01 * len(pairs) == pytest.approx(worth[i, j].sum())
+
+
+def crowd(rng: np.random.Generator, count: int) -> list[list[float]]:
+    boxes: list[list[float]] = rng.uniform([0, 0, 12, 12], [50, 50, 18, 18], (count, 4)).round(2).tolist()
+    return boxes
 
 
 EDITS = ("keep", "relabel", "move", "both", "remove")

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from dinonat.files import short_hash
 from dinonat.geometry import Float64, box_of_mask, counts_to_mask, iou_xywh
@@ -16,6 +18,7 @@ KEPT, RELABELLED, MOVED, REMOVED, NEW = "kept", "relabelled", "moved", "removed"
 CHANGES = (KEPT, RELABELLED, MOVED, REMOVED, NEW)
 SAME_PLACE = 0.5  # IoU from which a box of the file may be one that was moved
 EXACT = 1e-6  # pixels: what the sum of two numbers in hundredths is unsure of
+AT_ONCE = 500_000  # pairs of boxes that are measured at once
 SIDES = list("xywh")
 Counts = tuple[int, ...]
 KNOWN_COLUMNS = {  # what a label was when the file was written, or is now
@@ -135,18 +138,48 @@ def _by_place(rows: pd.DataFrame, before: pd.DataFrame, owner: Int64, free: Int6
     said, known = rows[SIDES].to_numpy(), before[SIDES].to_numpy()
     edges = _edges(rows), _edges(before)
     classes = rows["label"].to_numpy(object), before["label"].to_numpy(object)
+    found = []
     for image, own in rows.loc[left].groupby("image", sort=False).indices.items():
         if image not in there:
             continue
-        ours, theirs = left[own], boxes[there[image]]
-        overlap = iou_xywh(said[ours], known[theirs])
-        apart = np.abs(edges[0][ours][:, None] - edges[1][theirs][None, :]).max(axis=2)
-        overlap = np.where(apart <= step + EXACT, np.maximum(overlap, SAME_PLACE), overlap)
-        same_class = classes[0][ours][:, None] == classes[1][theirs][None, :]
-        worth = np.where(overlap >= SAME_PLACE, overlap + 0.01 * same_class, 0.0)
-        one, other = linear_sum_assignment(-worth)
-        good = worth[one, other] > 0
-        owner[ours[one[good]]] = theirs[other[good]]
+        theirs = boxes[there[image]]
+        lines = max(1, AT_ONCE // len(theirs))
+        for ours in (left[own[start : start + lines]] for start in range(0, len(own), lines)):
+            overlap = iou_xywh(said[ours], known[theirs])
+            apart = np.abs(edges[0][ours][:, None] - edges[1][theirs][None, :]).max(axis=2)
+            overlap = np.where(apart <= step + EXACT, np.maximum(overlap, SAME_PLACE), overlap)
+            same_class = classes[0][ours][:, None] == classes[1][theirs][None, :]
+            worth = np.where(overlap >= SAME_PLACE, overlap + 0.01 * same_class, 0.0)
+            one, other = np.nonzero(worth)
+            found.append((ours[one], theirs[other], worth[one, other]))
+    if found:
+        one, other = _assigned(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        owner[one] = other
+
+
+def _assigned(one: Int64, other: Int64, worth: Float64) -> tuple[Int64, Int64]:
+    """Return which pairs to take, each row and place at most once, so that their worth is the largest.
+
+    Pairs (p,) that share neither row nor place with others are taken; groups that hang together are
+    solved each by itself, which is the same as all at once.
+    """
+    rows, row = np.unique(one, return_inverse=True)
+    places, place = np.unique(other, return_inverse=True)
+    size = len(rows) + len(places)
+    graph = coo_array((worth, (row, len(rows) + place)), shape=(size, size))
+    group = connected_components(graph, directed=False)[1][row]
+    alone = np.bincount(group)[group] == 1 if len(group) else np.zeros(0, bool)
+    taken = [np.stack([one[alone], other[alone]])]
+    for _, pairs in pd.Series(np.flatnonzero(~alone)).groupby(group[~alone]):
+        own_rows, i = np.unique(one[pairs], return_inverse=True)
+        own_places, j = np.unique(other[pairs], return_inverse=True)
+        table = np.zeros((len(own_rows), len(own_places)))
+        table[i, j] = worth[pairs]
+        i, j = linear_sum_assignment(-table)
+        good = table[i, j] > 0
+        taken.append(np.stack([own_rows[i[good]], own_places[j[good]]]))
+    best: Int64 = np.concatenate(taken, axis=1)
+    return best[0], best[1]
 
 
 def _by_image(rows: pd.DataFrame, before: pd.DataFrame, owner: Int64, free: Int64, _: float) -> None:
