@@ -31,7 +31,7 @@ from dinonat.pipelines.options import (
 )
 
 Labels = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A few labels: CSV, COCO or a folder per class.")
+    Path | None, typer.Option(metavar="FILE", help="Labels: CSV, any format of export, folder per class.")
 ]
 Neighbours = Annotated[int | None, typer.Option(help="How many labelled neighbours vote (default 20).")]
 Object = Annotated[
