@@ -64,11 +64,10 @@ def staged(folder: Path) -> Iterator[Path]:
             "folder with --out; what lay there before is kept."
         ) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        elif old.exists():
+        if old.exists() and not folder.exists():
             old.rename(folder)
+        for left in (staging, old):
+            _remove(left)
 
 
 def digests(folder: Path, *, but: set[str]) -> dict[str, str]:
@@ -130,7 +129,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _tidy(folder: Path) -> None:
     """Remove what exports that were killed left beside ``folder``; put back what one had moved away."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
+    for left in sorted(folder.parent.glob(f".{folder.name}.*"), reverse=True):  # parts before old ones
         parts = left.name.removeprefix(f".{folder.name}.").split(".")
         if (
             len(parts) != 2
@@ -142,7 +141,15 @@ def _tidy(folder: Path) -> None:
         if parts[1] == "old" and not folder.exists():
             left.rename(folder)
         else:
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
+
+
+def _remove(left: Path) -> None:
+    """Remove what is left of an export, if it is there; half removed, no old one must be put back."""
+    gone = left.with_suffix(".part")
+    if left.exists() and left != gone:
+        left.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _runs(process: int) -> bool:

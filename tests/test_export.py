@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -536,6 +537,18 @@ def test_leftovers_of_exports_that_were_killed_are_tidied(workspace: Path) -> No
     run(ExportSettings(), workspace)
     left = {path.name for path in folder.parent.iterdir()}
     assert left == {folder.name, f".{folder.name}.1.part"}  # process 1 is alive
+
+
+def test_an_old_export_that_is_half_removed_is_never_put_back(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(run(ExportSettings(), workspace).folder)
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        run(ExportSettings(), workspace)
+    assert sorted(path.suffix for path in folder.parent.iterdir()) == ["", ".part"]
+    run(ExportSettings(), workspace)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_everything_is_on_the_disk_before_it_has_its_name(

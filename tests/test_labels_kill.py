@@ -1,0 +1,140 @@
+"""Exports and imports that are killed at any moment leave the old or the new behind, and nothing between."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+ROUNDS = max(20, int(os.environ["DINOTOOL_TORTURE"])) if os.environ.get("DINOTOOL_TORTURE") else 3
+LABELS = 4000  # an import of so many takes a tenth of a second of writing
+
+# The command itself, which says when it begins, so that no round is spent on loading libraries.
+PROGRAM = """
+import sys
+from dinonat.pipelines.cli import main
+import dinonat.pipelines.export, dinonat.pipelines.import_labels
+print("begins", file=sys.stderr, flush=True)
+main()
+"""
+
+
+def begin(root: Path, *words: object) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *map(str, words), "-w", str(root), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while (line := process.stderr.readline()) and "begins" not in line:
+        pass
+    return process
+
+
+def finished(root: Path, *words: object) -> tuple[dict[str, Any], float]:
+    """Return the report of a command that is left alone, and how long it took."""
+    process = begin(root, *words)
+    start = time.monotonic()
+    out, said = process.communicate()
+    assert process.returncode == 0, said
+    report: dict[str, Any] = json.loads(out)
+    return report, time.monotonic() - start
+
+
+def killed(root: Path, *words: object, after: float) -> bool:
+    """Kill a command ``after`` seconds; return whether it was still at work."""
+    process = begin(root, *words)
+    time.sleep(after)
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def is_whole(folder: Path) -> bool:
+    """Say whether an export lies there; one that does holds every file as its manifest says."""
+    if not folder.exists():
+        return False
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    for name, digest in files.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    record = {f"record/{name}" for name in ("about.json", "labels.parquet", "images.parquet")}
+    assert there == {"manifest.json", *record, *files}
+    return True
+
+
+def tables(root: Path) -> tuple[int, int]:
+    """Return how many events and classes there are; the database is consistent or not there yet."""
+    file = root / "labels.db"
+    if not file.exists():
+        return 0, 0
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        if not db.execute("SELECT name FROM sqlite_master").fetchall():
+            return 0, 0  # killed before the tables were there
+        ((events,),), ((classes,),) = (
+            db.execute(f"SELECT count(*) FROM {name}").fetchall() for name in ("events", "classes")
+        )
+    return events, classes
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, made: SimpleNamespace) -> Path:
+    names = [f"day/{n}.png" for n in range(400)]
+    rows = [
+        {"image": name, "label": f"class {n}", "x": float(n), "y": float(k)}
+        for name in names
+        for n in range(5)
+        for k in range(2)
+    ]
+    root: Path = made.workspace(tmp_path, names=names, size_hw=(8, 10), proposals=rows)
+    return root
+
+
+def test_an_export_killed_at_any_moment_is_whole_or_not_there(workspace: Path) -> None:
+    command = ("export", "--format", "yolo")
+    _, seconds = finished(workspace, *command)
+    folder = workspace / "exports/run1-yolo"
+    assert is_whole(folder)
+    moments, count = random.Random(time.time_ns()), 0
+    for number in range(ROUNDS):
+        if number % 2:  # over an older one and, after somebody has removed that, over nothing
+            shutil.rmtree(folder, ignore_errors=True)
+        count += killed(workspace, *command, after=moments.random() * seconds)
+        is_whole(folder)
+        assert tables(workspace) == (0, 5)
+    report, _ = finished(workspace, *command)
+    assert report["annotations"] == 4000
+    assert is_whole(folder)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # leftovers are tidied
+    assert count >= 1
+
+
+def test_an_import_killed_at_any_moment_has_happened_or_not(workspace: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"mine-{number}.csv" for number in range(ROUNDS + 1)]
+    for number, file in enumerate(files):
+        rows = [f"day/{n % 400}.png,class {number} {n // 400}" for n in range(LABELS)]
+        file.write_text("\n".join(["image,label", *rows]) + "\n")
+    report, seconds = finished(workspace, "import-labels", files[0])
+    assert (report["events"], tables(workspace)) == (LABELS, (LABELS, 10))
+    moments, count = random.Random(time.time_ns()), 0
+    for number, file in enumerate(files[1:], start=1):
+        count += killed(workspace, "import-labels", file, after=moments.random() * seconds)
+        done = tables(workspace)
+        assert done in ((number * LABELS, number * 10), ((number + 1) * LABELS, (number + 1) * 10))
+        report, _ = finished(workspace, "import-labels", file)
+        assert report["events"] == (number + 1) * LABELS - done[0]
+        assert tables(workspace) == ((number + 1) * LABELS, (number + 1) * 10)
+    assert count >= 1
