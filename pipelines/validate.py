@@ -68,7 +68,7 @@ def _format(place: Path, target: str | None) -> str:
         return found
     if found == "coco" and target in COCO_READERS:
         return found
-    if target not in FORMATS:
+    if target not in (*FORMATS, *COCO_READERS):
         raise UsageError(unknown_key(target, [*FORMATS, *COCO_READERS], "--for"))
     if alike(found, target):
         return target
