@@ -391,6 +391,7 @@ def validate(
     category_base: Annotated[int | None, typer.Option(help="Number of the first class: 1 or 0.")] = None,
     config: Config = None,
     set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,  # as every command; nothing is read or left there
     json: Json = False,
     debug: Debug = False,
 ) -> None:

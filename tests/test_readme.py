@@ -28,9 +28,9 @@ def test_the_table_of_commands_is_that_of_the_app() -> None:
     assert table == commands()
 
 
-def test_the_four_lines_are_commands_of_the_app() -> None:
+def test_the_lines_of_the_chain_are_commands_of_the_app() -> None:
     lines = re.findall(r"^    dinotool (\S+)", README, flags=re.MULTILINE)
-    assert lines == ["pretrain", "embed", "propose-labels", "export"]
+    assert lines == ["pretrain", "embed", "propose-labels", "export", "import-labels"]
     assert set(lines) <= set(commands())
 
 
