@@ -11,14 +11,12 @@ import pandas as pd
 
 from dinonat import labels as store
 from dinonat.embeddings.store import EmbeddingSet
-from dinonat.errors import LabelError, UsageError
+from dinonat.errors import UsageError
 from dinonat.formats.archives import opened
-from dinonat.formats.catalog import FORMATS, alike, sniff
-from dinonat.formats.handover import Incoming
-from dinonat.formats.matching import match_names
-from dinonat.pipelines import workspace as places
-from dinonat.pipelines.export_folder import ABOUT, RECORD, Exported, read_record
+from dinonat.formats.catalog import FORMATS, sniff
+from dinonat.pipelines.export_folder import Exported
 from dinonat.pipelines.people import database, said, standing
+from dinonat.pipelines.returned import heights_widths, named, sizes_by_name, which_export
 from dinonat.proposals.corrections import KEPT, KNOWN_COLUMNS, NEW, compare
 from dinonat.records import ACCEPTED, EVENT_COLUMNS, PROPOSED, REJECTED, Bool, as_table
 from dinonat.settings import unknown_key
@@ -73,17 +71,17 @@ def bring_in(
     with opened(file) as place:
         name = _format(place, format_)
         incoming = FORMATS[name].read(
-            place, sizes=_sizes(known, workspace, export, name), warn=warnings.append
+            place, sizes=sizes_by_name(known, workspace, export, name), warn=warnings.append
         )
     origin = str(file.resolve())
-    exported, why = _exported(workspace, known.folder.name, incoming, name, export)
-    rows, listed = _named(incoming, exported, known, warnings.append)
+    exported, why = which_export(workspace, known.folder.name, incoming, name, export)
+    rows, listed = named(incoming, exported, known, warnings.append)
     events = said(workspace, known.folder.name)
     changes = compare(
         rows,
         _before(exported, events, origin),
         listed=listed,
-        sizes=_heights_widths(known),
+        sizes=heights_widths(known),
         set_name=known.folder.name,
         step=incoming.step,
     )
@@ -125,102 +123,17 @@ def _format(place: Path, asked: str | None) -> str:
     return asked
 
 
-def _heights_widths(known: EmbeddingSet) -> dict[str, tuple[int, int]]:
-    """Return the (height, width) of each readable image of the set."""
-    items = known.items[(known.items["kind"] == "image") & (known.items["status"] == "ok")]
-    sizes = zip(items["height"].tolist(), items["width"].tolist(), strict=True)
-    return dict(zip(items["image"].tolist(), sizes, strict=True))
-
-
-def _sizes(known: EmbeddingSet, workspace: Path, export: str | None, name: str) -> dict[str, tuple[int, int]]:
-    """Return sizes by every name that a file may use: those of the set, and of its exports."""
-    sizes = _heights_widths(known)
-    named = [export] if export else _candidates(workspace, known.folder.name, name)
-    for each in reversed(named):
-        images = read_record(workspace, each).images
-        pairs = zip(images["height"].tolist(), images["width"].tolist(), strict=True)
-        sizes.update(zip(images["file_name"].tolist(), pairs, strict=True))
-    return sizes
-
-
-def _candidates(workspace: Path, set_name: str, format_: str = "") -> list[str]:
-    """Return the exports of a set (in a format, or one of the same look), the newest first."""
-    found = []
-    for name in places.names(workspace, "export"):
-        about = places.exports_folder(workspace, name) / RECORD / ABOUT
-        if about.is_file():
-            facts = places.read_object(about)
-            if facts.get("set") == set_name and (not format_ or alike(format_, str(facts.get("format")))):
-                found.append((about.stat().st_mtime, name))
-    return [name for _, name in sorted(found, reverse=True)]
-
-
-def _exported(
-    workspace: Path, set_name: str, incoming: Incoming, format_: str, asked: str | None
-) -> tuple[Exported | None, str]:
-    """Return the export that the file came from, and how that is known."""
-    if asked is not None:
-        return read_record(workspace, asked), "as asked for"
-    there = _candidates(workspace, set_name)
-    if incoming.export in there:
-        return read_record(workspace, incoming.export), "its name is in the file"
-    ids = set(incoming.labels["label_id"]) - {""}
-    held = {name: len(ids & set(read_record(workspace, name).labels["label_id"])) for name in there if ids}
-    best = max(held.values(), default=0)
-    if best:
-        name = next(name for name in there if held[name] == best)
-        return read_record(workspace, name), f"it holds {best} of the {len(ids)} ids in the file"
-    same = _candidates(workspace, set_name, format_)
-    if ids or not same or format_ in ("csv", "parquet", "folders"):  # these always have ids if they are ours
-        return None, "labels of its own"
-    return read_record(workspace, same[0]), f"the newest export as {format_}; --export names another"
-
-
-def _named(
-    incoming: Incoming, exported: Exported | None, known: EmbeddingSet, warn: Warn
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return the rows, and the images that the file speaks of, with the names of the set.
-
-    Raises LabelError where nothing in the file belongs to a readable image of the set.
-    """
-    images = known.items[known.items["kind"] == "image"]
-    asked = dict.fromkeys([*incoming.images, *incoming.labels["image"]])
-    found: dict[str, str] = {}
-    if exported is not None:
-        own = dict(zip(exported.images["file_name"], exported.images["image"], strict=True))
-        found = {name: own[name] for name in asked if name in own}
-        names = dict(zip(exported.images["image"], exported.images["image"], strict=True))
-        found |= {name: names[name] for name in asked if name in names and name not in found}
-        near = match_names([name for name in asked if name not in found], list(own))
-        found |= {name: own[file] for name, file in near.found.items()}
-    matches = match_names([name for name in asked if name not in found], images["image"].to_list())
-    for problem in matches.problems:
-        warn(problem)
-    found |= matches.found
-    failed = images[images["status"] != "ok"].set_index("image")["reason"]
-    for name in sorted(set(found.values()) & set(failed.index)):
-        warn(f"{name!r}: could not be read ({failed[name]}); its labels are left out.")
-    found = {name: image for name, image in found.items() if image not in failed.index}
-    if not found:
-        raise LabelError(
-            f"none of its {len(asked)} images is a readable image of the set '{known.folder.name}', whose "
-            f"images are named like {images['image'].iloc[0]!r}. Name them so, or give another --set."
-        )
-    rows = incoming.labels[incoming.labels["image"].isin(list(found))]
-    rows = rows.assign(image=rows["image"].map(found).astype("str")).drop_duplicates(
-        ["image", "kind", "label", *"xywh", "label_id", "mask_counts"], ignore_index=True
-    )
-    return rows, sorted({found[name] for name in asked if name in found})
-
-
 def _before(exported: Exported | None, events: pd.DataFrame, origin: str) -> pd.DataFrame:
-    """Return the labels to compare with: those of the export, and what people vouch for beside them."""
+    """Return the labels to compare with: those of the export, and what people vouch for beside them.
+
+    What the same file brought in before is gone when it is not in it any more.
+    """
     columns = list(KNOWN_COLUMNS)
     people = standing(events)
     people = people.assign(removable=(people["origin"] == origin) & (people["run"] == ""))
     if exported is None:
         return as_table(people[columns], KNOWN_COLUMNS)
-    people = people[~people["label_id"].isin(exported.labels["label_id"])].assign(removable=False)
+    people = people[~people["label_id"].isin(exported.labels["label_id"])]
     held = exported.labels.assign(removable=True)
     parts = [part[columns] for part in (held, people) if len(part)]
     return as_table(pd.concat(parts) if parts else [], KNOWN_COLUMNS)
