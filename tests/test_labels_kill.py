@@ -129,12 +129,14 @@ def test_an_import_killed_at_any_moment_has_happened_or_not(workspace: Path, tmp
         file.write_text("\n".join(["image,label", *rows]) + "\n")
     report, seconds = finished(workspace, "import-labels", files[0])
     assert (report["events"], tables(workspace)) == (LABELS, (LABELS, 10))
-    moments, count = random.Random(time.time_ns()), 0
-    for number, file in enumerate(files[1:], start=1):
+    moments, count, times = random.Random(time.time_ns()), 0, 1
+    for file in files[1:]:
         count += killed(workspace, "import-labels", file, after=moments.random() * seconds)
         done = tables(workspace)
-        assert done in ((number * LABELS, number * 10), ((number + 1) * LABELS, (number + 1) * 10))
-        report, _ = finished(workspace, "import-labels", file)
-        assert report["events"] == (number + 1) * LABELS - done[0]
-        assert tables(workspace) == ((number + 1) * LABELS, (number + 1) * 10)
+        assert done in ((times * LABELS, times * 10), ((times + 1) * LABELS, (times + 1) * 10))
+        times = done[0] // LABELS
+    report, _ = finished(workspace, "import-labels", files[-1])
+    times += report["events"] // LABELS
+    assert report["events"] in (0, LABELS)  # it had happened, or happens now
+    assert tables(workspace) == (times * LABELS, times * 10)
     assert count >= 1

@@ -54,8 +54,8 @@ def workspace(tmp_path: Path, made: SimpleNamespace) -> Path:
 
 
 def exported(root: Path, format_: str) -> Path:
-    """Export with pictures, and return a copy of the folder."""
-    report = export.run(ExportSettings(format=format_, proxies=True), root)
+    """Export, with pictures where they are needed, and return a copy of the folder."""
+    report = export.run(ExportSettings(format=format_, proxies=FORMATS[format_].holds_pictures), root)
     return Path(shutil.copytree(report.folder, root.parent / "desk" / format_, ignore=lambda *_: ["record"]))
 
 
