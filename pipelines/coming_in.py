@@ -77,9 +77,12 @@ def bring_in(
     exported, why = which_export(workspace, known.folder.name, incoming, name, export)
     rows, listed = named(incoming, exported, known, warnings.append)
     events = said(workspace, known.folder.name)
+    before = _before(exported, events, origin)
+    if accept != "all":
+        rows = _vouched_for(rows, before, warnings.append)
     changes = compare(
         rows,
-        _before(exported, events, origin),
+        before,
         listed=listed,
         sizes=heights_widths(known),
         set_name=known.folder.name,
@@ -137,6 +140,19 @@ def _before(exported: Exported | None, events: pd.DataFrame, origin: str) -> pd.
     held = exported.labels.assign(removable=True)
     parts = [part[columns] for part in (held, people) if len(part)]
     return as_table(pd.concat(parts) if parts else [], KNOWN_COLUMNS)
+
+
+def _vouched_for(rows: pd.DataFrame, before: pd.DataFrame, warn: Warn) -> pd.DataFrame:
+    """Return the rows without proposals of an export that is not known here: nobody has looked at them."""
+    strange = (rows["status"] == PROPOSED) & ~rows["label_id"].isin(["", *before["label_id"]])
+    if strange.any():
+        warn(
+            f"{int(strange.sum())} labels are proposals of an export that is not of this set or gone: left "
+            "out, because nothing tells which of them a person has looked at. --accept all takes them all; "
+            "--set-name names the set that they belong to."
+        )
+    kept: pd.DataFrame = rows[~strange].reset_index(drop=True)
+    return kept
 
 
 def _as_events(changes: pd.DataFrame, events: pd.DataFrame, accept: str) -> tuple[pd.DataFrame, int]:

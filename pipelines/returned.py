@@ -55,7 +55,13 @@ def which_export(
 ) -> tuple[Exported | None, str]:
     """Return the export that the file came from, and how that is known."""
     if asked is not None:
-        return read_record(workspace, asked), "as asked for"
+        exported = read_record(workspace, asked)
+        if exported.set != set_name:
+            raise LabelError(
+                f"--export {asked}: of the set '{exported.set}', not of '{set_name}'. Add --set-name "
+                f"{exported.set}."
+            )
+        return exported, "as asked for"
     there = exports_of(workspace, set_name)
     if incoming.export in there:
         return read_record(workspace, incoming.export), "its name is in the file"
@@ -121,7 +127,8 @@ def named(
     if not found:
         raise LabelError(
             f"none of its {len(asked)} images is a readable image of the set '{known.folder.name}', whose "
-            f"images are named like {images['image'].iloc[0]!r}. Name them so, or give another --set."
+            f"images are named like {images['image'].iloc[0]!r}. Name them so, or give another "
+            "--set-name."
         )
     rows = incoming.labels[incoming.labels["image"].isin(list(found))]
     rows = rows.assign(image=rows["image"].map(found).astype("str")).drop_duplicates(

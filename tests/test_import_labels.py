@@ -424,8 +424,10 @@ def test_labels_of_another_tool_without_ids_are_new(desk: Path, tmp_path: Path) 
         ],
     }
     (tmp_path / "theirs.json").write_text(json.dumps(coco))
+    exported(desk, "coco")  # which it has nothing to do with
     report = brought(desk, tmp_path / "theirs.json")
-    assert (counts(report), report.export, report.why) == ({"new": 1, "events": 1}, "", "labels of its own")
+    assert (counts(report), report.export) == ({"new": 1, "events": 1}, "")
+    assert "few boxes are where the newest export as coco, run1-coco, had them" in report.why
     ((action, image, label),) = events(desk).values()
     assert (action, image, label) == ("drawn", "day/b.png", "dog")
     assert said(desk, "set1")["mask_counts"].map(bool).all()
@@ -545,6 +547,24 @@ def test_which_export_is_meant(desk: Path) -> None:
     assert (told.export, told.why) == ("run1-coco", "as asked for")
     with pytest.raises(WorkspaceError, match="no record of what was exported"):
         brought(desk, first, export="run7-coco")
+
+
+def test_proposals_of_another_set_are_not_taken_for_what_a_person_said(
+    desk: Path, made: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Nobody has looked at them: they would teach the next proposals."""
+    folder = exported(desk, "coco")
+    edit_coco(folder)
+    rows = [made.image_row(name, SIZE) for name in NAMES]
+    made.set(places.set_folder(desk, "set2"), tmp_path / "images", rows=rows)
+    report = brought(desk, folder, set="set2")
+    assert counts(report) == {"new": 1, "events": 1}  # the dog has no status
+    (warning,) = [line for line in report.warnings if "proposals of an export" in line]
+    assert warning.startswith("6 labels are proposals of an export that is not of this set or gone")
+    with pytest.raises(LabelError, match=r"of the set 'set1', not of 'set2'. Add --set-name set1[.]"):
+        brought(desk, folder, set="set2", export="run1-coco")
+    assert counts(brought(desk, folder, set="set2", accept="all"))["new"] == 6
+    assert counts(brought(desk, folder, set="set1")) == EDITED
 
 
 def test_the_history_of_a_label_through_three_imports(desk: Path) -> None:
