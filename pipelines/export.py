@@ -18,7 +18,7 @@ from dinonat.formats.name_lists import read_names
 from dinonat.formats.splits import parse_shares, split
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.coming_in import bring_in
-from dinonat.pipelines.export_folder import LOSSES, MANIFEST, RECORD, staged
+from dinonat.pipelines.export_folder import LOSSES, MANIFEST, RECORD, refuse_corrected, staged
 from dinonat.pipelines.export_labels import VOTERS, gather, select
 from dinonat.pipelines.export_pictures import (
     PROXIES,
@@ -51,7 +51,7 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
 
     Raises UsageError for an unknown format, a bad ``where`` or a folder that holds other files;
     WorkspaceError where the run or its set is missing, was made with untrained weights, or no label
-    fulfils --status and --where; LabelError for a split that cannot be made.
+    fulfils --status and --where, or corrections in the folder were not brought in; LabelError for a split that cannot be made.
     """
     if settings.format not in FORMATS:
         raise UsageError(unknown_key(settings.format, list(FORMATS), "--format"))
@@ -74,6 +74,8 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
     name = export_name(settings, run_name, "" if now == made.get("said", "") else now)
     asked = _asked(chosen, images, classes, known, settings, name)
     folder = settings.out or places.exports_folder(workspace, name)
+    if settings.out is None:  # what is said changes the name; who names a folder wants it replaced
+        refuse_corrected(folder)
     if settings.where is not None:
         whole, _ = select(everything, status=settings.status, expression=None, only=only)
         notes += mixed_units(whole, settings.where)

@@ -70,14 +70,32 @@ def staged(folder: Path) -> Iterator[Path]:
             _remove(left)
 
 
+def refuse_corrected(folder: Path) -> None:
+    """Refuse to replace an export that somebody has corrected where it lies, before it was brought in."""
+    files: dict[str, str] = {}
+    with suppress(OSError, ValueError, KeyError):
+        files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+    for name, digest in files.items() if isinstance(files, dict) else ():
+        if digest and (folder / name).is_file() and _digest(folder / name) != digest:
+            raise WorkspaceError(
+                f"{folder}: {name} was changed after it was exported, and would be replaced. Bring it in "
+                f"with `dinotool import-labels {folder}`, then export again; or remove the folder."
+            )
+
+
 def digests(folder: Path, *, but: set[str]) -> dict[str, str]:
     """Return the SHA-256 of every file below ``folder``; of ``but`` (pictures) only that they are there."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        with path.open("rb") as stream:
-            found[name] = "" if name in but else hashlib.file_digest(stream, "sha256").hexdigest()
+        found[name] = "" if name in but else _digest(path)
     return found
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_record(asked: Outgoing, folder: Path) -> None:

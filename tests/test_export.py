@@ -397,6 +397,20 @@ def test_the_record_stays_in_the_workspace_beside_what_was_there(workspace: Path
     assert (kept / ANNOTATIONS).read_bytes() == before[kept / ANNOTATIONS]
 
 
+def test_corrections_that_were_not_brought_in_are_not_replaced(workspace: Path) -> None:
+    folder = Path(run(ExportSettings(format="csv"), workspace).folder)
+    file = folder / "labels.csv"
+    file.write_text(file.read_text("utf-8").replace('"person"', '"rider"'), "utf-8")
+    corrected = file.read_bytes()
+    with pytest.raises(WorkspaceError, match=r"labels[.]csv was changed after it was exported"):
+        run(ExportSettings(format="csv"), workspace)
+    assert file.read_bytes() == corrected
+    assert import_labels.run(ImportSettings(file=folder), workspace).relabelled == 1
+    after = run(ExportSettings(format="csv"), workspace)
+    assert after.by_class["rider"] == 1
+    assert (Path(after.folder) != folder, file.read_bytes()) == (True, corrected)
+
+
 def test_two_images_with_one_stem_have_their_own_files(tmp_path: Path, made: SimpleNamespace) -> None:
     names = ["day/a.png", "day_a.png", "night/a.png", "day/a.tif"]
     root = made.workspace(
