@@ -51,7 +51,8 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
 
     Raises UsageError for an unknown format, a bad ``where`` or a folder that holds other files;
     WorkspaceError where the run or its set is missing, was made with untrained weights, or no label
-    fulfils --status and --where, or corrections in the folder were not brought in; LabelError for a split that cannot be made.
+    fulfils --status and --where, or corrections in the folder were not brought in; LabelError for a split
+    that cannot be made.
     """
     if settings.format not in FORMATS:
         raise UsageError(unknown_key(settings.format, list(FORMATS), "--format"))
