@@ -16,16 +16,20 @@ from typing import IO, Any
 import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from dinonat.formats.coco_masks import Shape, segmentation
+from dinonat.formats.coco_masks import segmentation
 from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, NUMBERS, TEXTS, WHOLE_IMAGE, Outgoing, Written
+from dinonat.formats.json_columns import Cells, in_one, joined, members, number_cells, text_cells, whole_cells
 from dinonat.formats.tables import write_image_labels
 from dinonat.records import TEMPERATURE_COLUMNS
 
 IMAGE_LABELS = "image_labels.csv"
 DESCRIPTION = "dinotool export"  # in `info`: the file has one entry a line, and can be read line by line
-BLOCK = 4096  # labels that are turned into text at a time
+BLOCK = 16_384  # labels that are turned into text at a time
+MARK = len(",\n")  # between two entries
 
 ATTRIBUTE_NUMBERS = tuple(name for name in NUMBERS if name != "score")  # which has a key of its own
 
@@ -110,16 +114,16 @@ def _write_entries(
     losses: Counter[str],
 ) -> None:
     """Write the annotations of one split, and those with a score once more as results."""
-    mark, mark_of_results = b"", b""
+    first, first_of_results = MARK, MARK
     for start in range(0, len(places), BLOCK):
         block = places[start : start + BLOCK]
         entries, scored = _entries(asked, asked.labels.iloc[regions[block]], block, losses)
-        main.write(mark + b",\n".join(entries))
-        mark = b",\n"
-        if scored:
+        main.write(entries[first:])
+        first = 0
+        if len(scored):
             for stream in results:
-                stream.write(mark_of_results + b",\n".join(scored))
-            mark_of_results = b",\n"
+                stream.write(scored[first_of_results:])
+            first_of_results = 0
 
 
 def _write_head(asked: Outgoing, own: np.ndarray, stream: IO[bytes]) -> None:
@@ -152,87 +156,74 @@ def _write_list(name: str, entries: Iterable[dict[str, Any]], stream: IO[bytes])
 
 def _entries(
     asked: Outgoing, rows: pd.DataFrame, places: np.ndarray, losses: Counter[str]
-) -> tuple[list[bytes], list[bytes]]:
-    """Return the annotations of one block of regions, and the results of those that have a score.
+) -> tuple[memoryview, memoryview]:
+    r"""Return the annotations of one block of regions, and the results of those that have a score.
 
-    What masks lose is counted in ``losses``. Entries are put together column by column as text: a dict
-    for each label takes twice as long.
+    Each begins with ",\n". What masks lose is counted in ``losses``.
     """
     at = rows["at"].to_numpy()
     boxes = np.round(rows[list("xywh")].to_numpy(np.float64), 2)
-    shapes = _shapes(asked, rows, at, losses)
-    areas = np.array([shape.area for shape in shapes], np.float64)
-    columns = (
-        (places + 1).tolist(),
-        (at + 1).tolist(),
-        (rows["number"].to_numpy() + asked.category_base).tolist(),
-        _dumped(boxes)[2:-2].split(b"],["),
-        [orjson.dumps(shape.written) if shape.written else b"[]" for shape in shapes],
-        _dumped(np.where(areas > 0, areas, np.round(boxes[:, 2] * boxes[:, 3], 4)))[1:-1].split(b","),
-        _numbers("score", rows["score"]),
-        _attributes(rows),
+    x, y, w, h = (number_cells(side) for side in boxes.T)
+    shapes, areas = _shapes(asked, rows, at, losses)
+    area = np.where(areas > 0, areas, np.round(boxes[:, 2] * boxes[:, 3], 4))
+    numbers = [
+        whole_cells(each) for each in (places + 1, at + 1, rows["number"].to_numpy() + asked.category_base)
+    ]
+    number, image, category = numbers
+    what = joined(
+        ['"image_id":', image, ',"category_id":', category, ',"bbox":[', x, ",", y, ",", w, ",", h, "]"]
     )
-    entries, results = [], []
-    for number, image, category, box, shape, area, score, facts in zip(*columns, strict=True):
-        what = b'"image_id":%d,"category_id":%d,"bbox":[%s]' % (image, category, box)
-        entries.append(
-            b'{"id":%d,%s,"segmentation":%s,"area":%s,"iscrowd":0%s,"attributes":{%s}}'
-            % (number, what, shape, area, score, facts)
-        )
-        if score:  # without a mask, loadRes makes the outline of the box
-            mask = b"" if shape == b"[]" else b',"segmentation":' + shape
-            results.append(b"{%s%s%s}" % (what, score, mask))
-    return entries, results
+    score = members({"score": _numbers("score", rows["score"])})
+    shape = "[]" if shapes is None else joined([shapes], missing="[]")
+    entries = joined(
+        [',\n{"id":', number, ",", what, ',"segmentation":', shape, ',"area":', number_cells(area),
+         ',"iscrowd":0', score, ',"attributes":{', _attributes(rows), "}}"]
+    )  # fmt: skip
+    scored = pa.array(np.isfinite(rows["score"].to_numpy(np.float64, na_value=np.nan)))
+    # Without a mask, loadRes makes the outline of the box.
+    mask = "" if shapes is None else joined([',"segmentation":', shapes], missing=None)
+    results = joined([",\n{", what, score, mask, "}"]).filter(scored)
+    return in_one(entries), in_one(results)
 
 
-def _shapes(asked: Outgoing, rows: pd.DataFrame, at: np.ndarray, losses: Counter[str]) -> list[Shape]:
-    """Return how the mask of each region is written; what is lost is counted in ``losses``."""
+def _shapes(
+    asked: Outgoing, rows: pd.DataFrame, at: np.ndarray, losses: Counter[str]
+) -> tuple[Cells | None, np.ndarray]:
+    """Return how the mask of each region is written, null without one, and how many pixels it has.
+
+    None instead where no region has one. What is lost is counted in ``losses``.
+    """
+    masks, areas = rows["mask_counts"].tolist(), np.zeros(len(rows))
+    if not any(masks):
+        return None, areas
     sizes = asked.images[["height", "width"]].to_numpy()[at].tolist()
-    shapes = []
-    for counts, (height, width) in zip(rows["mask_counts"].tolist(), sizes, strict=True):
-        shape = segmentation(list(counts), (height, width), masks=asked.masks) if counts else Shape([], 0)
-        losses[shape.loss] += bool(shape.loss)
-        shapes.append(shape)
-    return shapes
+    written: list[str | None] = [None] * len(masks)
+    for place, (counts, (height, width)) in enumerate(zip(masks, sizes, strict=True)):
+        if counts:
+            shape = segmentation(list(counts), (height, width), masks=asked.masks)
+            losses[shape.loss] += bool(shape.loss)
+            areas[place] = shape.area
+            written[place] = orjson.dumps(shape.written).decode() if shape.written else None
+    return pa.array(written, pa.string()), areas
 
 
-def _attributes(rows: pd.DataFrame) -> list[bytes]:
+def _attributes(rows: pd.DataFrame) -> Cells:
     """Return what COCO has no key for, for each row: read as attributes by CVAT, datumaro and FiftyOne.
 
     Empty texts and numbers that do not exist are left out: JSON has no NaN. Temperatures are in
     hundredths of their unit.
     """
-    columns = [
-        _texts(LABEL_ID, rows["proposal"]),
-        *(_texts(name, rows[name]) for name in TEXTS),
-        *(_numbers(name, rows[name]) for name in ATTRIBUTE_NUMBERS),
-        _clusters(rows["cluster"]),
-    ]
-    return [b"".join(cells)[1:] for cells in zip(*columns, strict=True)]
-
-
-def _texts(name: str, column: pd.Series) -> list[bytes]:
-    """Return ',"name":"text"' for each text of a column, nothing for empty ones."""
-    cells = column.tolist()
-    known = {
-        text: b',"%s":%s' % (name.encode(), orjson.dumps(text)) if isinstance(text, str) and text else b""
-        for text in set(cells)
+    clusters = rows["cluster"].to_numpy()
+    cells = {
+        LABEL_ID: text_cells(rows["proposal"]),
+        **{name: text_cells(rows[name]) for name in TEXTS},
+        **{name: _numbers(name, rows[name]) for name in ATTRIBUTE_NUMBERS},
+        "cluster": whole_cells(clusters, clusters >= 0),
     }
-    return [known[text] for text in cells]
+    return pc.utf8_slice_codeunits(members(cells), 1)  # without the first comma
 
 
-def _numbers(name: str, column: pd.Series) -> list[bytes]:
-    """Return ',"name":number' for each finite number of a column, nothing for the others."""
-    values = np.round(column.to_numpy(np.float64, na_value=np.nan), 2 if name in TEMPERATURE_COLUMNS else 6)
-    key = b',"%s":' % name.encode()
-    return [b"" if text == b"null" else key + text for text in _dumped(values)[1:-1].split(b",")]
-
-
-def _clusters(column: pd.Series) -> list[bytes]:
-    """Return ',"cluster":number' for each that is in one."""
-    return [b',"cluster":%d' % number if number >= 0 else b"" for number in column.tolist()]
-
-
-def _dumped(values: np.ndarray) -> bytes:
-    """Return numbers as JSON, in the fewest digits that give them back; null where they are not finite."""
-    return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+def _numbers(name: str, column: pd.Series) -> Cells:
+    """Return the finite numbers of a column with the digits that a fact has."""
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    return number_cells(np.round(values, 2 if name in TEMPERATURE_COLUMNS else 6))

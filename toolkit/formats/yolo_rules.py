@@ -14,7 +14,7 @@ from dinonat.formats.yolo import stem
 from dinonat.formats.yolo_files import Layout, counterpart, image_name, layout, splits_of
 from dinonat.formats.yolo_reading import text_lines
 
-ROUNDED = 2e-6  # what two roundings of the sixth digit may add to a sum
+ROUNDED = 1.1e-5  # of an edge: what five digits of centre and side may add, as supervision writes them
 MIXED = "a {} among {}; a set is for detection or for segmentation, not both."
 
 
