@@ -16,7 +16,7 @@ from dinonat.formats.archives import opened
 from dinonat.formats.catalog import FORMATS, sniff
 from dinonat.pipelines.export_folder import Exported
 from dinonat.pipelines.people import database, said, standing
-from dinonat.pipelines.returned import heights_widths, named, sizes_by_name, which_export
+from dinonat.pipelines.returned import heights_widths, kinds_of, named, sizes_by_name, which_export
 from dinonat.proposals.corrections import KEPT, KNOWN_COLUMNS, NEW, compare
 from dinonat.records import ACCEPTED, EVENT_COLUMNS, PROPOSED, REJECTED, Bool, as_table
 from dinonat.settings import unknown_key
@@ -78,6 +78,7 @@ def bring_in(
     rows, listed = named(incoming, exported, known, warnings.append)
     events = said(workspace, known.folder.name)
     before = _before(exported, events, origin)
+    before["removable"] &= before["kind"].isin(kinds_of(incoming, name))
     if accept != "all":
         rows = _vouched_for(rows, before, warnings.append)
     changes = compare(

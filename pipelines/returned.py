@@ -1,6 +1,6 @@
 """A file of labels that comes back: which export it was, and which images of the set it means."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from dinonat.formats.matching import match_names
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export_folder import ABOUT, RECORD, Exported, read_record
 
+ONLY_WHOLE = ("folders", "yolo-classify")  # they hold labels of whole images and no boxes
+WHOLE_BESIDE = ("coco", "voc", "yolo", "yolo-segment")  # image_labels.csv holds those of whole images
 LIKE_IT = 0.25  # share of boxes in place from which a file without name and ids is a corrected export
 Warn = Callable[[str], object]
 
@@ -83,16 +85,37 @@ def which_export(
     return newest, f"the newest export as {format_}; --export names another"
 
 
+def kinds_of(incoming: Incoming, format_: str) -> list[str]:
+    """Return the kinds of labels that a file speaks of: what it cannot hold nobody has removed from it.
+
+    Tools hand back the file that they know, without the image_labels.csv beside it.
+    """
+    if format_ in ONLY_WHOLE:
+        return ["image"]
+    whole = (incoming.labels["kind"] == "image").any()
+    return ["region"] if format_ in WHOLE_BESIDE and not whole else ["region", "image"]
+
+
 def _in_place(incoming: Incoming, exported: Exported) -> float:
     """Return the share of the exported boxes, of images that the file lists, which are where they were."""
-    there = exported.labels.merge(exported.images[["image", "file_name"]], on="image")
-    there = there[there["file_name"].isin([*incoming.images, *incoming.labels["image"]])]
+    found = _known_names([*incoming.images, *incoming.labels["image"]], exported)
+    there = exported.labels[exported.labels["image"].isin(list(found.values()))]
     digits = 2 if incoming.step < 0.1 else 0  # VOC has whole pixels
-    held = _corners(there["file_name"], there, digits)
-    return len(held & _corners(incoming.labels["image"], incoming.labels, digits)) / max(len(held), 1)
+    held = _corners(there["image"], there, digits)
+    names = [found.get(name, "") for name in incoming.labels["image"]]
+    return len(held & _corners(names, incoming.labels, digits)) / max(len(held), 1)
 
 
-def _corners(names: pd.Series, table: pd.DataFrame, digits: int) -> set[tuple[str, ...]]:
+def _known_names(asked: Iterable[str], exported: Exported) -> dict[str, str]:
+    """Return name in a file -> image: as the export has it, as the set does, or nearly as the export."""
+    own = dict(zip(exported.images["file_name"], exported.images["image"], strict=True))
+    names = {**{image: image for image in exported.images["image"]}, **own}
+    found = {name: names[name] for name in asked if name in names}
+    near = match_names([name for name in asked if name not in found], list(own))
+    return {**found, **{name: own[file] for name, file in near.found.items()}}
+
+
+def _corners(names: Iterable[str], table: pd.DataFrame, digits: int) -> set[tuple[str, ...]]:
     """Return image, left, top, right and bottom of each box, rounded."""
     low = table[["x", "y"]].to_numpy(float)
     corners = np.round(np.concatenate([low, low + table[["w", "h"]].to_numpy(float)], axis=1), digits)
@@ -108,14 +131,7 @@ def named(
     """
     images = known.items[known.items["kind"] == "image"]
     asked = dict.fromkeys([*incoming.images, *incoming.labels["image"]])
-    found: dict[str, str] = {}
-    if exported is not None:
-        own = dict(zip(exported.images["file_name"], exported.images["image"], strict=True))
-        found = {name: own[name] for name in asked if name in own}
-        names = dict(zip(exported.images["image"], exported.images["image"], strict=True))
-        found |= {name: names[name] for name in asked if name in names and name not in found}
-        near = match_names([name for name in asked if name not in found], list(own))
-        found |= {name: own[file] for name, file in near.found.items()}
+    found = {} if exported is None else _known_names(asked, exported)
     matches = match_names([name for name in asked if name not in found], images["image"].to_list())
     for problem in matches.problems:
         warn(problem)

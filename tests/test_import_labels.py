@@ -355,6 +355,15 @@ def test_pictures_moved_between_folders_of_classes(
         brought(root, packed)
 
 
+def test_boxes_are_not_removed_by_a_format_that_has_none(desk: Path) -> None:
+    folder = exported(desk, "folders")
+    (picture,) = folder.rglob("*.png")
+    (folder / "dusk").mkdir()
+    picture.rename(folder / "dusk" / picture.name)
+    assert counts(brought(desk, folder)) == {"relabelled": 1, "events": 1}
+    assert events(desk) == {"p6": ("relabelled", "day/b.png", "dusk")}
+
+
 def test_unchanged_labels_are_accepted_where_somebody_looked_or_everywhere(desk: Path) -> None:
     folder = exported(desk, "coco")
     assert counts(brought(desk, folder)) == {"kept": 7}
@@ -547,6 +556,27 @@ def test_which_export_is_meant(desk: Path) -> None:
     assert (told.export, told.why) == ("run1-coco", "as asked for")
     with pytest.raises(WorkspaceError, match="no record of what was exported"):
         brought(desk, first, export="run7-coco")
+
+
+@pytest.mark.parametrize("proxies", [False, True])
+def test_a_tool_that_keeps_neither_ids_nor_folders(desk: Path, proxies: bool) -> None:
+    """The boxes tell that it is a corrected export, whatever the tool calls the pictures."""
+    folder = exported(desk, "coco", proxies=proxies)
+    file = folder / "annotations/instances_default.json"
+    coco = json.loads(file.read_text("utf-8"))
+    (image,) = [each for each in coco["images"] if each["file_name"] == "day/b.png"]
+    (entry,) = [each for each in coco["annotations"] if each["image_id"] == image["id"]]
+    entry = {"id": 1, "image_id": 1, "category_id": 9, "bbox": entry["bbox"], "area": 192, "iscrowd": 0}
+    coco = {
+        "images": [{"id": 1, "file_name": "b.png", "width": 64, "height": 48}],
+        "categories": [{"id": 9, "name": "bus"}],
+        "annotations": [entry],
+    }
+    (folder / "theirs.json").write_text(json.dumps(coco), "utf-8")
+    report = brought(desk, folder / "theirs.json")
+    # p6 is a label of the whole picture, which the file cannot hold: nobody has removed it.
+    assert (report.relabelled, report.new, report.removed) == (1, 0, 0), report.lines()
+    assert events(desk)["p4"] == ("relabelled", "day/b.png", "bus")
 
 
 def test_proposals_of_another_set_are_not_taken_for_what_a_person_said(
