@@ -93,6 +93,8 @@ def in_one(cells: Cells) -> memoryview:
 def _quoted(texts: pd.Series | pd.Index) -> Cells:
     """Return texts in quotes; null for empty ones."""
     given = pa.array(texts.astype("str"), pa.string())
+    if isinstance(given, pa.ChunkedArray):  # of tables that were put under each other
+        given = given.combine_chunks()
     given = pc.if_else(pc.equal(given, ""), None, given)
     if pc.any(pc.match_substring_regex(given, ESCAPED)).as_py():
         return pa.array([text and orjson.dumps(text).decode() for text in given.to_pylist()], pa.string())
