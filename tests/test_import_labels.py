@@ -315,6 +315,10 @@ def test_what_was_edited_is_what_comes_in_and_only_once(desk: Path, how: str) ->
     again = brought(desk, folder)
     assert (again.events, again.known, again.standing) == (0, 3, 4), again.lines()
     assert "Nothing of it was new" in again.lines()[-1]
+    later = brought(
+        desk, exported(desk, format_)
+    )  # what people said leaves, and is nothing new when it is back
+    assert (later.events, later.kept, later.new) == (0, 7, 0), later.lines()
 
 
 @pytest.mark.parametrize("how", [how for how in HERE if "without" not in how])
