@@ -82,6 +82,10 @@ class Incoming:
     images: tuple[str, ...]  # every image that the file lists, labelled or not
     step: float = 0.005  # pixels by which a box can differ that nobody has touched
     export: str = ""  # the export that it says it came from
+    # Images of which something could not be read: what is missing there, nobody has removed. "" = of which
+    # image is not known, so nothing that is missing anywhere was removed.
+    unread: tuple[str, ...] = ()
+    sizes: Sizes = field(default_factory=dict)  # image -> (height, width), where the file states it
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,13 @@ def outgoing(labels: pd.DataFrame, images: pd.DataFrame, classes: Sequence[str],
 
 
 def incoming(
-    rows: Iterable[Mapping[str, Any]], images: Iterable[str], *, step: float = 0.005, export: str = ""
+    rows: Iterable[Mapping[str, Any]],
+    images: Iterable[str],
+    *,
+    step: float = 0.005,
+    export: str = "",
+    unread: Iterable[str] = (),
+    sizes: Sizes | None = None,
 ) -> Incoming:
     """Return what was read; each row needs image and label, and what INCOMING_COLUMNS has beside, if known.
 
@@ -136,7 +146,8 @@ def incoming(
     }  # fmt: skip
     table = as_table([{**default, **row} for row in rows], INCOMING_COLUMNS)
     table[list("xywh")] = table[list("xywh")].round(2)
-    return Incoming(table, tuple(dict.fromkeys(images)), step=step, export=export)
+    listed, missing = tuple(dict.fromkeys(images)), tuple(dict.fromkeys(unread))
+    return Incoming(table, listed, step=step, export=export, unread=missing, sizes=sizes or {})
 
 
 def sentences(found: Iterable[Fault]) -> list[str]:
