@@ -11,12 +11,12 @@ from scipy import ndimage
 
 from dinonat.errors import LabelError
 from dinonat.formats.handover import BAD_MASK, Masks
+from dinonat.formats.runs import LARGEST_IMAGE, window_counts
 from dinonat.geometry import counts_to_mask, mask_area, mask_to_counts
 from dinonat.polygons import mask_polygons, polygon_mask
 from dinonat.records import Bool
 
 FILLED = "masks with holes or self-touching outlines: filled, because polygons cannot say them"
-LARGEST_IMAGE = 1 << 28  # pixels; the mask of a larger one is refused before it is unpacked
 
 
 class Shape(NamedTuple):
@@ -149,21 +149,7 @@ def _of_rings(rings: Sequence[Any], size_hw: tuple[int, int]) -> tuple[int, ...]
     if right <= left or low <= top:
         return ()
     shifted = [(ring.reshape(-1, 2) - [left, top]).ravel() for ring in points]
-    strip = np.zeros((height, right - left), bool)
-    strip[top:low] = polygon_mask(shifted, (low - top, right - left))
-    return _widened(mask_to_counts(strip), left * height, (width - right) * height)
-
-
-def _widened(counts: list[int], before: int, behind: int) -> tuple[int, ...]:
-    """Return run lengths with so many empty pixels before and behind them."""
-    if not mask_area(counts):
-        return ()
-    runs = [counts[0] + before, *counts[1:]]
-    if len(runs) % 2:
-        runs[-1] += behind
-    elif behind:
-        runs.append(behind)
-    return tuple(runs)
+    return window_counts(polygon_mask(shifted, (low - top, right - left)), left, top, size_hw)
 
 
 def _columns(counts: list[int], height: int) -> tuple[Bool, int]:

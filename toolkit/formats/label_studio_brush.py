@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dinonat.errors import LabelError
-from dinonat.formats.coco_masks import LARGEST_IMAGE
+from dinonat.formats.runs import LARGEST_IMAGE
 from dinonat.records import Bool, UInt8
 
 CHANNELS = 4  # a pixel is red, green, blue, alpha; alpha is the mask

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dinonat.errors import LabelError
-from dinonat.formats.coco_masks import LARGEST_IMAGE, mask_counts
+from dinonat.formats.coco_masks import mask_counts
 from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
 from dinonat.formats.label_studio_brush import brush_mask
@@ -24,7 +24,7 @@ from dinonat.formats.label_studio_tasks import (
     size_hw,
     task_files,
 )
-from dinonat.formats.runs import box_of_counts
+from dinonat.formats.runs import LARGEST_IMAGE, box_of_counts
 from dinonat.geometry import mask_area, mask_to_counts
 from dinonat.records import ACCEPTED
 

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dinonat.geometry import Box
+from dinonat.geometry import Box, mask_to_counts
+from dinonat.records import Bool
+
+LARGEST_IMAGE = 1 << 28  # pixels; masks of a larger one are refused before anything is drawn
 
 
 def box_of_counts(counts: Sequence[int], height: int) -> Box:
@@ -27,6 +30,29 @@ def box_of_counts(counts: Sequence[int], height: int) -> Box:
     top = 0 if wraps else int((first % height).min())
     low = height if wraps else int((last % height).max()) + 1
     return float(left), float(top), float(right - left), float(low - top)
+
+
+def window_counts(window: Bool, left: int, top: int, size_hw: tuple[int, int]) -> tuple[int, ...]:
+    """Return the run lengths of an image that is empty but for ``window`` (h, w) at ``left``, ``top``.
+
+    Only the columns of the window are gone through. () where it holds no pixel; the window must lie inside.
+
+    >>> window_counts(np.array([[False, True], [True, True]]), 1, 0, (3, 3))
+    (4, 1, 1, 2, 1)
+    """
+    if not window.any():
+        return ()
+    height, width = size_hw
+    columns = np.zeros((height, window.shape[1]), bool)
+    columns[top : top + window.shape[0]] = window
+    counts = mask_to_counts(columns)
+    counts[0] += left * height
+    behind = (width - left - window.shape[1]) * height
+    if len(counts) % 2:  # the last run is of zeros
+        counts[-1] += behind
+    elif behind:
+        counts.append(behind)
+    return tuple(counts)
 
 
 def pack(counts: Sequence[int]) -> str:
