@@ -16,6 +16,7 @@ from hypothesis.extra.numpy import arrays
 from dinonat.formats import coco
 from dinonat.formats.coco_masks import FILLED, segmentation
 from dinonat.formats.handover import BAD_MASK, CUT, NOT_A_BOX, WHOLE_IMAGE, Outgoing, outgoing
+from dinonat.formats.image_labels import IMAGE_LABELS
 from dinonat.geometry import mask_to_counts
 
 MAIN = "annotations/instances_default.json"
@@ -114,7 +115,7 @@ def test_what_is_written_is_what_was_asked(tmp_path: Path, asked: Any) -> None:
     assert by_id["p001"]["segmentation"]["counts"] == mask_to_counts(ring())
     assert (by_id["p001"]["area"], by_id["p002"]["area"]) == (795, 236)
     assert len(by_id["p002"]["segmentation"]) == 2
-    assert report.files == (MAIN, coco.IMAGE_LABELS, RESULTS)
+    assert report.files == (MAIN, IMAGE_LABELS, RESULTS)
     assert (report.annotations, report.image_labels, report.losses) == (5, 1, {WHOLE_IMAGE: 1})
     assert (tmp_path / "images/default").is_dir()  # datumaro refuses annotations without it
 

@@ -11,7 +11,8 @@ from dinonat.errors import LabelError
 from dinonat.formats import coco
 from dinonat.formats.catalog import read_labels
 from dinonat.formats.handover import outgoing
-from dinonat.formats.tables import read_csv, read_image_labels, read_recordings, write_image_labels
+from dinonat.formats.image_labels import read_image_labels, write_image_labels
+from dinonat.formats.tables import read_csv, read_recordings
 
 PLAIN = "image,label,x,y,w,h\na.png,car,1,2,3,4\nb.png,night,,,,\n"
 
@@ -171,7 +172,9 @@ def test_image_labels_as_people_and_spreadsheets_save_them(tmp_path: Path, text:
     path = tmp_path / "image_labels.csv"
     path.write_bytes(text.encode())
     said: list[str] = []
-    row = read_image_labels(path, warn=said.append)
+    unread: list[str] = []
+    row = read_image_labels(path, warn=said.append, unread=unread)
+    assert sorted(unread) == ["", "a.png"]
     assert [(each["image"], each["label"], each["label_id"], each["score"]) for each in row] == [
         ("a.png", "night", "p1", 0.25)
     ]

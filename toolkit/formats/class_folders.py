@@ -29,10 +29,11 @@ from dinonat.formats.handover import (
     Written,
     incoming,
 )
-from dinonat.formats.tables import parse_csv, read_image_labels, write_image_labels
+from dinonat.formats.image_labels import IMAGE_LABELS, read_image_labels, write_image_labels
+from dinonat.formats.tables import parse_csv
 from dinonat.formats.yolo_files import walk
 
-CLASSES, IMAGE_LABELS = "classes.csv", "image_labels.csv"
+CLASSES = "classes.csv"
 NOT_THERE = "images without a label of the whole image: left out, they have no folder"
 TWICE = "labels that an image has twice: its picture lies there once"
 SPLITS = frozenset({"train", "val", "valid", "validation", "test"})

@@ -22,11 +22,10 @@ import pyarrow.compute as pc
 from dinonat.formats.coco_masks import segmentation
 from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, NUMBERS, TEXTS, WHOLE_IMAGE, Outgoing, Written
+from dinonat.formats.image_labels import IMAGE_LABELS, write_image_labels
 from dinonat.formats.json_columns import Cells, in_one, joined, members, number_cells, text_cells, whole_cells
-from dinonat.formats.tables import write_image_labels
 from dinonat.records import TEMPERATURE_COLUMNS
 
-IMAGE_LABELS = "image_labels.csv"
 DESCRIPTION = "dinotool export"  # in `info`: the file has one entry a line, and can be read line by line
 BLOCK = 16_384  # labels that are turned into text at a time
 MARK = len(",\n")  # between two entries

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dinonat.errors import LabelError
-from dinonat.formats.coco import IMAGE_LABELS
 from dinonat.formats.coco_annotation_rules import finite, size_of
 from dinonat.formats.coco_files import Parsed, instances_files, parse
 from dinonat.formats.coco_masks import mask_counts
 from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
+from dinonat.formats.image_labels import IMAGE_LABELS, read_image_labels
 from dinonat.formats.runs import box_of_counts
-from dinonat.formats.tables import read_image_labels
 
 BLOCK = 20_000  # rows that are held as objects at a time
 

@@ -35,8 +35,8 @@ from dinonat.formats.handover import (
     Outgoing,
     Written,
 )
-from dinonat.formats.tables import write_image_labels
-from dinonat.formats.voc_reading import ANNOTATIONS, BASES, IMAGE_LABELS, LABELMAP, LISTS, read
+from dinonat.formats.image_labels import IMAGE_LABELS, write_image_labels
+from dinonat.formats.voc_reading import ANNOTATIONS, BASES, LABELMAP, LISTS, read
 from dinonat.formats.voc_rules import faults
 from dinonat.formats.xml_files import UNSAYABLE, escaped, number_texts, sayable
 

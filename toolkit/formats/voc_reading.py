@@ -12,13 +12,12 @@ import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
-from dinonat.formats.tables import read_image_labels
+from dinonat.formats.image_labels import IMAGE_LABELS, read_image_labels
 from dinonat.formats.xml_files import Element, XmlError, whole
 
 ANNOTATIONS = "Annotations"
 LISTS = "ImageSets/Main"
 LABELMAP = "labelmap.txt"
-IMAGE_LABELS = "image_labels.csv"
 # Which pixels a box names, as each of our files says; the place is the base.
 BASES = ("dinotool: edges of pixels from 0", "dinotool: pixels from 1, the last one included")
 AUTHORS = "PASCAL VOC"  # how VOC's own data begins source/annotation: pixels from 1

@@ -31,10 +31,10 @@ from dinonat.formats.handover import (
     Outgoing,
     Written,
 )
-from dinonat.formats.tables import write_image_labels
+from dinonat.formats.image_labels import IMAGE_LABELS, write_image_labels
 from dinonat.formats.yolo_rows import Rows, box_rows, polygon_rows
 
-DATA, PREDICTIONS, IMAGE_LABELS = "data.yaml", "predictions.jsonl", "image_labels.csv"
+DATA, PREDICTIONS = "data.yaml", "predictions.jsonl"
 WHOLE = "train"  # the folder of what is not split
 BLOCK = 5000  # images whose rows are in memory at a time
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from dinonat.errors import LabelError
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
-from dinonat.formats.tables import LARGEST_FILE, read_image_labels
-from dinonat.formats.yolo import IMAGE_LABELS, PREDICTIONS, stem
+from dinonat.formats.image_labels import IMAGE_LABELS, read_image_labels
+from dinonat.formats.tables import LARGEST_FILE
+from dinonat.formats.yolo import PREDICTIONS, stem
 from dinonat.formats.yolo_files import Layout, counterpart, image_name, layout, splits_of
 from dinonat.polygons import polygon_mask
 from dinonat.records import INCOMING_COLUMNS, as_table
