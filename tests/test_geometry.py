@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from dinonat.geometry import (
     mask_to_counts,
     square_with_context,
 )
-from dinonat.polygons import mask_polygons, polygon_mask
+from dinonat.polygons import is_tangled, mask_polygons, polygon_mask
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
 number = st.floats(-50, 50, allow_nan=False, width=32)
@@ -185,3 +187,32 @@ def test_a_pixel_is_inside_where_a_ray_from_its_centre_crosses_the_ring_oddly(co
 def test_what_is_no_ring_is_refused(ring: list[float]) -> None:
     with pytest.raises(LabelError, match="three points"):
         polygon_mask([ring], (4, 4))
+
+
+def zigzag(corners: int, height: float) -> list[float]:
+    """A ring that goes from the first to the last row and back, a column further each time."""
+    return [number for i in range(corners) for number in (float(i % 20), height * (i % 2))]
+
+
+def test_a_polygon_of_many_crossings_takes_little_memory_and_is_drawn_exactly() -> None:
+    height, edges = 1 << 16, 40
+    tracemalloc.start()
+    mask = polygon_mask([zigzag(edges, height)], (height, 20))
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert held < 4 * mask.size + (64 << 18)  # all crossings at once, as five columns, are 105 MB
+    row = 2 * height // 3
+    x, y = np.reshape(zigzag(edges, height), (-1, 2)).T
+    share = (row + 0.5 - y) / (np.roll(y, -1) - y)
+    crossings = x + share * (np.roll(x, -1) - x)
+    expected = [(crossings <= column + 0.5).sum() % 2 == 1 for column in range(20)]
+    assert mask[row].tolist() == expected
+
+
+def test_a_tangled_polygon_is_refused_before_it_is_drawn() -> None:
+    for ring in (zigzag(1 << 12, 1 << 20), [0, 0, 1e200, 0, 0, -1e200]):
+        assert is_tangled(ring, (1 << 20, 200))
+        with pytest.raises(LabelError, match="up and down"):
+            polygon_mask([ring], (1 << 20, 200))
+    assert not is_tangled(zigzag(40, 1 << 20), (1 << 20, 200))

@@ -3,6 +3,7 @@
 A pixel (row, column) covers the square from (x=column, y=row) to (column + 1, row + 1).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,13 +13,18 @@ from scipy import ndimage
 from dinonat.errors import LabelError
 from dinonat.records import Bool
 
+BLOCK = 1 << 18  # crossings of rows that are held at a time
+FEWEST, MOST = 1 << 20, 1 << 28  # crossings that any ring may have, and that none may exceed
+FARTHEST = 1e12  # pixels: beyond it the centres of pixels are lost in rounding
+
 
 def polygon_mask(rings: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> Bool:
     """Return the mask (H, W) of the pixels whose centre lies in one of the rings ``[x1, y1, x2, y2, ...]``.
 
     Inside is counted by the even-odd rule within a ring, and rings are joined, as COCO's readers do.
     Rings along pixel edges, as `mask_polygons` gives them, come back exactly. What lies outside the
-    image is cut. Raises LabelError for a ring of fewer than three points or of numbers that do not exist.
+    image is cut. Raises LabelError for a ring of fewer than three points, of numbers that do not exist or
+    are beyond 10^12, or with more edges up and down than its image can show (`is_tangled`).
 
     >>> polygon_mask([[1, 0, 3, 0, 3, 2, 2, 2, 2, 1, 1, 1]], (2, 3)).astype(int)
     array([[0, 1, 1],
@@ -29,26 +35,55 @@ def polygon_mask(rings: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> 
         corners = np.asarray(ring, np.float64)
         if corners.size < 6 or corners.size % 2 or not np.isfinite(corners).all():
             raise LabelError(f"polygon of {corners.size} numbers: expected x, y of three points or more.")
+        if is_tangled(corners, size_hw):
+            raise LabelError("polygon that goes up and down more often than its image has pixels")
         mask |= _inside(corners.reshape(-1, 2), size_hw)
     return mask
+
+
+def is_tangled(ring: Sequence[float] | NDArray[np.float64], size_hw: tuple[int, int]) -> bool:
+    """Say whether a ring of finite numbers crosses rows so often that it outlines nothing.
+
+    A ring along pixel edges crosses a row once between two pixels. More than four times as many crossings
+    as pixels in its box cost memory and time, and no tool draws them; nor do points beyond 10^12.
+
+    >>> is_tangled([1, 0, 3, 0, 3, 2], (2, 3))
+    False
+    """
+    corners = np.asarray(ring, np.float64).reshape(-1, 2)
+    if np.abs(corners).max() > FARTHEST:
+        return True
+    first, last = _rows(corners, size_hw[0])
+    low, high = np.clip([corners.min(axis=0), corners.max(axis=0)], 0, size_hw[::-1])
+    pixels = math.prod((np.ceil(high) - np.floor(low)).tolist())
+    return int((last - first).sum()) > min(max(4 * pixels, FEWEST), MOST)
+
+
+def _rows(corners: NDArray[np.float64], height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first row that each edge meets, and the one after its last."""
+    y0, y1 = corners[:, 1], np.roll(corners[:, 1], -1)
+    # The centre of row r is at r + 0.5: an edge meets the rows from ceil(low - 0.5) up to its high end.
+    ends = (np.clip(np.ceil(end(y0, y1) - 0.5), 0, height) for end in (np.minimum, np.maximum))
+    first, last = (end.astype(np.int64) for end in ends)
+    return first, last
 
 
 def _inside(corners: NDArray[np.float64], size_hw: tuple[int, int]) -> Bool:
     """Return the pixels with their centre in one ring of corners (n, 2)."""
     height, width = size_hw
     (x0, y0), (x1, y1) = corners.T, np.roll(corners, -1, axis=0).T
-    # The centre of row r is at r + 0.5: an edge meets the rows from ceil(low - 0.5) up to its high end.
-    first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
-    edge = np.repeat(np.arange(len(corners)), last - first)
-    starts = np.cumsum(last - first) - (last - first)
-    row = first[edge] + np.arange(len(edge)) - starts[edge]
-    slope = (x1 - x0)[edge] / (y1 - y0)[edge]
-    crossing = x0[edge] + (row + 0.5 - y0[edge]) * slope
-    column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
+    first, last = _rows(corners, height)
+    behind = np.cumsum(last - first)  # crossings of rows up to the end of each edge
     turns = np.zeros((height, width + 1), np.uint8)  # only whether they are odd matters: 256 is none
-    np.add.at(turns, (row, column), 1)
-    inside: Bool = np.bitwise_xor.accumulate(turns[:, :width] & 1, axis=1).astype(bool)
+    for start in range(0, int(behind[-1]), BLOCK):
+        crossing = np.arange(start, min(start + BLOCK, int(behind[-1])))
+        edge = np.searchsorted(behind, crossing, side="right")
+        row = last[edge] - behind[edge] + crossing
+        slope = (x1 - x0)[edge] / (y1 - y0)[edge]
+        x = x0[edge] + (row + 0.5 - y0[edge]) * slope
+        np.add.at(turns, (row, np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)), 1)
+    turns &= 1
+    inside: Bool = np.bitwise_xor.accumulate(turns, axis=1, out=turns)[:, :width].view(bool)
     return inside
 
 
