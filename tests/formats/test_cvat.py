@@ -15,8 +15,9 @@ from scipy import ndimage
 from dinonat.errors import LabelError
 from dinonat.formats import cvat
 from dinonat.formats.coco_masks import FILLED
-from dinonat.formats.cvat_masks import counts_of, row_runs, window_of
+from dinonat.formats.cvat_masks import row_runs, window_of
 from dinonat.formats.handover import MASKS_BOX, Check, Incoming, Outgoing, outgoing
+from dinonat.formats.runs import window_counts
 from dinonat.formats.xml_files import UNSAYABLE
 from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
 
@@ -140,7 +141,7 @@ def test_run_lengths_by_rows_say_what_the_definition_says(mask: np.ndarray) -> N
     for place, value in enumerate(pixels):  # row by row inside the box, the first run of zeros
         drawn[top + place // w][left + place % w] = value
     assert np.array_equal(np.array(drawn, bool), mask)
-    assert list(counts_of(window, left, top, (height, width))) == mask_to_counts(mask)
+    assert list(window_counts(window, left, top, (height, width))) == mask_to_counts(mask)
 
 
 @st.composite
@@ -189,6 +190,9 @@ def assert_same(asked: Outgoing, incoming: Incoming, losses: dict[str, int]) -> 
     """What came back is what was asked, but for what the losses say, and they say how often."""
     assert incoming.images == tuple(asked.images["file_name"])
     assert incoming.export == asked.name
+    assert incoming.unread == ()
+    assert set(incoming.sizes) == set(incoming.images)
+    assert set(incoming.sizes.values()) <= {SIZE_HW}
     back = incoming.labels.set_index("label_id")
     assert sorted(back.index) == sorted(asked.labels["proposal"])
     counted = {FILLED: 0, MASKS_BOX: 0}
@@ -325,6 +329,40 @@ def test_sizes_help_where_a_file_says_none(tmp_path: Path) -> None:
     assert [sum(counts[1::2]) for counts in read.labels["mask_counts"]] == [4, 1]
     huge = given_back(tmp_path, elements, size='width="100000" height="100000"')
     assert cvat.read(huge, warn=warned.append).labels["mask_counts"].tolist() == [()]
+
+
+LEFT_OUT = {
+    "no label": '<box label="" xtl="1" ytl="2" xbr="5" ybr="4"/>',
+    "exchanged": '<box label="car" xtl="5" ytl="2" xbr="1" ybr="4"/>',
+    "no number": '<box label="car" xtl="x" ytl="2" xbr="5" ybr="4"/>',
+    "two points": '<polygon label="car" points="1,1;2,2"/>',
+    "no area": '<polygon label="car" points="1,1;1,2;1,3"/>',
+    "no points": '<polygon label="car" points="1;2"/>',
+    "mask outside": '<mask label="car" rle="0,1" left="30" top="0" width="1" height="1"/>',
+    "mask text": '<mask label="car" rle="0,x" left="0" top="0" width="1" height="1"/>',
+    "mask short": '<mask label="car" rle="0,1" left="0" top="0" width="2" height="2"/>',
+    "mask empty": '<mask label="car" rle="1" left="0" top="0" width="1" height="1"/>',
+    "polyline": '<polyline label="car" points="1,1;2,2"/>',
+    "ellipse": '<ellipse label="car" cx="3" cy="3" rx="1" ry="1"/>',
+    "unknown": '<star label="car"/>',
+}
+
+
+@pytest.mark.parametrize("what", LEFT_OUT)
+def test_an_image_of_which_something_is_left_out_is_named(tmp_path: Path, what: str) -> None:
+    good = '<box label="car" xtl="1" ytl="2" xbr="5" ybr="4"/>'
+    path = given_back(tmp_path, good + LEFT_OUT[what])
+    other = f'<image id="8" name="b.png" width="4" height="6">{good}</image><image id="9" name="c.png"/>'
+    path.write_text(path.read_text().replace("</annotations>", f"{other}</annotations>"))
+    warned: list[str] = []
+    read = cvat.read(path, warn=warned.append)
+    assert read.unread == ("a.png",)
+    assert read.labels["image"].tolist() == ["a.png", "b.png"]
+    assert read.sizes == {"a.png": (8, 10), "b.png": (6, 4)}
+    assert len(warned) == 1
+    assert warned[0].endswith(": left out.")
+    path.write_text(path.read_text().replace('name="a.png"', ""))
+    assert cvat.read(path, warn=warned.append).unread == ("",)
 
 
 @pytest.mark.parametrize(

@@ -41,25 +41,6 @@ def window_of(counts: Sequence[int], height: int) -> tuple[Bool, Box]:
     return columns[top:bottom], (left, top, right - left, bottom - top)
 
 
-def counts_of(window: Bool, left: int, top: int, size_hw: tuple[int, int]) -> tuple[int, ...]:
-    """Return the COCO run lengths of a whole image in which ``window`` lies at ``left``, ``top``.
-
-    >>> counts_of(np.array([[False, True], [True, True]]), 1, 0, (3, 3))
-    (4, 1, 1, 2, 1)
-    """
-    height, width = size_hw
-    columns = np.zeros((height, window.shape[1]), bool)
-    columns[top : top + window.shape[0]] = window
-    counts = mask_to_counts(columns)
-    counts[0] += left * height
-    after = (width - left - window.shape[1]) * height
-    if after and len(counts) % 2:  # the last run is of zeros
-        counts[-1] += after
-    elif after:
-        counts.append(after)
-    return tuple(counts)
-
-
 def row_runs(window: Bool) -> list[int]:
     """Return the run lengths of ``window`` row by row, the first counting zeros.
 

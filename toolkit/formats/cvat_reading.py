@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,8 @@ import numpy as np
 import pandas as pd
 
 from dinonat.errors import LabelError
-from dinonat.formats.cvat_masks import counts_of
 from dinonat.formats.cvat_shapes import (
     LARGEST_IMAGE,
-    NO_BOXES,
     NotALabelError,
     image_size,
     mask_window,
@@ -24,6 +22,7 @@ from dinonat.formats.cvat_shapes import (
     polygon_points,
 )
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
+from dinonat.formats.runs import window_counts
 from dinonat.formats.xml_files import Element, parts
 from dinonat.polygons import polygon_mask
 from dinonat.records import Bool
@@ -50,6 +49,8 @@ class _Said:
     """What a file says beside its labels, and what is to tell: sentence -> its first line, how often."""
 
     images: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)  # images of which something was left out
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     export: str = ""
     head: bool = False
     first: dict[str, int] = field(default_factory=dict)
@@ -58,6 +59,10 @@ class _Said:
     def add(self, what: str, line: int) -> None:
         self.first.setdefault(what, line)
         self.counts[what] += 1
+
+    def lose(self, image: str, what: str, line: int) -> None:
+        self.add(f"{what}: left out", line)
+        self.unread.append(image)
 
 
 def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) -> Incoming:
@@ -78,9 +83,8 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
         raise LabelError(f"{file}: neither <meta> nor <image> in it. Export 'CVAT for images 1.1'.")
     for what, count in said.counts.items():
         warn(f"{file}, line {said.first[what]}: {count} {what}.")
-    found = incoming((), said.images, export=said.export)
-    labels = pd.concat(tables, ignore_index=True) if tables else found.labels
-    return Incoming(labels, found.images, export=found.export)
+    found = incoming((), said.images, export=said.export, unread=said.unread, sizes=said.sizes)
+    return replace(found, labels=pd.concat(tables, ignore_index=True)) if tables else found
 
 
 def xml_file(path: Path) -> Path:
@@ -110,29 +114,28 @@ def _rows(file: Path, sizes: Sizes, said: _Said) -> Iterator[dict[str, Any]]:
             said.images.append(part.attributes["name"])
             yield from _labels(part, file.name, sizes, said)
         elif part.name == "image":
-            said.add("images without a name, whose labels belong to nothing: left out", part.line)
+            said.lose("", "images without a name, whose labels belong to nothing", part.line)
 
 
 def _labels(image: Element, file: str, sizes: Sizes, said: _Said) -> list[dict[str, Any]]:
     """Return the rows of one image."""
     name = image.attributes["name"]
-    size_hw = image_size(image) or sizes.get(name)
+    stated = image_size(image)
+    size_hw = stated or sizes.get(name)
+    said.sizes |= {name: stated} if stated else {}
     pieces: list[_Piece] = []
     for element in image.children:
         reads = _READERS.get(element.name)
         if reads is None:
-            if element.name in NO_BOXES:
-                said.add(
-                    f"elements <{element.name}>, which are no boxes, masks or tags: left out", element.line
-                )
+            said.lose(name, f"elements <{element.name}>, which are no boxes, masks or tags", element.line)
             continue
         piece = _Piece(_row(element, name, file), element.attributes.get("group_id", "").strip())
         try:
             if not piece.row["label"]:
-                raise NotALabelError(f"elements <{element.name}> without a label: left out")
+                raise NotALabelError(f"elements <{element.name}> without a label")
             what = reads(element, size_hw, piece)
         except NotALabelError as error:
-            said.add(str(error), element.line)
+            said.lose(name, str(error), element.line)
             continue
         if what:
             said.add(what, element.line)
@@ -161,7 +164,7 @@ def _read_box(element: Element, size_hw: tuple[int, int] | None, piece: _Piece) 
     """Put the box of a ``<box>`` into ``piece``; a rotated one becomes the box around it."""
     left, top, right, bottom = (number(element, name) for name in ("xtl", "ytl", "xbr", "ybr"))
     if right <= left or bottom <= top:
-        raise NotALabelError("boxes without area or with their corners exchanged: left out")
+        raise NotALabelError("boxes without area or with their corners exchanged")
     turn = number(element, "rotation") % 360 if element.attributes.get("rotation") else 0.0
     if turn:
         cos, sin = abs(math.cos(math.radians(turn))), abs(math.sin(math.radians(turn)))
@@ -177,7 +180,7 @@ def _read_polygon(element: Element, size_hw: tuple[int, int] | None, piece: _Pie
     points = polygon_points(element)
     (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     if right <= left or bottom <= top:
-        raise NotALabelError("polygons without area: left out")
+        raise NotALabelError("polygons without area")
     piece.row.update(_box(left, top, right, bottom))
     if size_hw is None or size_hw[0] * size_hw[1] > LARGEST_IMAGE:
         return "polygons in images of unknown size or more than 2**28 pixels: their boxes were taken"
@@ -239,4 +242,4 @@ def _finished(pieces: list[_Piece], size_hw: tuple[int, int] | None) -> dict[str
     window = np.zeros((bottom - top, right - left), bool)
     for piece, (x, y), (w, h) in zip(drawn, (corners - (left, top)).tolist(), sizes.tolist(), strict=True):
         window[y : y + h, x : x + w] |= piece.window
-    return {**row, "mask_counts": counts_of(window, left, top, size_hw)} if window.any() else row
+    return {**row, "mask_counts": window_counts(window, left, top, size_hw)} if window.any() else row

@@ -187,7 +187,7 @@ def _shape_faults(element: Element, size_hw: tuple[int, int] | None) -> Iterator
         elif element.name == "mask":
             yield from _mask_faults(element, size_hw)
     except NotALabelError as error:
-        yield f"{str(error).partition(':')[0]}; CVAT refuses the upload, datumaro stops."
+        yield f"{error}; CVAT refuses the upload, datumaro stops."
 
 
 def _box_faults(element: Element, size_hw: tuple[int, int] | None) -> Iterator[str]:

@@ -31,7 +31,7 @@ def number(element: Element, name: str) -> float:
     except (KeyError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise NotALabelError(f"elements <{element.name}> without the numbers that they need: left out")
+        raise NotALabelError(f"elements <{element.name}> without the numbers that they need")
     return value
 
 
@@ -41,9 +41,9 @@ def polygon_points(element: Element) -> np.ndarray:
         pairs = [pair.split(",") for pair in element.attributes["points"].strip(" ;").split(";")]
         points = np.array([[float(x), float(y)] for x, y in pairs])
     except (KeyError, ValueError) as error:
-        raise NotALabelError("polygons whose points are not x,y;x,y;...: left out") from error
+        raise NotALabelError("polygons whose points are not x,y;x,y;...") from error
     if len(points) < 3 or not np.isfinite(points).all() or np.abs(points).max() > 1e7:
-        raise NotALabelError("polygons of fewer than three points: left out")
+        raise NotALabelError("polygons of fewer than three points")
     return points
 
 
@@ -51,15 +51,15 @@ def mask_window(element: Element, size_hw: tuple[int, int] | None) -> tuple[Bool
     """Return a mask inside its box, left and top. Raises NotALabelError where it cannot be drawn."""
     left, top, width, height = (int(number(element, name)) for name in ("left", "top", "width", "height"))
     if size_hw is None or size_hw[0] * size_hw[1] > LARGEST_IMAGE:
-        raise NotALabelError("masks in images of unknown size or more than 2**28 pixels: left out")
+        raise NotALabelError("masks in images of unknown size or more than 2**28 pixels")
     if min(left, top) < 0 or min(width, height) < 1 or left + width > size_hw[1] or top + height > size_hw[0]:
-        raise NotALabelError("masks whose box is not inside their image: left out")
+        raise NotALabelError("masks whose box is not inside their image")
     try:
         runs = [int(run) for run in element.attributes.get("rle", "").split(",")]
     except ValueError as error:
-        raise NotALabelError("masks whose rle is not whole numbers: left out") from error
+        raise NotALabelError("masks whose rle is not whole numbers") from error
     if min(runs) < 0 or sum(runs) != width * height:
-        raise NotALabelError("masks whose rle does not fill their box: left out")
+        raise NotALabelError("masks whose rle does not fill their box")
     if not sum(runs[1::2]):
-        raise NotALabelError("masks without a pixel: left out")
+        raise NotALabelError("masks without a pixel")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width), left, top
