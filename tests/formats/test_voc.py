@@ -258,6 +258,46 @@ def test_files_that_cannot_be_read_cost_themselves(tmp_path: Path, proposals: Ma
         voc.read(tmp_path / "JPEGImages")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<name>person</name>", ""),
+        ("<xmin>1</xmin>", ""),
+        ("<xmin>1<", "<xmin>inf<"),
+        ("<xmin>1<", "<xmin>5<"),
+        ("</annotation>", ""),
+        ("<annotation>", '<!DOCTYPE a [<!ENTITY b "c">]><annotation>'),
+    ],
+)
+def test_an_image_of_which_something_is_left_out_is_named(
+    tmp_path: Path, proposals: Make, old: str, new: str
+) -> None:
+    voc.write(example(proposals), tmp_path)
+    path, sizes = tmp_path / "Annotations/a.xml", {"a.png": (8, 10), "b.png": (8, 10)}
+    read = voc.read(tmp_path, sizes=sizes)
+    assert (read.unread, read.sizes) == ((), sizes)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    said: list[str] = []
+    read = voc.read(tmp_path, sizes=sizes, warn=said.append)
+    assert read.unread == ("a.png",)
+    assert len(said) == 1
+    torn = "annotation>" in old
+    assert len(read.labels) == (1 if torn else 3)
+    assert voc.read(tmp_path, warn=said.append).unread == (("a",) if torn else ("a.png",))
+    assert set(read.sizes) == ({"b.png"} if torn else {"a.png", "b.png"})
+
+
+def test_a_whole_image_without_its_class_is_named(tmp_path: Path, proposals: Make) -> None:
+    voc.write(example(proposals), tmp_path)
+    with (tmp_path / "image_labels.csv").open("a") as stream:
+        stream.write('"p009","b.png",""\n')
+    said: list[str] = []
+    assert voc.read(tmp_path, warn=said.append).unread == ("b.png",)
+    assert len(said) == 1
+
+
 A, MAP, LIST = "Annotations/a.xml", "labelmap.txt", "ImageSets/Main/trainval.txt"
 ONE_FAULT = {  # fault: (file, what is replaced, by what, what is said of it)
     "fractions": (A, "<xmin>1<", "<xmin>1.5<", "coordinates in fractions"),

@@ -1,9 +1,12 @@
 """Pascal VOC, read: our files, those of other tools, and VOC's own."""
 
 import math
+import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,23 @@ UNREADABLE = "files that cannot be read: left out"
 BLOCK = 20_000  # rows that are held as objects at a time
 
 
+@dataclass
+class _Said:
+    """What files say beside their labels, and what is to tell: kind -> how often, where first."""
+
+    names: list[str] = field(default_factory=list)  # of images
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    export: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)  # images of which an object was left out
+    torn: list[str] = field(default_factory=list)  # stems of files that cannot be read
+
+    def lose(self, what: str, place: str) -> None:
+        self.counts[what] += 1
+        self.places.setdefault(what, place)
+
+
 class NotALabelError(ValueError):
     """An object that cannot be a label: what it is, in the plural."""
 
@@ -46,23 +66,28 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
 
     Raises LabelError where no file is one of VOC.
     """
-    names: list[str] = []
-    found, places = Counter[str](), dict[str, str]()
-    exports: list[str] = []
-    rows = _rows(path, names, exports, found, places)
+    said = _Said()
+    rows = _rows(path, said)
     tables = []
     while block := list(islice(rows, BLOCK)):
         tables.append(incoming(block, ()).labels)
     if path.is_dir():
-        tables.append(incoming(read_image_labels(path / IMAGE_LABELS, warn=warn), ()).labels)
-    if not names:
-        raise LabelError(next(iter(places.values()), f"{path}: no file of Pascal VOC in it") + ".")
-    for what, count in found.items():
-        warn(f"{places[what]}: {count} {what}.")
-    empty = incoming((), names)
+        whole_images = read_image_labels(path / IMAGE_LABELS, warn=warn, unread=said.unread)
+        tables.append(incoming(whole_images, ()).labels)
+    if not said.names:
+        raise LabelError(next(iter(said.places.values()), f"{path}: no file of Pascal VOC in it") + ".")
+    for what, count in said.counts.items():
+        warn(f"{said.places[what]}: {count} {what}.")
+    empty = incoming(
+        (),
+        said.names,
+        step=STEP,
+        export=said.export,
+        unread=[*said.unread, *_of_torn(said.torn, sizes or {})],
+        sizes=said.sizes,
+    )
     tables = [table for table in tables if len(table)]
-    labels = pd.concat(tables, ignore_index=True) if tables else empty.labels
-    return Incoming(labels, empty.images, step=STEP, export=next(filter(None, exports), ""))
+    return replace(empty, labels=pd.concat(tables, ignore_index=True)) if tables else empty
 
 
 def annotation_files(path: Path) -> list[tuple[Path, str]]:
@@ -94,6 +119,13 @@ def image_name(root: Element, place: str) -> str:
     name = root.said("filename") or place.rpartition("/")[2].removesuffix(".xml")
     folder = place.rpartition("/")[0]
     return f"{folder}/{name}" if folder and "/" not in name else name
+
+
+def stated_size(root: Element) -> tuple[int, int] | None:
+    """Return the height and width of its image that a file states, or None."""
+    texts = [root.said("size", name) for name in ("height", "width")]
+    sides = [int(text) for text in texts if text and re.fullmatch(r"\s*[1-9][0-9]{0,8}\s*", text, re.ASCII)]
+    return (sides[0], sides[1]) if len(sides) == 2 else None
 
 
 def folder_base(path: Path) -> int | None:
@@ -131,31 +163,39 @@ def corners(element: Element) -> list[float]:
     return values
 
 
-def _rows(
-    path: Path, names: list[str], exports: list[str], found: Counter[str], places: dict[str, str]
-) -> Iterator[dict[str, Any]]:
-    """Yield the row of each object; put into the lists what the files say of themselves.
-
-    ``found`` counts what cannot be a label, ``places`` says where each kind of that was first.
-    """
+def _rows(path: Path, said: _Said) -> Iterator[dict[str, Any]]:
+    """Yield the row of each object; put the rest of what the files say into ``said``."""
     base = folder_base(path)
     for file, place in annotation_files(path):
         try:
             root = annotation(file)
         except LabelError as error:
-            found[UNREADABLE] += 1
-            places.setdefault(UNREADABLE, str(error).rstrip("."))
+            said.lose(UNREADABLE, str(error).rstrip("."))
+            said.torn.append(place.removesuffix(".xml"))
             continue
-        names.append(image_name(root, place))
-        exports.append(_export(root))
+        name = image_name(root, place)
+        said.names.append(name)
+        said.export = said.export or _export(root)
+        if size := stated_size(root):
+            said.sizes[name] = size
         for element in root.all("object"):
             try:
                 row = _row(element, file_base(root, base))
             except NotALabelError as error:
-                found[f"{error}: left out"] += 1
-                places.setdefault(f"{error}: left out", f"{file}, line {element.line}")
+                said.lose(f"{error}: left out", f"{file}, line {element.line}")
+                said.unread.append(name)
                 continue
-            yield {**row, "image": names[-1], "where": f"{place}, line {element.line}"}
+            yield {**row, "image": name, "where": f"{place}, line {element.line}"}
+
+
+def _of_torn(stems: list[str], sizes: Sizes) -> list[str]:
+    """Return the images of files that cannot be read: those of ``sizes`` with that stem, else the stem."""
+    if not stems:
+        return []
+    known: dict[str, list[str]] = {}
+    for name in sizes:
+        known.setdefault(os.path.splitext(name)[0], []).append(name)
+    return [name for stem in stems for name in known.get(stem, [stem])]
 
 
 def _row(element: Element, base: int) -> dict[str, Any]:
