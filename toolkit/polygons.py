@@ -51,11 +51,11 @@ def is_tangled(ring: Sequence[float] | NDArray[np.float64], size_hw: tuple[int, 
     False
     """
     corners = np.asarray(ring, np.float64).reshape(-1, 2)
-    if np.abs(corners).max() > FARTHEST:
+    if float(np.abs(corners).max()) > FARTHEST:
         return True
     first, last = _rows(corners, size_hw[0])
     low, high = np.clip([corners.min(axis=0), corners.max(axis=0)], 0, size_hw[::-1])
-    pixels = math.prod((np.ceil(high) - np.floor(low)).tolist())
+    pixels: float = math.prod((np.ceil(high) - np.floor(low)).tolist())
     return int((last - first).sum()) > min(max(4 * pixels, FEWEST), MOST)
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from dinonat.records import TEMPERATURE_COLUMNS
 
 MAIN = "annotations/instances_default.json"
 NAN = float("nan")
+SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
 
 # Names that break formats: of files, of classes, of anything that a person may type.
 NAMES = [
@@ -144,7 +146,7 @@ def assert_facts(asked: Outgoing, folder: Path, written: Written) -> None:
 
 
 # The fixture holds no state.
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=SETS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(given_set=label_sets())
 def test_there_and_back_loses_what_the_losses_say(
     tmp_path_factory: pytest.TempPathFactory, proposals: Any, given_set: Any
@@ -245,17 +247,58 @@ def test_a_crowd_is_left_out_unless_it_is_ours(export: Any) -> None:
     assert "1 annotation(s) of a crowd" in said[0]
 
 
+RUNS = {"size": [8, 10], "counts": [18, 2, 60]}
+RING = [[1, 2, 5, 2, 5, 6, 1, 6]]
+CVATS = {"contributor": "", "date_created": "", "description": "", "url": "", "version": "", "year": ""}
+
+
+@pytest.mark.parametrize(
+    ("info", "shapes", "kept"),  # shapes: segmentation and iscrowd of two annotations without an id
+    [
+        (CVATS, [(RUNS, 1), (RING, 0)], 2),
+        (CVATS, [(RUNS, 1), (RUNS, 0)], 2),
+        (CVATS, [(RING, 1), (RUNS, 0)], 1),
+        ({}, [(RUNS, 1), (RUNS, 1)], 2),
+        ({}, [(RUNS, 1), ([], 0)], 2),
+        ({}, [(RUNS, 1), (RING, 0)], 1),
+        ({}, [(RUNS, 1), (RUNS, 0)], 1),
+        ({"description": "COCO 2017 Dataset", "version": "1.0", "year": 2017}, [(RUNS, 1), (RING, 0)], 1),
+        ({"description": coco.DESCRIPTION}, [(RUNS, 1), (RUNS, 1)], 0),
+    ],
+)
+def test_crowds_are_single_objects_where_the_file_has_all_masks_so(
+    export: Any, info: dict[str, str], shapes: list[tuple[Any, int]], kept: int
+) -> None:
+    def change(file: dict[str, Any]) -> None:
+        file["info"] = info
+        for entry, (shape, crowd) in zip(file["annotations"], shapes, strict=True):
+            entry |= {"attributes": {}, "segmentation": shape, "iscrowd": crowd}
+
+    said: list[str] = []
+    read = coco_reading.read(export(change), warn=said.append)
+    assert len(read.labels) == kept
+    assert read.unread == (() if kept == 2 else ("a.png",))
+    assert len(said) == 1
+    masks = dict(zip(read.labels["where"], read.labels["mask_counts"], strict=True))
+    if kept == 2:
+        assert masks["annotation 1"] == (18, 2, 60)
+        assert "read as single objects" in said[0]
+
+
 # What is done to the first annotation, and a word of the one sentence; None = the label stays.
 SPOILT: dict[str, tuple[dict[str, Any], str]] = {
     "unknown image": ({"image_id": 99}, "an image or a category"),
     "list as image": ({"image_id": [1]}, "an image or a category"),
     "unknown category": ({"category_id": 0}, "an image or a category"),
     "no size": ({"bbox": [1, 2, 0, 4]}, "without a box"),
+    "no hundredth of a pixel": ({"bbox": [1, 2, 1, 0.004]}, "without a box"),
+    "beyond any picture": ({"bbox": [1, 2, 1e300, 4]}, "without a box"),
     "three numbers": ({"bbox": [1, 2, 3]}, "without a box"),
     "texts": ({"bbox": ["1", "2", "3", "4"]}, "without a box"),
     "NaN": ({"bbox": [1, 2, NAN, 4]}, "without a box"),
     "beyond any number": ({"bbox": [1, 2, 10**400, 4], "more": NAN}, "without a box"),
     "no box, no mask": ({"bbox": None}, "without a box"),
+    "crowd": ({"iscrowd": 1, "attributes": {}}, "of a crowd"),
 }
 SPOILT_MASKS: dict[str, tuple[Any, str]] = {
     "two points": ([[1, 1, 2, 2]], "three points"),
@@ -284,6 +327,20 @@ def test_an_annotation_that_is_no_label_costs_itself(export: Any, name: str) -> 
     assert len(said) == 1
     assert word in said[0]
     assert read.images == ("a.png", "b.png")
+    assert read.unread == ("" if "image" in name else "a.png",)
+
+
+def test_what_is_no_annotation_is_of_an_unknown_image(export: Any) -> None:
+    read = coco_reading.read(export(lambda file: file["annotations"].append(7)), warn=lambda said: None)
+    assert (len(read.labels), read.unread) == (2, ("",))
+
+
+def test_the_sizes_that_the_file_states_are_told(export: Any) -> None:
+    def unsized(file: dict[str, Any]) -> None:
+        del file["images"][1]["height"]
+
+    read = coco_reading.read(export(unsized), sizes={"b.png": (3, 4)}, warn=pytest.fail)
+    assert (read.sizes, read.unread) == ({"a.png": (8, 10)}, ())
 
 
 @pytest.mark.parametrize("name", SPOILT_MASKS)
