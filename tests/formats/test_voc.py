@@ -19,6 +19,7 @@ from dinonat.formats.handover import (
     Incoming,
     Outgoing,
     outgoing,
+    sentences,
 )
 from dinonat.formats.voc import NO_CLASS, UNLISTED, WHOLE_PIXELS, whole_pixels
 from dinonat.formats.xml_files import UNSAYABLE
@@ -310,14 +311,14 @@ ONE_FAULT = {  # fault: (file, what is replaced, by what, what is said of it)
     "no coordinate": (A, "<xmin>1</xmin>", "", "no <bndbox> of four finite numbers"),
     "no box": (A, "bndbox>", "box>", "no <bndbox> of four finite numbers"),
     "no name": (A, "<name>person</name>", "", "without a <name>"),
-    "unknown class": (A, "<name>person</name>", "<name>tree</name>", "'tree' is not in labelmap.txt"),
+    "unknown class": (A, "<name>person</name>", "<name>tree</name>", "not in labelmap.txt"),
     "difficult": (A, "<difficult>0<", "<difficult>no<", "<difficult> is not 0 or 1"),
     "no difficult": (A, "<difficult>0</difficult>", "", "no <difficult>"),
     "no size": (A, "size>", "format>", "no <size>"),
     "broken size": (A, "<width>10<", "<width>0<", "no <size>"),
     "depth": (A, "<depth>1<", "<depth>64<", "<depth> '64'"),
     "no filename": (A, "<filename>a.png</filename>", "", "no <filename>"),
-    "other filename": (A, "<filename>a.png", "<filename>c.png", "is not the picture of this file"),
+    "other filename": (A, "<filename>a.png", "<filename>c.png", "not the picture of this file"),
     "absolute filename": (A, "<filename>a.png", "<filename>C:\\x\\a.png", "is absolute"),
     "climbing filename": (A, "<filename>a.png", "<filename>../a.png", "has '..'"),
     "root": (A, "annotation>\n", "annotations>\n", "is not VOC's <annotation>"),
@@ -325,8 +326,8 @@ ONE_FAULT = {  # fault: (file, what is replaced, by what, what is said of it)
     "entities": (A, "<annotation>\n", '<!DOCTYPE a [<!ENTITY b "c">]><annotation>\n', "document type"),
     "labelmap line": (MAP, "car:::", "car", "not NAME:COLOUR:PARTS:ACTIONS"),
     "labelmap colour": (MAP, "car:::", "car:red::", "the colour is not R,G,B"),
-    "labelmap twice": (MAP, "car:::", "car:::\ncar:::", "'car' a second time"),
-    "listed only": (LIST, "b\n", "b\nc\n", "'c' has no file in Annotations"),
+    "labelmap twice": (MAP, "car:::", "car:::\ncar:::", "a class a second time"),
+    "listed only": (LIST, "b\n", "b\nc\n", "has no file in Annotations"),
     "not listed": (LIST, "b\n", "", "is in no list"),
     "list comment": (LIST, "b\n", "b\n#b\n", "begins with '#'"),
 }  # fmt: skip
@@ -358,13 +359,13 @@ def test_faults_of_the_folder(tmp_path: Path, proposals: Make) -> None:
     (tmp_path / "JPEGImages/c.png").touch()
     assert said() == ["picture without a file in Annotations"]
     assert sorted(said(pictures=tmp_path / "JPEGImages")) == [
-        "its picture 'a.png' is not below the image folder",
-        "its picture 'b.png' is not below the image folder",
+        *["its picture is not below the image folder"] * 2,
         "picture without a file in Annotations",
     ]
+    assert len(sentences(voc.faults(tmp_path, Check(images=tmp_path / "JPEGImages")))) == 2
     (tmp_path / "JPEGImages/c.png").unlink()
     (tmp_path / "ImageSets/Main/val.txt").write_text("b\n")
-    assert said() == ["'b' is in trainval.txt too"]
+    assert said() == ["is in trainval.txt too"]
     shutil.rmtree(tmp_path / "ImageSets")
     assert said() == ["holds no list of images"]
     (tmp_path / "labelmap.txt").unlink()
@@ -372,6 +373,22 @@ def test_faults_of_the_folder(tmp_path: Path, proposals: Make) -> None:
     (tmp_path / "Annotations/n").mkdir()
     (tmp_path / "Annotations/b.xml").rename(tmp_path / "Annotations/n/b.xml")
     assert "file in a folder below Annotations" in said()
+
+
+def test_one_mistake_in_all_files_is_one_sentence(tmp_path: Path, proposals: Make) -> None:
+    names = [f"{number}.png" for number in range(10)]
+    rows = proposals(*[{"image": name, "label": f"class {name}"} for name in names])
+    voc.write(outgoing(rows, images(*names), [f"class {name}" for name in names]), tmp_path)
+    (tmp_path / "labelmap.txt").write_text("background:::\n")
+    for number in range(9):
+        (tmp_path / f"Annotations/{number}.xml").rename(tmp_path / f"Annotations/x{number}.xml")
+    found = sentences(voc.faults(tmp_path, Check()))
+    assert sum(" and 8 more: " in each for each in found) == 3
+    assert sum(" and 9 more: not in labelmap.txt" in each for each in found) == 1
+    assert len(found) == 4
+    assert any(
+        each.startswith("x0.xml, line 1, <filename> '0.png' and 8 more: not the picture") for each in found
+    )
 
 
 def test_names_that_cvat_may_not_find(tmp_path: Path, proposals: Make) -> None:

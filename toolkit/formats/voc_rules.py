@@ -37,7 +37,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
         classes = _classes(root / LABELMAP)
         yield from _labelmap_faults(root / LABELMAP)
     base = folder_base(path)
-    names: dict[str, str] = {}
+    names: set[str] = set()
     for file, place in files:
         try:
             found = annotation(file)
@@ -46,8 +46,14 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
             continue
         yield from _file_faults(found, place, check, names)
         for element in found.all("object"):
-            for what in _object_faults(element, found, classes, file_base(found, base)):
-                yield f"{place}, line {element.line}", what
+            where = f"{place}, line {element.line}"
+            if (label := element.said("name")) and classes is not None and label not in classes:
+                yield (
+                    f"{where}, class {label!r}",
+                    "not in labelmap.txt; datumaro stops or drops the box. Add a line NAME::: for it.",
+                )
+            for what in _object_faults(element, found, file_base(found, base)):
+                yield where, what
     if root is not None and path.is_dir():
         stems = {place.removesuffix(".xml") for _, place in files}
         yield from _list_faults(root / LISTS, stems)
@@ -62,7 +68,7 @@ def _root(path: Path) -> Path | None:
     return folder.parent if folder.name == ANNOTATIONS else None
 
 
-def _file_faults(root: Element, place: str, check: Check, names: dict[str, str]) -> Iterator[Fault]:
+def _file_faults(root: Element, place: str, check: Check, names: set[str]) -> Iterator[Fault]:
     """Yield what is wrong with a file beside its objects; put its image into ``names``."""
     where, stem = f"{place}, line {root.line}", PurePosixPath(place).stem
     size = root.first("size")
@@ -93,30 +99,33 @@ def _file_faults(root: Element, place: str, check: Check, names: dict[str, str])
         )
     elif plain.stem != stem:
         yield (
-            where,
-            f"<filename> {said!r} is not the picture of this file by its name; datumaro takes the one, "
+            f"{where}, <filename> {said!r}",
+            "not the picture of this file by its name; datumaro takes the one, "
             "supervision and torchvision the other. Rename the file or mend <filename>.",
         )
     name = image_name(root, place)
     if name in names:
-        yield where, f"image {name!r} is that of {names[name]} too; readers keep one of the two. Join them."
-    names.setdefault(name, place)
+        yield (
+            f"{where}, image {name!r}",
+            "is that of an earlier file too; readers keep one of the two. Join them.",
+        )
+    names.add(name)
     if check.target == "cvat" and re.search(r"[\s.]", stem):
         yield (
             where,
             "blanks or dots in the name; CVAT may not find the frame (cvat #6319). Rename the picture.",
         )
     if check.images is not None and not (check.images / name).is_file():
-        yield where, f"its picture {name!r} is not below the image folder; every tool shows nothing there."
+        yield (
+            f"{where}, {name!r}",
+            "its picture is not below the image folder; every tool shows nothing there.",
+        )
 
 
-def _object_faults(element: Element, root: Element, classes: list[str] | None, base: int) -> Iterator[str]:
+def _object_faults(element: Element, root: Element, base: int) -> Iterator[str]:
     """Yield what is wrong with one object; ``base`` is what the boxes count from."""
-    label = element.said("name")
-    if not label:
+    if not element.said("name"):
         yield "object without a <name>; every reader stops. Write its class."
-    elif classes is not None and label not in classes:
-        yield f"class {label!r} is not in labelmap.txt; datumaro stops or drops the box. Add {label}:::"
     for name in ("difficult", "truncated", "occluded"):
         if element.said(name) not in ("0", "1", None):
             yield f"<{name}> is not 0 or 1; datumaro stops. Write 0."
@@ -164,8 +173,8 @@ def _labelmap_faults(path: Path) -> Iterator[Fault]:
             )
         elif name in names:
             yield (
-                f"{LABELMAP}, line {line}",
-                f"class {name!r} a second time; datumaro refuses the whole set. Keep one.",
+                f"{LABELMAP}, line {line}, class {name!r}",
+                "a class a second time; datumaro refuses the whole set. Keep one.",
             )
         names.add(name)
 
@@ -180,18 +189,18 @@ def _list_faults(folder: Path, stems: set[str]) -> Iterator[Fault]:
     listed: dict[str, str] = {}
     for file in sorted(folder.glob("*.txt")):
         for line, stem in _lines(file, comments=False):
-            where = f"{LISTS}/{file.name}, line {line}"
+            where = f"{LISTS}/{file.name}, line {line}, {stem!r}"
             if stem.startswith("#"):
-                yield where, f"{stem!r} begins with '#'; datumaro takes it for a comment. Rename the picture."
-            if stem.rpartition(" ")[2] in ("0", "1", "-1") and stem not in stems:
+                yield where, "begins with '#'; datumaro takes it for a comment. Rename the picture."
+            if stem not in stems and re.search(" (0|1|-1)$", stem):
                 continue  # VOC's own lists of one class: stem and whether the class is there
             if stem not in stems:
                 yield (
                     where,
-                    f"{stem!r} has no file in Annotations; torchvision stops. Write one without objects.",
+                    "has no file in Annotations; torchvision stops. Write one without objects.",
                 )
             elif listed.setdefault(stem, file.name) != file.name:
-                yield where, f"{stem!r} is in {listed[stem]} too; what is trained on is tested on. Keep one."
+                yield where, f"is in {listed[stem]} too; what is trained on is tested on. Keep one."
     if not listed:
         yield (
             LISTS,
