@@ -395,9 +395,9 @@ ONE_FAULT = {  # fault: (what is replaced, by what, what is said of it)
     "no task": ("task>", "thing>", "without <task>"),
     "job": ("task>", "job>", "datumaro refuses it"),
     "no id": ('image id="1" ', "image ", "without a whole number as 'id'"),
-    "same id": ('image id="1"', 'image id="0"', "image id 0 a second time"),
+    "same id": ('image id="1"', 'image id="0"', "image id a second time"),
     "no name": ('name="b.png" ', "", "without a 'name'"),
-    "same name": ('name="b.png"', 'name="a.png"', "'a.png' a second time"),
+    "same name": ('name="b.png"', 'name="a.png"', "image name a second time"),
     "same stem": ('name="b.png"', 'name="a.jpg"', "only after the last dot"),
     "absolute": ('name="b.png"', 'name="/b.png"', "absolute image name"),
     "climbing": ('name="b.png"', 'name="x/../../b.png"', "one with '..'"),
@@ -405,9 +405,9 @@ ONE_FAULT = {  # fault: (what is replaced, by what, what is said of it)
     "backslash": ('name="b.png"', 'name="n\\b.png"', "backslash"),
     "no size": ('name="b.png" width="10"', 'name="b.png"', "'width' and 'height'"),
     "broken size": ('name="b.png" width="10"', 'name="b.png" width="0"', "'width' and 'height'"),
-    "undeclared label": (BOX, BOX.replace("person", "tree"), "label 'tree' is not declared"),
+    "undeclared label": (BOX, BOX.replace("person", "tree"), "label that is not declared"),
     "no label": (BOX, BOX.replace('label="person" ', ""), "without a 'label'"),
-    "undeclared attribute": ('name="label_id">p000', 'name="colour">p000', "'colour' is not declared"),
+    "undeclared attribute": ('name="label_id">p000', 'name="colour">p000', "attribute that is not declared"),
     "attribute without name": ('<attribute name="label_id">p000', "<attribute>p000", "without a 'name'"),
     "attribute twice": ('name="label_id">p000', 'name="score">p000', "one attribute a second time"),
     "outside": ('xbr="5.00"', 'xbr="10.02"', "outside its image"),
@@ -427,7 +427,7 @@ ONE_FAULT = {  # fault: (what is replaced, by what, what is said of it)
     "broken points": ("3.00,1.00;4.00,1.00", "3.00;4.00,1.00", "not x,y;x,y"),
     "polygon outside": ("3.00,1.00;4.00,1.00", "3.00,-1.00;4.00,1.00", "polygon reaches outside"),
     "unknown shape": ("</image>\n<image", '<star label="car"/></image>\n<image', "<star> is no shape"),
-    "label twice": ("<label><name>car<", "<label><name>person<", "'person' is declared a second time"),
+    "label twice": ("<label><name>car<", "<label><name>person<", "label that is declared a second time"),
     "label long": ("<label><name>bike unused<", f"<label><name>{'b' * 70}<", "more than 64 characters"),
     "input type": ("<input_type>select", "<input_type>choice", "input_type 'choice'"),
     "entities": ("<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>', "document type or entities"),
@@ -450,17 +450,17 @@ def test_one_fault_is_found_and_named(tmp_path: Path, proposals: Make, fault: st
         (where, what) for where, what in cvat.faults(tmp_path, Check()) if not where.startswith("cvat_labels")
     ]
     assert [what for _, what in found if said in what], found
-    alone = {"label twice": "label 'car' is not declared", "no meta": "", "root": "", "attribute twice": ""}
+    alone = {"label twice": "label that is not declared", "no meta": "", "root": "", "attribute twice": ""}
     assert all(said in what or alone.get(fault, said) in what for _, what in found), found
     if found[0][0].startswith("line") and fault not in ("root", "label twice", "torn"):
-        line = int(found[0][0].removeprefix("line "))
+        line = int(found[0][0].removeprefix("line ").partition(",")[0])
         assert broken.splitlines()[line - 1] != text.splitlines()[line - 1]
 
 
 CONSTRUCTOR = {
     "not json": (lambda labels: "{", "not valid JSON"),
     "no list": (lambda labels: {"name": "car"}, "not a list"),
-    "label lacks": (lambda labels: labels[1:], "lacks the label 'bike unused'"),
+    "label lacks": (lambda labels: labels[1:], "is missing, but in annotations.xml"),
     "attribute lacks": (
         lambda labels: [{**labels[0], "attributes": []}, *labels[1:]],
         "lacks the attributes",
@@ -470,7 +470,10 @@ CONSTRUCTOR = {
     "values": (lambda labels: changed(labels, values=[1, 2]), "no list of texts"),
     "mutable": (lambda labels: changed(labels, mutable="no"), "'mutable'"),
     "default": (lambda labels: changed(labels, default_value=0), "'default_value' is no text"),
-    "choice": (lambda labels: changed(labels, input_type="select", values=[]), "no 'values' to choose from"),
+    "choice": (
+        lambda labels: changed(labels, input_type="select", values=[]),
+        "without 'values' to choose from",
+    ),
     "choice default": (
         lambda labels: changed(labels, input_type="radio", values=["a"], default_value="b"),
         "none of its 'values'",
@@ -507,6 +510,6 @@ def test_pictures_are_looked_for(tmp_path: Path, proposals: Make) -> None:
     cvat.write(example(proposals), tmp_path)
     (tmp_path / "images/a.png").touch()
     found = list(cvat.faults(tmp_path, Check(images=tmp_path / "images")))
-    assert [what for _, what in found] == [
-        "its picture 'b.png' is not below the image folder; datumaro refuses the file."
+    assert [(where.partition(", ")[2], what) for where, what in found] == [
+        ("'b.png'", "its picture is not below the image folder; datumaro refuses the file.")
     ]

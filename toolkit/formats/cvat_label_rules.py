@@ -39,10 +39,11 @@ def label_faults(meta: Element, file: Path) -> Iterator[Fault]:
     for label in found:
         name = label.said("name") or ""
         for what in _name_faults("label", name, names):
-            yield f"line {label.line}", what
+            yield f"line {label.line}, label {name!r}", what
         for item in _all(label, "attribute"):
             if item.said("input_type") not in INPUT_TYPES:
-                yield f"line {item.line}", _type_fault(item.said("name"), item.said("input_type"))
+                where = f"line {item.line}, attribute {item.said('name')!r} of {name!r}"
+                yield where, _type_fault(item.said("input_type"))
     beside = file.parent / LABELS
     if beside.is_file():
         for where, what in _constructor_faults(beside, declared_labels(meta) or {}):
@@ -71,8 +72,8 @@ def _constructor_faults(path: Path, declared: dict[str, set[str]]) -> Iterator[F
         if not isinstance(attributes, list) or not all(isinstance(item, dict) for item in attributes):
             yield f", label {own!r}", "no list 'attributes' of objects; CVAT's constructor refuses it."
             continue
-        for what in _attributes_faults(attributes):
-            yield f", label {own!r}", what
+        for which, what in _attributes_faults(attributes):
+            yield f", label {own!r}, attribute {which!r}", what
         lacking = declared.get(own, set()) - {item.get("name") for item in attributes} - {""}
         if lacking:
             yield (
@@ -80,29 +81,37 @@ def _constructor_faults(path: Path, declared: dict[str, set[str]]) -> Iterator[F
                 f"lacks the attributes {sorted(lacking)} of annotations.xml; CVAT drops them.",
             )
     for name in sorted(set(declared) - names - {""}):
-        yield "", f"lacks the label {name!r} of annotations.xml; CVAT refuses the upload. Add it."
+        yield f", label {name!r}", "is missing, but in annotations.xml; CVAT refuses the upload. Add it."
 
 
-def _attributes_faults(attributes: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield what is wrong with the attributes of one label."""
+def _attributes_faults(attributes: list[dict[str, Any]]) -> Iterator[tuple[object, str]]:
+    """Yield the name of each attribute of one label that has a fault, and the fault."""
     names: set[str] = set()
     for item in attributes:
-        name, kind, values = item.get("name"), item.get("input_type"), item.get("values")
-        yield from _name_faults("attribute", name if isinstance(name, str) else "", names)
-        if kind not in INPUT_TYPES:
-            yield _type_fault(name, kind)
-        if not isinstance(item.get("mutable"), bool):
-            yield f"attribute {name!r} without 'mutable' of true or false; CVAT's constructor refuses it."
-        if not isinstance(item.get("default_value", ""), str):
-            yield f"attribute {name!r}: its 'default_value' is no text; the constructor refuses it. Quote it."
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            yield f"attribute {name!r}: 'values' is no list of texts; the constructor refuses it. Quote them."
-        elif kind in CHOICES and not values:
-            yield f"attribute {name!r} of type {kind} has no 'values' to choose from. Give some."
-        elif kind in CHOICES and item.get("default_value", "") not in ("", *values):
-            yield f"attribute {name!r}: its 'default_value' is none of its 'values'. Give one of them."
-        elif kind == "number" and not _range(values):
-            yield f"attribute {name!r} of type number needs 'values' of minimum, maximum and step, as texts."
+        name = item.get("name")
+        for what in _name_faults("attribute", name if isinstance(name, str) else "", names):
+            yield name, what
+        for what in _attribute_faults(item.get("input_type"), item.get("values"), item):
+            yield name, what
+
+
+def _attribute_faults(kind: object, values: object, item: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with one attribute beside its name."""
+    default = item.get("default_value", "")
+    if kind not in INPUT_TYPES:
+        yield _type_fault(kind)
+    if not isinstance(item.get("mutable"), bool):
+        yield "attribute without 'mutable' of true or false; CVAT's constructor refuses it."
+    if not isinstance(default, str):
+        yield "attribute whose 'default_value' is no text; CVAT's constructor refuses it. Quote it."
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        yield "attribute whose 'values' are no list of texts; CVAT's constructor refuses it. Quote them."
+    elif kind in CHOICES and not values:
+        yield f"attribute of type {kind} without 'values' to choose from. Give some."
+    elif kind in CHOICES and default not in ("", *values):
+        yield "attribute whose 'default_value' is none of its 'values'. Give one of them."
+    elif kind == "number" and not _range(values):
+        yield "attribute of type number, which needs 'values' of minimum, maximum and step, as texts."
 
 
 def _name_faults(kind: str, name: str, names: set[str]) -> Iterator[str]:
@@ -110,15 +119,15 @@ def _name_faults(kind: str, name: str, names: set[str]) -> Iterator[str]:
     if not name:
         yield f"{kind} without a name; CVAT refuses it."
     elif name in names:
-        yield f"{kind} {name!r} is declared a second time; CVAT refuses it. Keep one."
+        yield f"{kind} that is declared a second time; CVAT refuses it. Keep one."
     elif len(name) > LONGEST:
-        yield f"{kind} name of more than {LONGEST} characters, which CVAT cuts: {name[:20]!r}... Shorten it."
+        yield f"{kind} name of more than {LONGEST} characters, which CVAT cuts. Shorten it."
     names.add(name)
 
 
-def _type_fault(name: object, kind: object) -> str:
+def _type_fault(kind: object) -> str:
     """Return the sentence for an attribute of a type that CVAT does not have."""
-    return f"attribute {name!r} of input_type {kind!r}; CVAT knows {', '.join(INPUT_TYPES)}."
+    return f"attribute of input_type {kind!r}; CVAT knows {', '.join(INPUT_TYPES)}."
 
 
 def _range(values: list[str]) -> bool:

@@ -95,7 +95,10 @@ def _image_faults(image: Element, seen: _Seen, check: Check) -> Iterator[Fault]:
     if not re.fullmatch("[0-9]+", number_, re.ASCII):
         yield where, "image without a whole number as 'id'; CVAT and datumaro stop. Write the frame's number."
     elif number_ in seen.ids:
-        yield where, f"image id {number_} a second time; datumaro puts the labels of both on one. Count up."
+        yield (
+            f"{where}, id {number_}",
+            "image id a second time; datumaro puts the labels of both on one. Count up.",
+        )
     seen.ids.add(number_)
     if image_size(image) is None:
         yield (
@@ -109,7 +112,7 @@ def _image_faults(image: Element, seen: _Seen, check: Check) -> Iterator[Fault]:
     yield from _name_faults(where, name, seen)
     places = [name, f"{said.get('subset', '')}/{name}"]
     if check.images is not None and not any((check.images / place).is_file() for place in places):
-        yield where, f"its picture {name!r} is not below the image folder; datumaro refuses the file."
+        yield f"{where}, {name!r}", "its picture is not below the image folder; datumaro refuses the file."
 
 
 def _name_faults(where: str, name: str, seen: _Seen) -> Iterator[Fault]:
@@ -117,13 +120,13 @@ def _name_faults(where: str, name: str, seen: _Seen) -> Iterator[Fault]:
     stem = str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
     if name in seen.names:
         yield (
-            where,
-            f"image name {name!r} a second time; CVAT puts the labels of both on one frame. Join them.",
+            f"{where}, {name!r}",
+            "image name a second time; CVAT puts the labels of both on one frame. Join them.",
         )
     elif stem in seen.stems:
         yield (
-            where,
-            f"image {name!r} differs from another only after the last dot; CVAT compares names without it, "
+            f"{where}, {name!r}",
+            "image name that differs from another only after the last dot; CVAT compares names without it, "
             "so labels may land on the other. Rename one picture.",
         )
     seen.names.add(name)
@@ -142,8 +145,8 @@ def _shapes_faults(image: Element, declared: Declared | None) -> Iterator[Fault]
         if element.name not in (*SHAPES, "tag"):
             yield where, f"<{element.name}> is no shape that CVAT knows; it skips it."
             continue
-        for what in _label_faults(element, declared):
-            yield where, what
+        for which, what in _label_faults(element, declared):
+            yield f"{where}{which}", what
         if element.name != "tag":
             for what in _shape_faults(element, size_hw):
                 yield where, what
@@ -151,25 +154,27 @@ def _shapes_faults(image: Element, declared: Declared | None) -> Iterator[Fault]
             yield where, "'group_id' is no whole number; CVAT and datumaro stop. Write one, or leave it out."
 
 
-def _label_faults(element: Element, declared: Declared | None) -> Iterator[str]:
-    """Yield what is wrong with the label and the attributes of an element."""
+def _label_faults(element: Element, declared: Declared | None) -> Iterator[Fault]:
+    """Yield which label or attribute of an element is wrong ("" for the element itself), and what is."""
     label = element.attributes.get("label", "")
     if not label:
-        yield f"<{element.name}> without a 'label'; CVAT refuses the whole upload."
+        yield "", f"<{element.name}> without a 'label'; CVAT refuses the whole upload."
     elif declared is not None and label not in declared:
         yield (
-            f"label {label!r} is not declared in <meta>; datumaro reads it without a class, and CVAT refuses "
-            "the upload if the task does not have it. Declare it, in the task too."
+            f", label {label!r}",
+            "label that is not declared in <meta>; datumaro reads it without a class, and CVAT refuses "
+            "the upload if the task does not have it. Declare it, in the task too.",
         )
     names = [name for name, _ in element.facts]
     if "" in names or element.first("attribute"):
-        yield "<attribute> without a 'name'; CVAT and datumaro stop."
+        yield "", "<attribute> without a 'name'; CVAT and datumaro stop."
     if len(set(names)) < len(names):
-        yield "one attribute a second time; CVAT keeps one of the two."
+        yield "", "one attribute a second time; CVAT keeps one of the two."
     for name in dict.fromkeys(names):
         if name and declared is not None and name not in declared.get(label, {name}):
             yield (
-                f"attribute {name!r} is not declared for {label!r}; CVAT drops it without a word. Declare it."
+                f", attribute {name!r} of {label!r}",
+                "attribute that is not declared for its label; CVAT drops it without a word. Declare it.",
             )
 
 
