@@ -53,6 +53,8 @@ def is_tangled(ring: Sequence[float] | NDArray[np.float64], size_hw: tuple[int, 
     corners = np.asarray(ring, np.float64).reshape(-1, 2)
     if float(np.abs(corners).max()) > FARTHEST:
         return True
+    if len(corners) * size_hw[0] <= FEWEST:
+        return False
     first, last = _rows(corners, size_hw[0])
     low, high = np.clip([corners.min(axis=0), corners.max(axis=0)], 0, size_hw[::-1])
     pixels: float = math.prod((np.ceil(high) - np.floor(low)).tolist())

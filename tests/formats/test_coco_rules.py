@@ -96,10 +96,10 @@ FAULTS: dict[str, tuple[Spoil, str, str, str]] = {
         lambda c: c["annotations"][0].pop("area"),
         "annotation 1", "'area'", EVERY,
     ),
-    "no info": (lambda c: c.pop("info"), "file", "'info'", "coco cvat"),
-    "no licenses": (lambda c: c.pop("licenses"), "file", "'licenses'", "coco cvat"),
+    "no info": (lambda c: c.pop("info"), "file", "'info'", "cvat"),
+    "no licenses": (lambda c: c.pop("licenses"), "file", "'licenses'", "cvat"),
     "no supercategory": (
-        lambda c: c["categories"][0].pop("supercategory"), "category 1", "supercategory", "coco cvat",
+        lambda c: c["categories"][0].pop("supercategory"), "category 1", "supercategory", "cvat",
     ),
     "no image size": (
         lambda c: c["images"][1].pop("width"), "image 2", "'width'", EVERY,
@@ -216,6 +216,9 @@ FAULTS: dict[str, tuple[Spoil, str, str, str]] = {
         put(0, segmentation=[[1, 1, 8, 1, 8, 7, 1, 7], [3, 3, 3, 5, 5, 5, 5, 3]]),
         "annotation 1", "inside another", EVERY,
     ),
+    "tangled polygon": (
+        put(0, segmentation=[[1, 1, 1e13, 1, 8, 7]]), "annotation 1", "up and down", EVERY,
+    ),
     "crowd that is ours": (put(0, iscrowd=1), "annotation 1", "a crowd that is one object", "coco"),
     "iscrowd is true": (
         put(0, iscrowd=True), "annotation 1", "'iscrowd'", EVERY,
@@ -259,7 +262,7 @@ def test_one_fault_is_found_for_those_it_hurts(folder: Path, fault: str) -> None
     spoil, where, word, hurt = FAULTS[fault]
     path = spoilt(folder, spoil)
     (only,) = found(path)
-    assert only[0] == where
+    assert only[0].partition(", ")[0] == where
     assert word in only[1]
     assert [target for target in TARGETS if found(path, target)] == hurt.split()
 
@@ -330,11 +333,10 @@ def test_real_readers_stumble_where_a_fault_says_so(folder: Path, fault: str) ->
 
 def test_run_lengths_of_single_objects_are_right_but_not_for_labelformat(folder: Path) -> None:
     pytest.importorskip("labelformat", reason="labelformat is not installed")
-    for target in ("", "labelformat"):
-        (only,) = faults(folder / MAIN, Check(target))
-        assert only[0] == "annotation 3"
-        assert "labelformat" in only[1]
-    for target in ("coco", "datumaro", "cvat"):
+    (only,) = faults(folder / MAIN, Check("labelformat"))
+    assert only[0] == "annotation 3"
+    assert "labelformat" in only[1]
+    for target in ("", "coco", "datumaro", "cvat"):
         assert list(faults(folder / MAIN, Check(target))) == []
     assert fails("labelformat masks", folder / MAIN)
 
@@ -361,14 +363,15 @@ def test_pictures_are_looked_for(folder: Path) -> None:
     pictures = folder / "images/default"
     Image.new("L", (10, 8)).save(pictures / "a.png")
     assert [where for where, what in found(folder / MAIN) if "not below the image folder" in what] == [
-        "image 2", "image 3",
+        "image 2, 'b.png'", "image 3, 'night/ü x.png'",
     ]  # fmt: skip
     assert len(found(folder / MAIN, images=folder)) == 3
     (pictures / "b.png").write_bytes(b"no picture of Pillow's")
     (pictures / "night").mkdir()
     Image.new("L", (9, 8)).save(pictures / "night/ü x.png")
-    assert [where for where, _ in found(folder)] == ["image 3"]
-    assert "10x8, but that of 'night/ü x.png' is 9x8" in found(folder)[0][1]
+    (only,) = found(folder)
+    assert only[0] == "image 3, 'night/ü x.png': 10x8, the picture 9x8"
+    assert "not that of its picture" in only[1]
 
 
 def test_a_size_before_exif_turns_the_picture_is_named(folder: Path) -> None:
@@ -379,7 +382,7 @@ def test_a_size_before_exif_turns_the_picture_is_named(folder: Path) -> None:
     for name, shape in (("a.png", (10, 8)), ("b.png", (8, 10)), ("night/ü x.png", (8, 10))):
         Image.new("L", shape).save(pictures / name, exif=exif)
     (only,) = found(folder / MAIN, images=pictures)
-    assert only[0] == "image 1"
+    assert only[0] == "image 1, 'a.png'"
     assert "before EXIF turns it" in only[1]
 
 
@@ -389,7 +392,9 @@ def test_names_that_leave_the_folder_are_never_looked_at(
     path = spoilt(folder, lambda c: c["images"][1].update(file_name="../spoilt.json"))
     looked: list[Path] = []
     monkeypatch.setattr(Path, "is_file", lambda self: bool(looked.append(self)) or True)
-    assert [where for where, what in found(path, images=folder) if "'..'" in what] == ["image 2"]
+    assert [where for where, what in found(path, images=folder) if "'..'" in what] == [
+        "image 2, '../spoilt.json'"
+    ]
     assert not [one for one in looked if ".." in one.parts]
 
 
@@ -433,6 +438,25 @@ def test_a_folder_names_the_file_of_each_fault(folder: Path) -> None:
     other = folder / "annotations/instances_val.json"
     other.write_text((folder / MAIN).read_text().replace('"id":1,"image_id"', '"id":0,"image_id"'))
     assert [where for where, _ in found(folder)] == ["instances_val.json, annotation 0"]
+
+
+def test_a_correct_file_by_hand_passes_for_coco(tmp_path: Path) -> None:
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 20, "bbox": [1, 2, 5, 4]}
+    file = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 10, "height": 8}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [{**entry, "segmentation": [[1, 2, 6, 2, 6, 6, 1, 6]]}],
+    }
+    (tmp_path / "by_hand.json").write_text(json.dumps(file))
+    assert found(tmp_path / "by_hand.json", "coco") == []
+
+
+def test_missing_pictures_are_one_sentence(folder: Path) -> None:
+    said = sentences(found(folder / MAIN, images=folder))
+    assert said == [
+        "image 1, 'a.png' and 2 more: its picture is not below the image folder; "
+        "every tool shows nothing there."
+    ]
 
 
 def test_equal_faults_are_one_sentence_with_their_number(folder: Path) -> None:

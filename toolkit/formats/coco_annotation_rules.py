@@ -11,6 +11,7 @@ from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import mask_counts, runs_of
 from dinonat.formats.handover import LABEL_ID
 from dinonat.geometry import counts_to_mask, mask_area
+from dinonat.polygons import is_tangled
 
 Finding = tuple[str, str, frozenset[str]]  # where, what, the tools that it hurts
 
@@ -149,6 +150,13 @@ def shape_findings(
             where,
             "segmentation is not a list of polygons [[x1, y1, x2, y2, x3, y3, ...]] of finite numbers; "
             "pycocotools and datumaro stop at it.",
+            ALL,
+        )
+    elif size_hw and any(is_tangled(ring, size_hw) for ring in shape):
+        yield (
+            where,
+            "a polygon that goes up and down more often than its image has pixels, or reaches beyond any; "
+            "no tool draws it, and some take all memory for it. Write run lengths.",
             ALL,
         )
     elif len(shape) > 1 and size_hw and math.prod(size_hw) <= LARGEST and _one_in_another(shape, size_hw):

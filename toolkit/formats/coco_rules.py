@@ -18,6 +18,7 @@ from dinonat.formats.coco_annotation_rules import (
     COCO,
     CVAT,
     DATUMARO,
+    LABELFORMAT,
     Finding,
     annotation_findings,
     id_findings,
@@ -33,7 +34,8 @@ from dinonat.formats.handover import Check, Fault
 def faults(path: Path, check: Check) -> Iterator[Fault]:
     """Yield every fault of an instances file, of a folder's instances files, or of a results file.
 
-    ``check.target`` is "" for whatever any reader stumbles over, or one of "coco" (pycocotools,
+    ``check.target`` is "" for whatever readers stumble over, except what is right COCO and one of them
+    alone does not read (run lengths of single objects, "labelformat"), or one of "coco" (pycocotools,
     faster-coco-eval, globox, and what is COCO at all), "datumaro", "cvat" and "labelformat"
     (LightlyStudio) for what hurts that one; what no reader says and every user suffers from is always
     told. ``check.images`` holds the pictures; without it they are looked for where an export has them,
@@ -49,7 +51,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
         place = f"{file.name}, " if len(files) > 1 else ""
         try:
             for where, what, tools in _findings(file, check):
-                if check.target in ("", *tools):
+                if check.target in tools or (not check.target and tools != LABELFORMAT):
                     yield f"{place}{where}", what
         except LabelError as error:
             yield f"{place}file", str(error).removeprefix(f"{file}: ")
@@ -81,14 +83,14 @@ def _findings(path: Path, check: Check) -> Iterator[Finding]:
 def _file_findings(coco: Parsed) -> Iterator[Finding]:
     """Yield which parts of the file are missing."""
     if not isinstance(coco.head.get("info"), dict):
-        yield "file", "no object 'info'; pycocotools and CVAT versions expect it. Write {}.", COCO | CVAT
+        yield "file", "no object 'info'; some CVAT versions expect it. Write {}.", CVAT
     licences = coco.head.get("licenses")
     if not isinstance(licences, list) or not licences or not all(isinstance(one, dict) for one in licences):
         yield (
             "file",
             "no 'licenses'; CVAT versions stop with 'Cannot find the licenses section'. "
             'Write [{"id": 0, "name": "", "url": ""}].',
-            COCO | CVAT,
+            CVAT,
         )
     for key in ("categories", "images"):
         if not isinstance(coco.head.get(key), list):
@@ -115,16 +117,20 @@ def _category_findings(categories: list[dict[str, Any]], base: int) -> Iterator[
         if not isinstance(name, str) or not name:
             yield where, "no 'name'; every reader needs it.", ALL
         elif (other := _earlier(name, names)) == name:
-            yield where, f"the name {name!r} a second time; readers keep one of the two. Rename one.", ALL
+            yield (
+                f"{where}, {name!r}",
+                "its name stands a second time; readers keep one of the two. Rename one.",
+                ALL,
+            )
         elif other is not None:
             yield (
-                where,
-                f"the name {name!r} differs from {other!r} only in case or Unicode form; people and "
+                f"{where}, {name!r} and {other!r}",
+                "names that differ only in case or Unicode form; people and "
                 "tools take them for one class. Rename one, or merge the two.",
                 ALL,
             )
         if not isinstance(category.get("supercategory"), str):
-            yield where, "no text 'supercategory'; some CVAT versions expect it. Write \"\".", COCO | CVAT
+            yield where, "no text 'supercategory'; some CVAT versions expect it. Write \"\".", CVAT
 
 
 def _image_findings(images: list[dict[str, Any]], folder: Path | None) -> Iterator[Finding]:
@@ -140,15 +146,15 @@ def _image_findings(images: list[dict[str, Any]], folder: Path | None) -> Iterat
             yield where, "no 'file_name'; no reader finds the picture.", ALL
             continue
         if (other := _earlier(name, names)) == name:
-            yield where, f"file_name {name!r} a second time; tools that match by name keep one.", ALL
+            yield f"{where}, {name!r}", "its file_name a second time; tools that match by name keep one.", ALL
         elif other is not None:
             yield (
-                where,
-                f"file_name {name!r} differs from {other!r} only in case or Unicode form; on Windows and "
+                f"{where}, {name!r} and {other!r}",
+                "file_names that differ only in case or Unicode form; on Windows and "
                 "macOS one picture replaces the other. Rename one.",
                 ALL,
             )
-        yield from _name_findings(where, name, size_of(image), folder)
+        yield from _name_findings(f"{where}, {name!r}", name, size_of(image), folder)
 
 
 def _name_findings(
@@ -176,11 +182,7 @@ def _picture_findings(
     except (OSError, ValueError):  # a name that no file can have
         there = False
     if not there:
-        yield (
-            where,
-            f"its picture {name!r} is not below the image folder; every tool shows nothing there.",
-            ALL,
-        )
+        yield where, "its picture is not below the image folder; every tool shows nothing there.", ALL
         return
     plain, turned = _picture_sizes(folder / name)
     if size_hw is None or plain is None or size_hw == turned:
@@ -188,15 +190,15 @@ def _picture_findings(
     if size_hw == plain:
         yield (
             where,
-            f"its size is that of {name!r} before EXIF turns it; browsers and OpenCV turn the picture, and "
+            "its size is that of its picture before EXIF turns it; browsers and OpenCV turn the picture, and "
             "boxes land beside their objects. Write the turned size, or take the turn out of the picture.",
             ALL,
         )
     else:
         yield (
-            where,
-            f"its size is {size_hw[1]}x{size_hw[0]}, but that of {name!r} is {turned[1]}x{turned[0]}; boxes "  # type: ignore[index]
-            "land beside their objects. Write the size of the picture that the labels were made on.",
+            f"{where}: {size_hw[1]}x{size_hw[0]}, the picture {turned[1]}x{turned[0]}",  # type: ignore[index]
+            "its size is not that of its picture; boxes land beside their objects. Write the size of the "
+            "picture that the labels were made on.",
             ALL,
         )
 
