@@ -15,8 +15,9 @@ from dinonat.errors import UsageError
 from dinonat.formats.archives import opened
 from dinonat.formats.catalog import FORMATS, sniff
 from dinonat.pipelines.export_folder import Exported
+from dinonat.pipelines.meant import heights_widths, meant
 from dinonat.pipelines.people import database, said, standing
-from dinonat.pipelines.returned import heights_widths, kinds_of, named, sizes_by_name, which_export
+from dinonat.pipelines.returned import kinds_of, proposals_named, sizes_by_name, which_export
 from dinonat.proposals.corrections import KEPT, KNOWN_COLUMNS, NEW, compare
 from dinonat.records import ACCEPTED, EVENT_COLUMNS, PROPOSED, REJECTED, Bool, as_table
 from dinonat.settings import unknown_key
@@ -49,6 +50,22 @@ class BroughtIn:
     warnings: tuple[str, ...]
 
 
+LEFT_OUT = (
+    "{count} labels are of an export that is not of this set or gone: left out, because nothing tells which "
+    "of them a person has looked at. --accept all takes them all; --set-name names the set they belong to."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where a file came from."""
+
+    set_name: str
+    exported: Exported | None
+    kinds: list[str]  # of labels that it can speak of
+    gone: bool  # it says that it is an export, and no record of that is left
+
+
 def bring_in(
     file: Path,
     known: EmbeddingSet,
@@ -68,42 +85,47 @@ def bring_in(
     removed. Raises LabelError where the file is no labels or belongs to no image of the set.
     """
     warnings: list[str] = []
+    set_name, origin = known.folder.name, str(file.resolve())
     with opened(file) as place:
         name = _format(place, format_)
-        incoming = FORMATS[name].read(
-            place, sizes=sizes_by_name(known, workspace, export, name), warn=warnings.append
+        sizes = sizes_by_name(known, workspace, export, name)
+        incoming = FORMATS[name].read(place, sizes=sizes, warn=warnings.append)
+        kinds = kinds_of(place, incoming, name)
+    exported, why = which_export(workspace, set_name, incoming, name, export, warnings.append)
+    told = meant(incoming, exported, known, warnings.append)
+    found = Found(set_name, exported, kinds, gone=bool(incoming.export) and exported is None)
+    while True:
+        events, own, seq = _state(workspace, set_name, origin)
+        before, nameless = _before(found, events, own, told.rows, workspace)
+        strange = _of_nobody(told.rows, before, found, accept)
+        changes = compare(
+            told.rows[~strange],
+            before,
+            listed=sorted(set(told.complete) - set(told.rows["image"][strange])),
+            sizes=heights_widths(known),
+            set_name=set_name,
+            step=incoming.step,
         )
-    origin = str(file.resolve())
-    exported, why = which_export(workspace, known.folder.name, incoming, name, export)
-    rows, listed = named(incoming, exported, known, warnings.append)
-    events = said(workspace, known.folder.name)
-    before = _before(exported, events, origin)
-    before["removable"] &= before["kind"].isin(kinds_of(incoming, name))
-    if accept != "all":
-        rows = _vouched_for(rows, before, warnings.append)
-    changes = compare(
-        rows,
-        before,
-        listed=listed,
-        sizes=heights_widths(known),
-        set_name=known.folder.name,
-        step=incoming.step,
-    )
-    done, repeated = _as_events(changes, events, accept)
-    count = 0
-    if len(done):
+        done, repeated = _as_events(changes, events, accept, nameless)
+        if done.empty:
+            break
         with store.writing(database(workspace)) as db:
-            store.number_classes(db, known.folder.name, sorted(set(done["label"])))
-            whose = _user() if who is None else who
-            count = store.add_events(db, done, set_name=known.folder.name, who=whose, origin=origin)
+            if store.last_seq(db) == seq:  # else somebody else has said something meanwhile: look again
+                named = done.loc[done["action"] != REJECTED, "label"]
+                store.number_classes(db, set_name, sorted(set(named)))
+                whose = _user() if who is None else who
+                store.add_events(db, done, set_name=set_name, who=whose, origin=origin)
+                break
+    if strange.any():
+        warnings.append(LEFT_OUT.format(count=int(strange.sum())))
     counts = Counter(changes["change"])
     return BroughtIn(
         file=str(file),
         format=name,
-        set=known.folder.name,
+        set=set_name,
         export=exported.name if exported else "",
         why=why,
-        images=len(listed),
+        images=len(told.listed),
         kept=counts[KEPT],
         accepted=int((done["action"] == ACCEPTED).sum()),
         relabelled=counts["relabelled"],
@@ -112,8 +134,8 @@ def bring_in(
         new=counts[NEW],
         known=repeated,
         by_class=_by_class(changes, accept, _proposed(exported)) if exported else {},
-        events=count,
-        standing=len(standing(said(workspace, known.folder.name))),
+        events=len(done),
+        standing=len(standing(said(workspace, set_name))),
         warnings=tuple(warnings),
     )
 
@@ -127,38 +149,58 @@ def _format(place: Path, asked: str | None) -> str:
     return asked
 
 
-def _before(exported: Exported | None, events: pd.DataFrame, origin: str) -> pd.DataFrame:
-    """Return the labels to compare with: those of the export, and what people vouch for beside them.
-
-    What the same file brought in before is gone when it is not in it any more.
-    """
-    columns = list(KNOWN_COLUMNS)
-    people = standing(events)
-    people = people.assign(removable=(people["origin"] == origin) & (people["run"] == ""))
-    if exported is None:
-        return as_table(people[columns], KNOWN_COLUMNS)
-    people = people[~people["label_id"].isin(exported.labels["label_id"])]
-    held = exported.labels.assign(removable=True)
-    parts = [part[columns] for part in (held, people) if len(part)]
-    return as_table(pd.concat(parts) if parts else [], KNOWN_COLUMNS)
-
-
-def _vouched_for(rows: pd.DataFrame, before: pd.DataFrame, warn: Warn) -> pd.DataFrame:
-    """Return the rows without proposals of an export that is not known here: nobody has looked at them."""
-    strange = (rows["status"] == PROPOSED) & ~rows["label_id"].isin(["", *before["label_id"]])
-    if strange.any():
-        warn(
-            f"{int(strange.sum())} labels are proposals of an export that is not of this set or gone: left "
-            "out, because nothing tells which of them a person has looked at. --accept all takes them all; "
-            "--set-name names the set that they belong to."
+def _state(workspace: Path, set_name: str, origin: str) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Return the last events of a set, the last ones that this file brought, and the number of the last."""
+    with store.reading(database(workspace)) as db:
+        return (
+            store.last_events(db, set_name),
+            store.last_events(db, set_name, origin),
+            store.last_seq(db),
         )
-    kept: pd.DataFrame = rows[~strange].reset_index(drop=True)
-    return kept
 
 
-def _as_events(changes: pd.DataFrame, events: pd.DataFrame, accept: str) -> tuple[pd.DataFrame, int]:
-    """Return the changes as events, and how many of them were known already."""
-    looked_at = _looked_at(changes, accept)
+def _before(
+    found: Found, events: pd.DataFrame, own: pd.DataFrame, rows: pd.DataFrame, workspace: Path
+) -> tuple[pd.DataFrame, set[str]]:
+    """Return the labels to compare with (KNOWN_COLUMNS), and the ids of those whose class nobody gave.
+
+    These are, each label once: what the export held; what the same file said when it was last here, so
+    that only what changed in it since counts; what people vouch for beside; and proposals that the file
+    names and no export that is left held. Only the first two can be gone from the file.
+    """
+    parts = [] if found.exported is None else [found.exported.labels.assign(removable=True)]
+    parts.append(standing(own).assign(removable=True, cluster=-1))
+    parts.append(standing(events).assign(removable=False, cluster=-1))
+    ids = set(rows["label_id"]) - {"", *(each for part in parts for each in part["label_id"])}
+    parts += [part.assign(removable=False) for part in proposals_named(workspace, found.set_name, ids)]
+    columns = [*KNOWN_COLUMNS, "cluster"]
+    filled = [part[columns] for part in parts if len(part)]
+    if not filled:
+        return as_table([], KNOWN_COLUMNS), set()
+    joined = pd.concat(filled).drop_duplicates("label_id", ignore_index=True)
+    joined["removable"] &= joined["kind"].isin(found.kinds)
+    return as_table(joined, KNOWN_COLUMNS), set(joined.loc[joined["cluster"] >= 0, "label_id"])
+
+
+def _of_nobody(rows: pd.DataFrame, before: pd.DataFrame, found: Found, accept: str) -> pd.Series:
+    """Mark the rows of an export that is not known here: nothing tells if a person has looked at them."""
+    if accept == "all":
+        return pd.Series(False, index=rows.index)
+    known, without = rows["label_id"].isin(before["label_id"]), rows["label_id"] == ""
+    if found.gone and without.all():
+        return rows["status"] != ACCEPTED
+    # Beside rows with ids, one without was drawn by a person.
+    return ~known & ~without & ((rows["status"] == PROPOSED) | (found.gone & (rows["status"] == "")))
+
+
+def _as_events(
+    changes: pd.DataFrame, events: pd.DataFrame, accept: str, nameless: set[str]
+) -> tuple[pd.DataFrame, int]:
+    """Return the changes as events, and how many of them were known already.
+
+    Nobody vouches for a class that nobody gave: labels of clusters, ``nameless``, wait for a name.
+    """
+    looked_at = _looked_at(changes, accept) & ~changes["label_id"].isin(nameless)
     action = changes["action"].where(changes["change"] != KEPT, "")
     fresh = (changes["change"] == KEPT) & ~changes["label_id"].isin(events["label_id"])
     accepted = fresh & (looked_at | (changes["says"] == ACCEPTED))

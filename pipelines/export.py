@@ -43,6 +43,7 @@ from dinonat.pipelines.people import database, digest, said
 from dinonat.settings import unknown_key
 
 NO_VOTERS = "lists of the labelled neighbours that voted: only in proposals.parquet"
+POINTS_AT = ("yolo", "yolo-segment", "label-studio")  # their files are of no use without the pictures beside
 FRAMES = "images that are one frame of a file: named path#frame, which only dinotool can open; see --proxies"
 
 
@@ -72,18 +73,22 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
         notes += remarked
     classes = _classes(workspace, known, everything, made)
     now = digest(said(workspace, known.folder.name))
-    name = export_name(settings, run_name, "" if now == made.get("said", "") else now)
+    name = export_name(settings, run_name, "" if now == made.get("said", "") else now, only)
     asked = _asked(chosen, images, classes, known, settings, name)
-    folder = settings.out or places.exports_folder(workspace, name)
-    if settings.out is None:  # what is said changes the name; who names a folder wants it replaced
+    folder = settings.out.resolve() if settings.out else places.exports_folder(workspace, name)
+    if not settings.again:
         refuse_corrected(folder)
     if settings.where is not None:
         whole, _ = select(everything, status=settings.status, expression=None, only=only)
         notes += mixed_units(whole, settings.where)
     facts = {**facts_of(settings, known, made), "classes": numbered(classes, settings)}
+    if settings.out is not None:  # first: an export of which nothing is known cannot come back
+        with staged(places.exports_folder(workspace, name) / RECORD) as staging:
+            keep_record(asked, staging, known.folder.name, settings.format)
     with staged(folder) as staging:
         written, pictures = _written(asked, staging, known, settings, chosen)
         notes += _warnings(asked, staging, known, settings, written)
+        held = asked.labels if written.annotations else asked.labels[asked.labels["kind"] == "image"]
         report = ExportReport(
             name=name,
             run=run_name,
@@ -94,8 +99,8 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
             images=len(images),
             annotations=written.annotations,
             image_labels=written.image_labels,
-            by_class=counted(asked.labels["label"]),
-            by_status=counted(asked.labels["status"]),
+            by_class=counted(held["label"]),
+            by_status=counted(held["status"]),
             by_split=by_split,
             temperatures=units_of(asked.labels),
             left_out=left_out,
@@ -106,10 +111,7 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
             staging, report, {**facts, "pictures": pictures.to_dict("records")}, set(pictures["proxy"])
         )
         if settings.out is None:
-            keep_record(asked, staging / RECORD, report)
-    if settings.out is not None:
-        with staged(places.exports_folder(workspace, name) / RECORD) as staging:
-            keep_record(asked, staging, report)
+            keep_record(asked, staging / RECORD, known.folder.name, settings.format)
     places.remember(workspace, "export", name)
     return report
 
@@ -121,7 +123,7 @@ def _adopt(workspace: Path, run_name: str, known: EmbeddingSet) -> None:
         bring_in(given, known, workspace)
 
 
-def export_name(settings: ExportSettings, run_name: str, said_since: str) -> str:
+def export_name(settings: ExportSettings, run_name: str, said_since: str, only: list[str] | None) -> str:
     """Name an export by its run, its format and, where they differ from the start, settings and labels.
 
     ``said_since`` names what people said since the run, so that an export that somebody corrects stays.
@@ -129,6 +131,8 @@ def export_name(settings: ExportSettings, run_name: str, said_since: str) -> str
     differs: dict[str, Any] = settings.model_dump(mode="json", exclude=NOT_IN_NAME, exclude_defaults=True)
     if said_since:
         differs["said"] = said_since
+    if only is not None:
+        differs["only"] = only  # the images, not the name of the list: it may hold others tomorrow
     return f"{run_name}-{settings.format}" + (f"-{short_hash(differs)[:6]}" if differs else "")
 
 
@@ -237,6 +241,11 @@ def _warnings(
     said = [line.replace(f"{folder.name}: ", "") for line in sentences(format_.faults(folder, check))]
     if not settings.proxies:
         said += remarks(asked.images["image"], known)
+        if settings.format in POINTS_AT:
+            first = format_.picture(*asked.images.iloc[0][["split", "file_name"]])
+            said.append(
+                f"Pictures are looked for in this folder, {first} the first: --proxies writes them there."
+            )
     if nothing:
         said.append("No label is written: every proposal was left unknown. The images are listed.")
     return said

@@ -1,5 +1,6 @@
 """The folder of an export: staged beside its place, synced once, renamed; and what is kept of it."""
 
+import glob
 import hashlib
 import json
 import os
@@ -21,10 +22,10 @@ MANIFEST, LOSSES = "manifest.json", "loss_report.txt"
 # What was written, as import-labels wants it: beside the files, or in their place with --out.
 RECORD, ABOUT = "record", "about.json"
 RECORDED = ("labels.parquet", "images.parquet", ABOUT)
-KEPT = ["proposal", "run", "image", "kind", "label", *"xywh", "mask_counts", "status"]
+HELD = ["proposal", "run", "image", "kind", "label", *"xywh", "mask_counts", "status", "cluster"]
 SCHEMA = pa.schema(
-    [(name, pa.float64() if name in "xywh" else pa.string()) for name in KEPT if name != "mask_counts"]
-    + [("mask_counts", pa.list_(pa.int32()))]
+    [(name, pa.float64() if name in "xywh" else pa.string()) for name in HELD[:-3]]
+    + [("mask_counts", pa.list_(pa.int32())), ("status", pa.string()), ("cluster", pa.int32())]
 )
 
 
@@ -73,13 +74,13 @@ def staged(folder: Path) -> Iterator[Path]:
 def refuse_corrected(folder: Path) -> None:
     """Refuse to replace an export that somebody has corrected where it lies, before it was brought in."""
     files: dict[str, str] = {}
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
     for name, digest in files.items() if isinstance(files, dict) else ():
         if digest and (folder / name).is_file() and _digest(folder / name) != digest:
             raise WorkspaceError(
                 f"{folder}: {name} was changed after it was exported, and would be replaced. Bring it in "
-                f"with `dinotool import-labels {folder}`, then export again; or remove the folder."
+                f"with `dinotool import-labels {folder}`, then export again; --set again=true replaces it."
             )
 
 
@@ -101,7 +102,7 @@ def _digest(path: Path) -> str:
 def write_record(asked: Outgoing, folder: Path) -> None:
     """Write what is exported, so that a corrected file can be told from what it was."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pandas(asked.labels[KEPT], schema=SCHEMA, preserve_index=False)
+    table = pa.Table.from_pandas(asked.labels[HELD], schema=SCHEMA, preserve_index=False)
     pq.write_table(table.replace_schema_metadata(None), folder / "labels.parquet", compression="zstd")
     images = pa.Table.from_pandas(asked.images, preserve_index=False).replace_schema_metadata(None)
     pq.write_table(images, folder / "images.parquet", compression="zstd")
@@ -132,7 +133,7 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.is_dir():
         raise UsageError(f"--out {folder}: a file. Give a folder for the export.")
     known: set[str] = set()
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         known = {MANIFEST, *json.loads((folder / MANIFEST).read_text("utf-8"))["files"]}
     there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     known |= {*RECORDED} if folder.name == RECORD else {f"{RECORD}/{name}" for name in RECORDED}
@@ -147,7 +148,9 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _tidy(folder: Path) -> None:
     """Remove what exports that were killed left beside ``folder``; put back what one had moved away."""
-    for left in sorted(folder.parent.glob(f".{folder.name}.*"), reverse=True):  # parts before old ones
+    for left in sorted(
+        folder.parent.glob(f".{glob.escape(folder.name)}.*"), reverse=True
+    ):  # parts before old ones
         parts = left.name.removeprefix(f".{folder.name}.").split(".")
         if (
             len(parts) != 2

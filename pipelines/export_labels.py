@@ -95,14 +95,14 @@ def select(
     rows = keep(rows[rows["status"] != REJECTED], IS_REJECTED)
     rows = keep(rows[rows["advice"] != UNKNOWN], IS_UNKNOWN)
     rows = keep(rows[rows["label"] != ""], NO_LABEL)
+    if only is not None:
+        rows = keep(rows[rows["image"].isin(only)], NOT_ONLY)
     usable = len(rows)
     if status is not None:
         asked = [each.strip() for each in status.split(",")]
         rows = keep(rows[rows["status"].isin(asked)], f"{NOT_STATUS} {status}")
     if expression is not None:
         rows = keep(where(rows, expression), f"{NOT_WHERE} {expression}")
-    if only is not None:
-        rows = keep(rows[rows["image"].isin(only)], NOT_ONLY)
     if usable and not len(rows):
         there = ", ".join(f"{count} {why}" for why, count in left_out.items() if count)
         raise WorkspaceError(f"Nothing to export of {len(labels)} labels: {there}. Ask for less.")

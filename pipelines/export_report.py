@@ -108,10 +108,10 @@ def write_manifest(folder: Path, report: ExportReport, facts: Mapping[str, Any],
     write_json(folder / MANIFEST, {"tool": tool, "pixel_grid": GRID, "files": files, **counts, **facts})
 
 
-def keep_record(asked: Outgoing, folder: Path, report: ExportReport) -> None:
+def keep_record(asked: Outgoing, folder: Path, set_name: str, format_: str) -> None:
     """Keep what was exported, for the day when it comes back."""
     write_record(asked, folder)
-    write_json(folder / ABOUT, {"set": report.set, "format": report.format, "folder": report.folder})
+    write_json(folder / ABOUT, {"set": set_name, "format": format_})
 
 
 def counted(values: pd.Series) -> dict[str, int]:

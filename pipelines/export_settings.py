@@ -23,6 +23,7 @@ class ExportSettings(Settings):
     multipart: Literal["bridge", "split"] = "bridge"  # masks of several parts where one ring must do
     proxies: bool = False  # write 8-bit pictures for tools that cannot show the raw files
     seed: int = 0  # of the split
+    again: bool = False  # replace an export that was changed where it lies
 
 
-NOT_IN_NAME = {"proposals", "format", "out"}  # these are said by the name's other parts
+NOT_IN_NAME = {"proposals", "format", "out", "only", "again"}  # these are said by the name's other parts

@@ -49,6 +49,8 @@ def run(settings: ValidateSettings) -> ValidateReport:
     """
     if settings.file is None:
         raise UsageError("validate: no file was given. Write `dinotool validate FILE --for coco`.")
+    if settings.images is not None and not settings.images.is_dir():
+        raise UsageError(f"--images {settings.images}: no such folder.")
     with opened(settings.file) as place:
         name = _format(place, settings.target)
         check = Check(

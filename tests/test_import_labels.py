@@ -440,7 +440,7 @@ def test_labels_of_another_tool_without_ids_are_new(desk: Path, tmp_path: Path) 
     exported(desk, "coco")  # which it has nothing to do with
     report = brought(desk, tmp_path / "theirs.json")
     assert (counts(report), report.export) == ({"new": 1, "events": 1}, "")
-    assert "few boxes are where the newest export as coco, run1-coco, had them" in report.why
+    assert "few of its boxes are those of the newest export as coco, run1-coco" in report.why
     ((action, image, label),) = events(desk).values()
     assert (action, image, label) == ("drawn", "day/b.png", "dog")
     assert said(desk, "set1")["mask_counts"].map(bool).all()

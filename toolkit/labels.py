@@ -80,6 +80,7 @@ LAST = """
 SELECT label_id, action, run, image, kind, label, x, y, w, h, mask, who, origin, at FROM events
 WHERE seq IN (SELECT max(seq) FROM events WHERE set_name = ? GROUP BY label_id) ORDER BY seq
 """
+LAST_OF_FILE = LAST.replace("set_name = ?", "set_name = ? AND origin = ?")
 HISTORY = """
 SELECT label_id, action, run, image, kind, label, x, y, w, h, mask, who, origin, at FROM events
 WHERE set_name = ? AND label_id = ? ORDER BY seq
@@ -155,9 +156,20 @@ def add_events(db: sqlite3.Connection, events: pd.DataFrame, *, set_name: str, w
     return len(table)
 
 
-def last_events(db: sqlite3.Connection | None, set_name: str) -> pd.DataFrame:
-    """Return the last event of every label of a set: EVENT_COLUMNS, who, origin, at (UTC); oldest first."""
-    return _table(db, LAST, (set_name,))
+def last_events(db: sqlite3.Connection | None, set_name: str, origin: str | None = None) -> pd.DataFrame:
+    """Return the last event of every label of a set: EVENT_COLUMNS, who, origin, at (UTC); oldest first.
+
+    With ``origin`` the last one that this file brought: what the file said when it was last here.
+    """
+    if origin is None:
+        return _table(db, LAST, (set_name,))
+    return _table(db, LAST_OF_FILE, (set_name, origin))
+
+
+def last_seq(db: sqlite3.Connection | None) -> int:
+    """Return the number of the last event of all; 0 where there is none."""
+    found = None if db is None else db.execute("SELECT max(seq) FROM events").fetchone()[0]
+    return found or 0
 
 
 def history(db: sqlite3.Connection | None, set_name: str, label_id: str) -> pd.DataFrame:
