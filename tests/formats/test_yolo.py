@@ -275,6 +275,7 @@ def test_what_is_not_named_as_lost_comes_back(
     assert warnings == []
     assert comparable(found(back)) == comparable(rows)
     assert back.export == asked.name
+    assert back.unread == ()
     assert set(asked.images["file_name"]) <= set(back.images)
     # Without the file beside, boxes and masks still come back; ids and scores are lost, as was said.
     (folder / "predictions.jsonl").unlink()
@@ -370,6 +371,42 @@ def test_bad_rows_cost_themselves_with_one_sentence_a_kind(tmp_path: Path) -> No
     assert len(warnings) == len(words)
     for word, count in words.items():
         assert any(word in sentence and f" {count} row(s)" in sentence for sentence in warnings), word
+
+
+LEFT_OUT = {
+    "4 numbers": "0 0.1 0.1 0.2",
+    "8 numbers": "0 0.1 0.1 0.3 0.1 0.3 0.3 0.9",
+    "triangle among boxes": "0 0.1 0.1 0.3 0.1 0.3 0.3",
+    "unknown class": "7 0.5 0.5 0.2 0.2",
+    "broken class": "0.5 0.5 0.5 0.2 0.2",
+    "outside": "0 5 5 2 2",
+    "not a number": "0 nan 0.5 0.2 0.2",
+    "text": "x 0.5 0.5 0.2 0.2",
+    "no side": "0 0.5 0.5 0 0.2",
+    "no pixel": "0 0.5 0.5 1e-9 0.2",
+    "no area": "0 0.5 0.1 0.5 0.2 0.5 0.3 0.5 0.4",
+    "tangled": "0" + " 0 0 0 1 1 1" * 80_000 + " 0 0",
+}
+
+
+@pytest.mark.parametrize("what", LEFT_OUT)
+def test_a_picture_of_which_a_row_is_left_out_is_named(tmp_path: Path, what: str) -> None:
+    good = "0 0.5 0.5 0.2 0.2\n"
+    files = {"data.yaml": "names: [car]", "a.txt": good + LEFT_OUT[what] + "\n", "b.txt": good, "c.txt": ""}
+    lay_out(tmp_path, files)
+    warnings: list[str] = []
+    told = {"a.png": (8, 10), "b.png": (8, 10), "c.png": (8, 10)}
+    back = yolo_reading.read(tmp_path, sizes=told, warn=warnings.append)
+    assert back.unread == ("a.png",)
+    assert back.labels["image"].tolist() == ["a.png", "b.png"]
+    assert len(warnings) == 1
+    assert back.sizes == {}
+    lay_out(tmp_path, {"b.png": ""})
+    picture_at(tmp_path / "a.png", (500, 400))
+    back = yolo_reading.read(tmp_path, warn=warnings.append)
+    assert (back.sizes, back.unread) == ({"a.png": (400, 500), "b.png": (8, 10)}, ("a.png",))
+    (tmp_path / "b.png").unlink()
+    assert set(yolo_reading.read(tmp_path, warn=warnings.append).unread) == {"a.png", "b"}
 
 
 def test_a_triangle_among_polygons_is_one(tmp_path: Path) -> None:

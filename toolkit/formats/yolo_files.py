@@ -17,6 +17,7 @@ import yaml
 from dinonat.errors import LabelError
 from dinonat.formats.tables import PICTURES, read_text
 
+LARGEST_TEXT = 1 << 26  # bytes of the rows of one picture
 DESCRIPTIONS = ("data.yaml", "*.yaml", "*.yml", "obj.data", "*.data", "obj.names", "*.names", "classes.txt")
 SPLITS = frozenset({"train", "val", "valid", "validation", "test", "trainval", "default"})
 NOT_ROWS = re.compile(r"classes|names|train|val|valid|test|readme|license|notes|loss_report", re.I)
@@ -152,6 +153,22 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
         texts += [below + name for name in files if name.endswith(".txt") and not name.startswith(".")]
         pictures += [below + name for name in files if _is_picture(name)]
     return sorted(texts), sorted(pictures)
+
+
+def text_lines(path: Path) -> list[bytes]:
+    """Return the lines of one text. Raises LabelError where it cannot be read or is too large."""
+    try:
+        with path.open("rb", buffering=0) as stream:
+            data = stream.read(LARGEST_TEXT + 1)
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(data) > LARGEST_TEXT:
+        raise LabelError(
+            f"{path}: larger than {LARGEST_TEXT >> 20} MiB, which the rows of one picture are not."
+        )
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = data.decode("utf-16", errors="replace").encode()
+    return data.removeprefix(b"\xef\xbb\xbf").splitlines()
 
 
 def _is_list(text: str, data: dict[str, Any]) -> bool:

@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from dinonat.errors import LabelError
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.yolo import stem
-from dinonat.formats.yolo_files import Layout, counterpart, image_name, layout, splits_of
-from dinonat.formats.yolo_reading import text_lines
+from dinonat.formats.yolo_files import Layout, counterpart, image_name, layout, splits_of, text_lines
 
 ROUNDED = 1.1e-5  # of an edge: what five digits of centre and side may add, as supervision writes them
 MIXED = "a {} among {}; a set is for detection or for segmentation, not both."
