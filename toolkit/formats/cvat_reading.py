@@ -24,7 +24,7 @@ from dinonat.formats.cvat_shapes import (
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
 from dinonat.formats.runs import window_counts
 from dinonat.formats.xml_files import Element, parts
-from dinonat.polygons import polygon_mask
+from dinonat.polygons import is_tangled, polygon_mask
 from dinonat.records import Bool
 
 BLOCK = 20_000  # rows that are held as objects at a time
@@ -186,6 +186,8 @@ def _read_polygon(element: Element, size_hw: tuple[int, int] | None, piece: _Pie
         return "polygons in images of unknown size or more than 2**28 pixels: their boxes were taken"
     x0, y0 = max(math.floor(left), 0), max(math.floor(top), 0)
     x1, y1 = min(math.ceil(right), size_hw[1]), min(math.ceil(bottom), size_hw[0])
+    if is_tangled(points, size_hw):
+        raise NotALabelError("polygons that go up and down more often than their image has pixels")
     if x1 > x0 and y1 > y0:
         piece.window = polygon_mask([(points - (x0, y0)).ravel().tolist()], (y1 - y0, x1 - x0))
         piece.corner = (x0, y0)

@@ -22,6 +22,7 @@ from dinonat.formats.cvat_shapes import (
 )
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.xml_files import Element, XmlError, parts
+from dinonat.polygons import is_tangled
 
 SHAPES = ("box", "polygon", "mask", *NO_BOXES)
 EDGE = 0.005  # pixels: half a hundredth, which writing with two decimals may add
@@ -214,6 +215,8 @@ def _polygon_faults(element: Element, size_hw: tuple[int, int] | None) -> Iterat
         yield "polygon reaches outside its image; CVAT shows it there, trainers clip or crash. Clip it."
     if right <= left or bottom <= top:
         yield "polygon without area; CVAT drops it."
+    elif size_hw is not None and is_tangled(points, size_hw):
+        yield "polygon that goes up and down more often than its image has pixels; it outlines nothing."
 
 
 def _mask_faults(element: Element, size_hw: tuple[int, int] | None) -> Iterator[str]:
