@@ -155,11 +155,14 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
 
     Boxes, masks, polygons and labels of whole images; the id, status and score of a label are its
     attributes. Other types, and annotations that are no label, are left out, with one sentence to
-    ``warn`` for each kind. Images are named by ``path``, with the folders of the item's id where a tool
-    has put them into the name. Raises LabelError where this is no Datumaro JSON.
+    ``warn`` for each kind; their images are ``unread``. Images are named by ``path``,
+    with the folders of the item's id where a tool has put them into the name. Raises LabelError where
+    this is no Datumaro JSON.
     """
     rows: list[Row] = []
     images: list[str] = []
+    unread: list[str] = []
+    told: dict[str, tuple[int, int]] = {}
     noted: Counter[str] = Counter()
     export = ""
     for file in annotation_files(path):
@@ -170,17 +173,27 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
         for item in document["items"]:
             if not isinstance(item, dict) or not (name := _image_name(item)):
                 noted["items without a picture are left out"] += 1
+                unread.append("")
                 continue
             images.append(name)
             media = item.get("image")
-            size = (size_hw(media) if isinstance(media, dict) else None) or (sizes or {}).get(name)
-            for annotation in item.get("annotations") or []:
-                row = _row(annotation, name, classes, size, noted)
-                if row is not None:
+            own = size_hw(media) if isinstance(media, dict) else None
+            told.update({name: own} if own else {})
+            for annotation in _given(item):
+                row = _row(annotation, name, classes, own or (sizes or {}).get(name), noted)
+                if row is None:
+                    unread.append(name)
+                else:
                     rows.append(row)
     for sentence, count in sorted(noted.items()):
         warn(f"{path}: {count} {sentence}.")
-    return incoming(rows, images, export=export)
+    return incoming(rows, images, export=export, unread=unread, sizes=told)
+
+
+def _given(item: Row) -> list[Any]:
+    """Return the annotations of an item; one that is none where they are no list."""
+    annotations = item.get("annotations")
+    return annotations if isinstance(annotations, list) else [] if annotations is None else [annotations]
 
 
 def _image_name(item: Row) -> str:
@@ -235,7 +248,9 @@ def _shape(annotation: Row, attributes: Row, size: tuple[int, int] | None) -> Ro
     """Return the box, and the mask if there is one. Raises LabelError where there is no box."""
     if annotation["type"] == "bbox":
         box = annotation.get("bbox")
-        if not isinstance(box, list) or len(box) != 4 or not all(map(finite, box)) or min(box[2:]) <= 0:
+        if not isinstance(box, list) or len(box) != 4 or not all(map(finite, box)):
+            raise LabelError("boxes without a size")
+        if round(min(box[2:]), 2) <= 0:
             raise LabelError("boxes without a size")
         return dict(zip("xywh", box, strict=True))
     runs = annotation["type"] == "mask"

@@ -11,6 +11,7 @@ from dinonat.errors import LabelError
 from dinonat.formats.coco_masks import runs_of
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.json_files import has_picture, load_json
+from dinonat.polygons import is_tangled
 
 READ = (  # types of annotations that datumaro reads
     "label", "mask", "points", "polygon", "polyline", "bbox", "caption", "cuboid_3d", "ellipse", "cuboid_2d",
@@ -128,7 +129,7 @@ def _item_faults(document: Row, folder: Path | None) -> Iterator[Fault]:
         if item_id in seen:
             yield f"item {item_id!r}", "its 'id' stands twice; datumaro stops. Keep one item a picture."
         seen.add(item_id)
-        yield from ((f"item {item_id!r}", what) for what in _media_faults(item, folder))
+        yield from _media_faults(item, f"item {item_id!r}", folder)
         annotations = item.get("annotations", [])
         if not isinstance(annotations, list):
             yield f"item {item_id!r}", "'annotations' is no list; datumaro stops. Write []."
@@ -143,27 +144,33 @@ def _item_faults(document: Row, folder: Path | None) -> Iterator[Fault]:
             yield from ((where, what) for what in _annotation_faults(annotation, count, size))
 
 
-def _media_faults(item: Row, folder: Path | None) -> Iterator[str]:
+def _media_faults(item: Row, where: str, folder: Path | None) -> Iterator[Fault]:
     """Yield what is wrong with the picture of an item."""
     media = item.get("image")
     if media is None and item.keys() & {"point_cloud", "video", "video_frame", "media"}:
         return
     if not isinstance(media, dict):
-        yield "no object 'image'; datumaro may skip the masks."
+        yield where, "no object 'image'; datumaro may skip the masks."
         return
     if size_hw(media) is None:
-        yield "no 'size' [height, width] of whole numbers; datumaro may skip the masks."
+        yield where, "no 'size' [height, width] of whole numbers; datumaro may skip the masks."
     path = media.get("path")
     if not isinstance(path, str) or not path:
-        yield "no 'path'; datumaro looks for the id with .jpg behind it. Write the file name."
+        yield where, "no 'path'; datumaro looks for the id with .jpg behind it. Write the file name."
     elif (
         path.startswith(("/", "\\"))
         or path[1:2] == ":"
         or ".." in PurePosixPath(path.replace("\\", "/")).parts
     ):
-        yield "'path' is absolute or has '..'; datumaro refuses it. Write it relative to images/SUBSET."
+        yield (
+            where,
+            "'path' is absolute or has '..'; datumaro refuses it. Write it relative to images/SUBSET.",
+        )
     elif folder is not None and not has_picture(folder, path):
-        yield f"its picture {path!r} is not below the image folder; every tool shows nothing there."
+        yield (
+            f"{where}, {path!r}",
+            "its picture is not below the image folder; every tool shows nothing there.",
+        )
 
 
 def _annotation_faults(annotation: Row, count: int, size: tuple[int, int] | None) -> Iterator[str]:
@@ -186,7 +193,7 @@ def _annotation_faults(annotation: Row, count: int, size: tuple[int, int] | None
     elif kind == "mask":
         yield from _mask_faults(annotation.get("rle"), size)
     elif kind == "polygon":
-        yield from _polygon_faults(annotation.get("points"))
+        yield from _polygon_faults(annotation.get("points"), size)
 
 
 def _box_faults(box: object, size: tuple[int, int] | None) -> Iterator[str]:
@@ -217,9 +224,14 @@ def _mask_faults(rle: object, size: tuple[int, int] | None) -> Iterator[str]:
         yield "size of the rle is not the image's [height, width]; tools stop or draw elsewhere."
 
 
-def _polygon_faults(points: object) -> Iterator[str]:
+def _polygon_faults(points: object, size: tuple[int, int] | None) -> Iterator[str]:
     """Yield what is wrong with the points of a polygon."""
     if not isinstance(points, list) or len(points) % 2 or not all(map(finite, points)):
         yield "'points' is no flat list x1, y1, x2, ... of finite numbers; datumaro stops."
     elif len(points) < 6:
         yield "polygon of fewer than three points; datumaro stops."
+    elif size is not None and is_tangled(points, size):
+        yield (
+            "polygon that goes up and down more often than its image has pixels, or reaches beyond any; "
+            "tools take all memory for it. Write run lengths."
+        )
