@@ -593,8 +593,8 @@ def test_proposals_of_another_set_are_not_taken_for_what_a_person_said(
     made.set(places.set_folder(desk, "set2"), tmp_path / "images", rows=rows)
     report = brought(desk, folder, set="set2")
     assert counts(report) == {"new": 1, "events": 1}  # the dog has no status
-    (warning,) = [line for line in report.warnings if "proposals of an export" in line]
-    assert warning.startswith("6 labels are proposals of an export that is not of this set or gone")
+    (warning,) = [line for line in report.warnings if "of an export" in line]
+    assert warning.startswith("6 labels are of an export that is not of this set or gone")
     with pytest.raises(LabelError, match=r"of the set 'set1', not of 'set2'. Add --set-name set1[.]"):
         brought(desk, folder, set="set2", export="run1-coco")
     assert counts(brought(desk, folder, set="set2", accept="all"))["new"] == 6
