@@ -73,6 +73,8 @@ def assert_same(given: Outgoing, found: Incoming) -> None:
     expected = given.labels
     assert found.images == tuple(given.images["image"])
     assert found.export == given.name
+    assert found.unread == ()
+    assert found.sizes == dict.fromkeys(found.images, (HEIGHT, WIDTH))
     for name in ("image", "kind", "label", "status"):
         assert found.labels[name].tolist() == expected[name].astype(str).tolist(), name
     assert found.labels["label_id"].tolist() == expected["proposal"].tolist()
@@ -198,6 +200,7 @@ def test_a_copied_row_and_one_of_a_persons_own(tmp_path: Path) -> None:
         stream.write(",,1.png,,dog,1,1,2,2\n,b.png,,,night\n,,,,dog\n")
     warnings: list[str] = []
     found = label_tables.read(path, warn=warnings.append)
+    assert found.unread == ("",)
     assert len(warnings) == 1
     assert "1 row(s) that name no image" in warnings[0]
     assert "labels.csv, line 8" in [where for where, _ in label_tables.faults(path, Check())]
@@ -253,7 +256,10 @@ def test_one_fault_is_found_alone(tmp_path: Path, kind: str, fault: tuple[str, i
     )
     assert what in found[0][1]
     warnings: list[str] = []
-    read = label_tables.read(path, warn=warnings.append).labels
+    found_rows = label_tables.read(path, warn=warnings.append)
+    read = found_rows.labels
+    assert found_rows.unread == (("a.png",) if left < 3 else ())
+    assert found_rows.sizes == {"a.png": (HEIGHT, WIDTH), "b.png": (HEIGHT, WIDTH)}
     assert len(read) == left
     assert [said in sentence for sentence in warnings] == ([True] if said else [])
     if column == "mask":

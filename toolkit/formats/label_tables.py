@@ -63,7 +63,8 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     A CSV with ``image,label[,x,y,w,h]`` that a person wrote is read as well, whatever of the other
     columns it lacks, with ``;`` or tab between the cells and a comma in the numbers. A row that cannot
     be a label costs itself, a mask that cannot be one becomes a box; ``warn`` gets one sentence for
-    each kind. ``sizes`` is asked where no table of images says how large an image is.
+    each kind, and images of which a row is left out are ``unread``. ``sizes`` is asked where no table
+    of images says how large an image is.
 
     Raises LabelError for a file that is no table or has no column for the image or the label.
     """
@@ -74,19 +75,20 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
         count = int((finding.rows & ~lost).sum())
         if not count:
             continue
-        if finding.costs == "mask":
+        if finding.rule.costs == "mask":
             masks = zip(table["mask_counts"], finding.rows.tolist(), strict=True)
             table["mask_counts"] = [() if bad else mask for mask, bad in masks]
-        elif finding.costs == "row":
+        elif finding.rule.costs == "row":
             lost |= finding.rows
-        if finding.said:
-            warn(f"{file}: {count} row(s) {finding.said}.")
+        if finding.rule.said:
+            warn(f"{file}: {count} row(s) {finding.rule.said}.")
     kept = as_table(table[~lost] if lost.any() else table, INCOMING_COLUMNS)
     boxes = kept[list("xywh")].to_numpy().round(2)
     boxes[(kept["kind"] == "image").to_numpy(bool)] = np.nan
     kept[list("xywh")] = boxes
     named = dict.fromkeys([*filter(None, images.names), *kept["image"]])
-    return Incoming(kept, tuple(named), export=images.export)
+    unread = tuple(dict.fromkeys(table["image"][lost]))
+    return Incoming(kept, tuple(named), export=images.export, unread=unread, sizes=images.sizes)
 
 
 def faults(path: Path, check: Check) -> Iterator[Fault]:
@@ -103,7 +105,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
     yield from faults_of_images(images, check.images)
     for finding in judge(rows, images.sizes, listed=images.names):
         for where in rows.table["where"][finding.rows]:
-            yield where, finding.fault
+            yield where, finding.rule.fault
 
 
 def picture(split: str, file_name: str) -> str:
