@@ -35,6 +35,7 @@ IMAGES = pd.DataFrame(
         "split": ["train", "val", ""],
     }
 )
+SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
 CLASSES = ("car", "night", "per\"son <&'>", "unused")
 
 
@@ -310,7 +311,7 @@ def assert_same(asked: Outgoing, back: Incoming, losses: dict[str, int]) -> None
 
 
 @settings(
-    max_examples=200,
+    max_examples=SETS,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -346,6 +347,14 @@ def box(x: float, y: float, w: float, h: float, label: str = "car", **more: Any)
 
 def annotated(*results: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"id": 7, "data": {"image": "a.png"}, "annotations": [{"result": list(results)}], **more}
+
+
+HUGE = {"original_width": 1 << 20, "original_height": 1}
+OURS = {"image": "a.png", "export": "export 1"}
+
+
+def guess(version: str, label: str = "car") -> dict[str, Any]:
+    return {"model_version": version, "result": [box(1, 1, 1, 1, label)]}
 
 
 def saved(tmp_path: Path, *tasks: Any) -> Path:
@@ -412,6 +421,9 @@ def test_a_part_that_a_person_relabelled_is_a_label_of_its_own_with_the_same_id(
         ),
         ({"annotations": [{"result": []}], "predictions": [{"result": [box(1, 1, 1, 1)]}]}, []),
         ({"annotations": [], "predictions": [{"result": [box(1, 1, 1, 1, "guess")]}]}, ["guess"]),
+        ({"data": OURS, "predictions": [guess("export 1 dino", "own"), guess("yolo")]}, ["own"]),
+        ({"data": OURS, "predictions": [guess("export 1", "own"), 12]}, ["own"]),
+        ({"data": OURS, "predictions": []}, []),  # as we write an image without labels
     ],
 )
 def test_which_of_several_answers_counts(tmp_path: Path, task: dict[str, Any], expected: list[str]) -> None:
@@ -425,6 +437,12 @@ def test_which_of_several_answers_counts(tmp_path: Path, task: dict[str, Any], e
     [
         ({"annotations": [{"was_cancelled": True, "result": [box(1, 1, 1, 1)]}]}, "1 tasks were skipped"),
         ({"predictions": [12]}, "only the numbers of predictions"),
+        ({"predictions": [guess("yolo"), guess("sam")]}, "predictions of other models"),
+        ({"data": OURS, "predictions": [guess("yolo")]}, "predictions of other models"),
+        ({"data": OURS, "predictions": [guess("export 10")]}, "predictions of other models"),
+        ({"data": OURS, "annotations": [], "predictions": []}, "no result"),
+        ({"annotations": []}, "no result"),
+        ({}, "no result"),
     ],
 )
 def test_tasks_of_which_nothing_is_known_do_not_even_list_their_image(
@@ -471,6 +489,14 @@ def test_a_turned_rectangle_gives_the_box_around_it(tmp_path: Path) -> None:
         (region("polygonlabels", {"points": [[0, 0], [1, 0], [0, 0.1]], "polygonlabels": ["a"]}), "no pixel"),
         (box(300, 5, 9, 9), "outside"),
         (box(5, 5, 0, 9), "without a size"),
+        (box(5, 5, 0.004, 9), "without a size"),
+        (box(float("nan"), 5, 9, 9), "without a size"),
+        (region("choices", {"choices": [5]}), "no texts"),
+        ({"type": "rectanglelabels", "id": "r2"}, "without a value"),
+        (
+            region("polygonlabels", {"points": [[0, 0], [1, 1], [9e8, 1]], "polygonlabels": ["a"]}, **HUGE),
+            "cannot be drawn",
+        ),
         ({**box(5, 5, 9, 9), "original_width": None}, "without the size of their picture"),
         (
             {**box(5, 5, 9, 9), "original_width": 10**6, "original_height": 10**6},
@@ -483,10 +509,37 @@ def test_a_turned_rectangle_gives_the_box_around_it(tmp_path: Path) -> None:
 def test_what_is_no_label_costs_itself_and_gets_a_sentence(
     tmp_path: Path, result: Any, sentence: str
 ) -> None:
-    back, said = read(saved(tmp_path, annotated(result, box(5, 5, 9, 9, "good"))))
+    back, said = read(saved(tmp_path, annotated(result, box(5, 5, 9, 9, "good", id="r3"))))
     assert back.labels["label"].tolist() == ["good"]
     assert len(said) == 1
     assert sentence in said[0]
+    answers = ("type textarea", "answers about", "relations")  # no labels that are missed
+    assert back.unread == (() if sentence.startswith(answers) else ("a.png",))
+
+
+def test_unread_images_and_the_sizes_that_the_file_states_are_told(tmp_path: Path) -> None:
+    other = {**annotated(box(5, 5, 9, 9)), "data": {"image": "b.png"}}
+    back = read(saved(tmp_path, annotated(box(5, 5, 0, 9)), other, 7))[0]
+    assert (back.unread, back.sizes) == (("a.png", ""), {"a.png": (50, 100), "b.png": (50, 100)})
+    back, said = read(saved(tmp_path, annotated(box(5, 5, 9, 9)), other))
+    assert (back.unread, said) == ((), [])
+
+
+def test_a_region_whose_label_is_a_result_of_its_own_is_not_missed(tmp_path: Path) -> None:
+    value = {"x": 5, "y": 5, "width": 9, "height": 9}
+    shape, label = region("rectangle", value), region("labels", {**value, "labels": ["car"]})
+    back, said = read(saved(tmp_path, annotated(shape, label)))
+    assert said == []
+    assert (back.labels["label"].tolist(), back.unread) == (["car"], ())
+
+
+def test_a_file_without_any_task_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    back, said = read(path)
+    assert (len(back.labels), back.images, len(said)) == (0, (), 1)
+    assert "no task" in said[0]
+    (fault,) = faults(path)
+    assert "no task" in fault
 
 
 def test_sizes_that_the_file_does_not_say_are_asked_for(tmp_path: Path) -> None:
@@ -702,6 +755,15 @@ FAULTS: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
         lambda t: t[0]["predictions"][0]["result"][1]["value"].update(points=[[1, 1], [200, 2], [5, 5]]),
         "points outside",
     ),
+    "tangled polygon": (
+        lambda t: (
+            t[0]["predictions"][0]["result"][1].update(original_height=1 << 18)
+            or t[0]["predictions"][0]["result"][1]["value"].update(
+                points=[[n % 9, 100 * (n % 2)] for n in range(99)]
+            )
+        ),
+        "up and down",
+    ),
     "flat points": (lambda t: t[0]["predictions"][0]["result"][1]["value"].update(points=[1, 2, 3]), "pairs"),
     "brush is no list": (as_brush("1 2 3"), "without a list 'rle'"),
     "COCO counts as brush": (
@@ -770,9 +832,9 @@ def test_missing_pictures_are_found_under_either_name(export: Path, tmp_path: Pa
     for name in (IMAGES["image"].iloc[0], label_studio.picture("val", "b.png")):
         (pictures / name).parent.mkdir(parents=True, exist_ok=True)
         (pictures / name).touch()
-    found = faults(export, images=pictures)
-    assert len(found) == 1
-    assert "night" in found[0]
+    (only,) = label_studio.faults(export, Check(images=pictures))
+    assert only[0] == "tasks.json, task 3, 'night/ü #1 & 50%+.png'"
+    assert only[1].startswith("its picture is not below")
 
 
 def test_exports_without_an_interface_beside_them_have_no_faults(tmp_path: Path) -> None:

@@ -28,40 +28,53 @@ from dinonat.formats.runs import LARGEST_IMAGE, box_of_counts
 from dinonat.geometry import mask_area, mask_to_counts
 from dinonat.records import ACCEPTED
 
+# Types of results that say something about a region or a picture, and are no labels themselves.
+ANSWERS = ("textarea", "number", "rating", "choices", "datetime", "taxonomy", "pairwise", "ranker")
+
 
 @no_collecting()
 def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) -> Incoming:
     """Read tasks of Label Studio: a file, or every ``tasks*.json`` of a folder (else every ``*.json``).
 
     A task's labels are those of its last annotation that was not skipped, with the status "accepted",
-    since a person has submitted them; of a task nobody worked on, its last prediction, with the status
-    in ``meta``. Skipped tasks, and tasks of which only the numbers of predictions are left, list
-    nothing. JSON-MIN has no ids, so there the parts of a mask are labels of their own.
-    Percent become pixels by ``original_width`` and ``original_height``, or by ``sizes``.
-    Rectangles that were turned give the box around them, parts of a mask are joined, brush strokes
-    decoded; ellipses, key points and the like are left out. ``warn`` gets one sentence for each kind of
-    what was left out or changed. Raises LabelError where this is no file of tasks.
+    since a person has submitted them; of a task nobody worked on, our prediction, with the status in
+    ``meta``. Skipped tasks, tasks without any result, and those of which only the numbers of predictions
+    or the predictions of another model are left, list nothing. JSON-MIN has no ids, so there the parts
+    of a mask are labels of their own. Percent become pixels by ``original_width`` and
+    ``original_height``, or by ``sizes``. Rectangles that were turned give the box around them, parts of
+    a mask are joined, brush strokes decoded; ellipses, key points and the like are left out. ``warn`` gets one sentence for each kind of
+    what was left out or changed; images of labels that were left out are ``unread``. Raises LabelError
+    where this is no file of tasks.
     """
     rows: list[Row] = []
     images: list[str] = []
+    unread: list[str] = []
+    told: dict[str, tuple[int, int]] = {}
     export = ""
     noted: Counter[str] = Counter()
     for file in task_files(path):
-        for place, task in enumerate(load_tasks(file), start=1):
+        tasks = load_tasks(file)
+        if not tasks:
+            warn(f"{file}: no task in it, so it says nothing.")
+        for place, task in enumerate(tasks, start=1):
             if not isinstance(task, dict) or not (name := image_name(task)):
                 noted["tasks without a picture are left out"] += 1
+                unread.append("")
                 continue
+            export = export or str(data_of(task).get("export") or "")
             found = results_of(task, noted)
             if found is None:
                 continue
             images.append(name)
-            export = export or str(data_of(task).get("export") or "")
             results, accepted = found
             where = f"task {task.get('id', place)}"
-            rows.extend(_Task(name, where, accepted, (sizes or {}).get(name), noted).rows(results))
+            one = _Task(name, where, accepted, (sizes or {}).get(name), noted)
+            rows.extend(one.rows(results))
+            unread += [name] if one.lost else []
+            told.update({name: one.told} if one.told else {})
     for sentence, count in sorted(noted.items()):
         warn(f"{path}: {count} {sentence}.")
-    return incoming(rows, images, export=export)
+    return incoming(rows, images, export=export, unread=unread, sizes=told)
 
 
 class _Task:
@@ -72,15 +85,26 @@ class _Task:
     ) -> None:
         self.image, self.where, self.accepted = image, where, accepted
         self.size_hw, self.noted = size_hw, noted
+        self.lost = False  # whether a label could not be read
+        self.told: tuple[int, int] | None = None  # size of the picture by the file
+        self.labelled: set[object] = set()  # ids of regions of which some result has a label
         self.parts: dict[tuple[str, str], tuple[Row, list[list[float]], tuple[int, int]]] = {}
+
+    def leave_out(self, why: str) -> None:
+        """Count a label that cannot be read."""
+        self.noted[why] += 1
+        self.lost = True
 
     def rows(self, results: list[Any]) -> Iterator[Row]:
         """Yield a row for each label in the order of the results."""
+        self.labelled = {str(one["id"]) for one in results if _is_labelled(one)}
         for place, result in enumerate(results):
             value = result.get("value") if isinstance(result, dict) else None
             if not isinstance(value, dict):
                 self.noted["relations and results without a value are left out"] += 1
+                self.lost |= not (isinstance(result, dict) and result.get("type") == "relation")
                 continue
+            self.told = self.told or size_hw(result)
             if "choices" in value:
                 yield from self._choices(result, value)
                 continue
@@ -114,6 +138,8 @@ class _Task:
             choice[-1] if isinstance(choice, list) and choice else choice
             for choice in listed(value["choices"])
         ]
+        if not all(isinstance(name, str) and name for name in names):
+            self.leave_out("answers that are no texts are left out")
         for place, name in enumerate(name for name in names if isinstance(name, str) and name):
             own = [entry for entry in several if entry.get("label") == name]
             for entry in own:
@@ -127,20 +153,23 @@ class _Task:
         kind = _kind(value)
         if kind is None:
             self.noted[f"regions of type {result.get('type')} are left out: they are no boxes"] += 1
+            self.lost |= result.get("type") not in ANSWERS
             return None
         labels = labels_in(value, str(result.get("type")))
         labels = labels or next((found for name in value if (found := labels_in(value, name))), [])
         if not labels:
-            self.noted["regions without a label are left out"] += 1
+            if str(result.get("id")) not in self.labelled:  # another result says the label of this region
+                self.noted["regions without a label are left out"] += 1
+                self.lost |= result.get("type") not in ANSWERS
             return None
         if len(labels) > 1:
             self.noted["regions have several labels: the first one counts"] += 1
         known = size_hw(result) or self.size_hw
         if known is None or known[0] * known[1] > LARGEST_IMAGE:
-            self.noted["regions without the size of their picture are left out"] += 1
+            self.leave_out("regions without the size of their picture are left out")
             return None
         if result.get("image_rotation"):
-            self.noted["regions were drawn on a turned picture and are left out"] += 1
+            self.leave_out("regions were drawn on a turned picture and are left out")
             return None
         row = self._row(labels[0], result.get("id"), _dict(result.get("meta")), result.get("score"))
         return SHAPES[kind](self, row, place, result, known)
@@ -150,16 +179,19 @@ class _Task:
         value = result["value"]
         given = rectangle(value)
         if given is None or min(given[2:]) <= 0:
-            self.noted["rectangles without a size are left out"] += 1
+            self.leave_out("rectangles without a size are left out")
             return None
         height, width = size_hw
         x, w = given[0] * width / 100, given[2] * width / 100
         y, h = given[1] * height / 100, given[3] * height / 100
+        if round(min(w, h), 2) <= 0:
+            self.leave_out("rectangles without a size are left out")
+            return None
         if finite(value.get("rotation")) and value["rotation"] % 360:
             self.noted["rectangles are turned: the box around them counts"] += 1
             x, y, w, h = _around(x, y, w, h, math.radians(value["rotation"]))
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-            self.noted["rectangles outside of their picture are left out"] += 1
+            self.leave_out("rectangles outside of their picture are left out")
             return None
         return {**row, "x": x, "y": y, "w": w, "h": h}
 
@@ -167,7 +199,7 @@ class _Task:
         """Put a polygon among the parts of its mask."""
         ring = _ring(result["value"]["points"], size_hw)
         if ring is None:
-            self.noted["polygons of fewer than three points are left out"] += 1
+            self.leave_out("polygons of fewer than three points are left out")
             return None
         part = _dict(result.get("meta")).get("part")
         # A part says that it is one, so that no id of anybody else's is taken for a part.
@@ -182,20 +214,24 @@ class _Task:
         try:
             counts = mask_to_counts(brush_mask(result["value"]["rle"], size_hw))
         except LabelError:
-            self.noted["brush strokes cannot be decoded and are left out"] += 1
+            self.leave_out("brush strokes cannot be decoded and are left out")
             return None
         if not mask_area(counts):
-            self.noted["brush strokes are empty and are left out"] += 1
+            self.leave_out("brush strokes are empty and are left out")
             return None
         return _with_mask(row, tuple(counts), size_hw)
 
     def _polygon(self, row: Row, rings: list[list[float]], size_hw: tuple[int, int]) -> Iterator[Row]:
         """Yield the row of joined polygons; the box is that of the pixels inside."""
-        counts = mask_counts(rings, size_hw)
+        try:
+            counts = mask_counts(rings, size_hw)
+        except LabelError:
+            self.leave_out("polygons cannot be drawn and are left out")
+            return
         if counts:
             yield _with_mask(row, counts, size_hw)
         else:
-            self.noted["polygons hold no pixel of their picture and are left out"] += 1
+            self.leave_out("polygons hold no pixel of their picture and are left out")
 
 
 SHAPES: dict[str, Callable[[_Task, Row, int, Row, tuple[int, int]], Row | None]] = {
@@ -209,6 +245,14 @@ def _with_mask(row: Row, counts: tuple[int, ...], size_hw: tuple[int, int]) -> R
     """Return a row with a mask and the box of its pixels."""
     x, y, w, h = box_of_counts(counts, size_hw[0])
     return {**row, "x": x, "y": y, "w": w, "h": h, "mask_counts": counts}
+
+
+def _is_labelled(result: object) -> bool:
+    """Say whether a result has an id and gives its region a label."""
+    value = result.get("value") if isinstance(result, dict) else None
+    if not isinstance(result, dict) or not isinstance(value, dict) or not result.get("id"):
+        return False
+    return "choices" not in value and any(labels_in(value, name) for name in value)
 
 
 def _kind(value: Row) -> str | None:

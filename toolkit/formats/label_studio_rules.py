@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, ParseError
 
+import numpy as np
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
@@ -28,6 +29,7 @@ from dinonat.formats.label_studio_tasks import (
     task_files,
 )
 from dinonat.formats.tables import read_text
+from dinonat.polygons import is_tangled
 
 MOST_TASKS = 10_000
 DRAWN = ("rectanglelabels", "polygonlabels", "brushlabels", "rectangle", "polygon", "brush")
@@ -68,6 +70,8 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
         except LabelError as error:
             yield file.name, str(error)
             continue
+        if not tasks:
+            yield file.name, "no task in it; nothing is imported or shown. Export once more."
         if len(tasks) > MOST_TASKS:
             yield file.name, "more than 10,000 tasks; the import times out. Split the file."
         for place, task in enumerate(tasks, start=1):
@@ -75,7 +79,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
             if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
                 yield where, "no object with 'data'; Label Studio refuses the file. Write {\"data\": {...}}."
                 continue
-            yield from ((where, what) for what in _data_faults(task, config, check, seen))
+            yield from _data_faults(task, where, config, check, seen)
             yield from _task_faults(task, where, config)
 
 
@@ -112,28 +116,34 @@ def _config(path: Path) -> Generator[Fault, None, Config | None]:
     return Config(controls, objects)
 
 
-def _data_faults(task: dict[str, Any], config: Config | None, check: Check, seen: set[str]) -> Iterator[str]:
+def _data_faults(
+    task: dict[str, Any], where: str, config: Config | None, check: Check, seen: set[str]
+) -> Iterator[Fault]:
     """Yield what is wrong with the ``data`` of a task."""
     data = task["data"]
     for key in config.objects.values() if config else ():
         if key not in data:
-            yield f"'data' has no key {key!r}, which the interface shows; Label Studio refuses the file."
+            yield (
+                where,
+                f"'data' has no key {key!r}, which the interface shows; Label Studio refuses the file.",
+            )
     address = next((text for text in data.values() if isinstance(text, str) and "?d=" in text), "")
     named = address.partition("?d=")[2]
     if re.search(r"[#&+]", named):
-        yield "raw '#', '&' or '+' after ?d=; no picture is shown. Percent-encode the path."
+        yield where, "raw '#', '&' or '+' after ?d=; no picture is shown. Percent-encode the path."
     if ".." in re.split(r"[/\\]", unquote_plus(named)):
-        yield "'..' after ?d=; Label Studio refuses it. Write the path below its document root."
+        yield where, "'..' after ?d=; Label Studio refuses it. Write the path below its document root."
     name = image_name(task)
     if not name:
         if not config or all(key in data for key in config.objects.values()):
-            yield "no picture in 'data'; nothing is shown. Write its address."
+            yield where, "no picture in 'data'; nothing is shown. Write its address."
         return
+    where = f"{where}, {name!r}"
     if name in seen:
-        yield f"the picture {name!r} a second time; people label it twice. Keep one task."
+        yield where, "the same picture a second time; people label it twice. Keep one task."
     seen.add(name)
     if check.images and not any(has_picture(check.images, one) for one in (name, unquote_plus(named))):
-        yield f"its picture {name!r} is not below the image folder; Label Studio shows nothing there."
+        yield where, "its picture is not below the image folder; Label Studio shows nothing there."
 
 
 def _task_faults(task: dict[str, Any], where: str, config: Config | None) -> Iterator[Fault]:
@@ -235,7 +245,7 @@ def _shape_faults(region: dict[str, Any], kind: str, value: dict[str, Any]) -> I
     if kind.startswith("rectangle"):
         yield from _rectangle_faults(value)
     elif kind.startswith("polygon"):
-        yield from _polygon_faults(value.get("points"))
+        yield from _polygon_faults(value.get("points"), size)
     elif not isinstance(value.get("rle"), list):
         yield "brush without a list 'rle'; nothing is shown."
     elif size is not None:
@@ -262,7 +272,7 @@ def _rectangle_faults(value: dict[str, Any]) -> Iterator[str]:
         yield "rectangle reaches outside of 0 to 100 percent; these are pixels, or it must be cut."
 
 
-def _polygon_faults(points: object) -> Iterator[str]:
+def _polygon_faults(points: object, size: tuple[int, int] | None) -> Iterator[str]:
     """Yield what is wrong with the points of a polygon in percent."""
     pairs = points if isinstance(points, list) else []
     if not all(isinstance(p, list) and len(p) == 2 and all(map(finite, p)) for p in pairs):
@@ -271,3 +281,8 @@ def _polygon_faults(points: object) -> Iterator[str]:
         yield "polygon of fewer than three points; nothing is shown."
     elif not all(-ROUNDING <= number <= 100 + ROUNDING for point in pairs for number in point):
         yield "points outside of 0 to 100 percent; these are pixels, or they must be cut."
+    elif size is not None and is_tangled(np.divide(pairs, 100) * size[::-1], size):
+        yield (
+            "polygon that goes up and down more often than its picture has pixels; the page hangs. "
+            "Draw it anew, or write a brush."
+        )

@@ -15,6 +15,8 @@ from dinonat.formats.json_files import load_json
 Row = dict[str, Any]
 PICTURE = re.compile(r"\.(png|jpe?g|jfif|tiff?|bmp|webp|gif)$", re.IGNORECASE)
 QUESTIONS = ("cls", "choice", "choices", "class", "label")  # names of Choices, where JSON-MIN says no type
+SUBMITTED = {"annotation_id", "annotator"}  # what JSON-MIN says of a task that somebody has answered
+NO_RESULT = "tasks hold no result: nobody has worked on them, and they say nothing"
 UPLOADED = re.compile(r"/?data/upload/(?:\d+/)?(?:[0-9a-f]{8}-)?(.+)$")
 
 
@@ -88,10 +90,18 @@ def data_of(task: Row) -> Row:
 
 
 def results_of(task: Row, noted: Counter[str]) -> tuple[list[Any], bool] | None:
-    """Return the results of a task and whether a person submitted them; None where nothing is known."""
+    """Return the results of a task and whether a person submitted them; None where nothing is known.
+
+    Without annotation the prediction counts that is ours, by its ``model_version``: it begins with the
+    export that the task says it is of. Where a task says none, the only prediction there is.
+    """
     if not isinstance(task.get("data"), dict):
-        return list(_flat_results(task)), True
-    given = task.get("annotations", task.get("completions")) or []
+        results = list(_flat_results(task))
+        if results or task.keys() & SUBMITTED:
+            return results, True
+        noted[NO_RESULT] += 1
+        return None
+    given = listed(task.get("annotations", task.get("completions")))
     every = [one for one in given if isinstance(one, dict)]
     valid = [one for one in every if not (one.get("was_cancelled") or one.get("skipped"))]
     if every and not valid:
@@ -102,11 +112,29 @@ def results_of(task: Row, noted: Counter[str]) -> tuple[list[Any], bool] | None:
             noted["tasks have several annotations: the last one counts"] += 1
         last = max(enumerate(valid), key=lambda pair: (str(pair[1].get("created_at") or ""), pair[0]))[1]
         return listed(last.get("result")), True
-    predictions = task.get("predictions") or []
-    if predictions and not isinstance(predictions[-1], dict):
+    return _predicted(task, noted)
+
+
+def _predicted(task: Row, noted: Counter[str]) -> tuple[list[Any], bool] | None:
+    """Return the results of the prediction that counts; None where there is none."""
+    predictions, export = listed(task.get("predictions")), str(data_of(task).get("export") or "")
+    if not predictions:
+        if export and "annotations" not in task:  # an image without labels, as we wrote it
+            return [], False
+        noted[NO_RESULT] += 1
+        return None
+    known = [one for one in predictions if isinstance(one, dict)]
+    if not known:
         noted["tasks without annotation hold only the numbers of predictions and say nothing"] += 1
         return None
-    return listed(predictions[-1].get("result") if predictions else []), False
+    if export:
+        own = [one for one in known if f"{one.get('model_version')} ".startswith(f"{export} ")]
+    else:
+        own = known if len(predictions) == 1 else []
+    if not own:
+        noted["tasks without annotation hold predictions of other models and say nothing"] += 1
+        return None
+    return listed(own[-1].get("result")), False
 
 
 def _flat_results(task: Row) -> Iterator[Row]:
@@ -115,7 +143,9 @@ def _flat_results(task: Row) -> Iterator[Row]:
         if isinstance(cell, str) and key in QUESTIONS:
             yield {"type": "choices", "value": {"choices": [cell]}}
         for value in cell if isinstance(cell, list) else [cell]:
-            if isinstance(value, dict) and any(labels_in(value, name) for name in value):
+            if isinstance(value, dict) and (
+                any(labels_in(value, name) for name in value) or value.keys() & {"x", "points", "rle"}
+            ):
                 size = {name: value.get(name) for name in ("original_width", "original_height")}
                 yield {"type": str(value.get("type", key)).lower(), "value": value, **size}
 
