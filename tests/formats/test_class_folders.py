@@ -121,6 +121,23 @@ def test_a_picture_that_was_moved_keeps_its_id(tmp_path: Path) -> None:
     assert back["score"].isna().tolist() == [True, False]
 
 
+@pytest.mark.parametrize("splits", [None, ["train", "val"]])
+def test_a_picture_in_no_class_folder_is_left_out_and_named(tmp_path: Path, splits: list[str] | None) -> None:
+    asked = asked_of([(0, "night"), (1, "ü")], 2, splits=splits)
+    exported(asked, tmp_path, "folders")
+    (first, path), _ = WAYS["folders"](asked)
+    name = asked.images["file_name"][first]
+    for place in [name, *([f"train/{name}"] if splits else [])]:
+        (tmp_path / place).write_bytes(b"")
+    said: list[str] = []
+    assert class_folders.read(tmp_path, warn=said.append).unread == (name,)
+    assert len(said) == 1
+    (tmp_path / path).unlink()
+    back = class_folders.read(tmp_path, warn=said.append)
+    assert (back.unread, back.labels["label"].tolist()) == ((name,), ["ü"])
+    assert set(back.images) == set(asked.images["file_name"])
+
+
 def test_every_split_has_every_class_that_is_used(tmp_path: Path) -> None:
     exported(asked_of([(0, "night"), (1, "ü")], 2, splits=["train", "val"]), tmp_path, "yolo-classify")
     night, ue = (folder_names(HARD)[label] for label in ("night", "ü"))

@@ -107,17 +107,18 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     """
     names = _classes(path / CLASSES)
     ours = (path / CLASSES).is_file()
-    rows = []
-    below = walk(path)[1]
-    split = bool(below) and all(len(each.split("/")) > 2 and each.split("/")[0] in SPLITS for each in below)
-    for place in below:
-        steps = place.split("/")[1 if split else 0 :]
-        if len(steps) > 1:
-            image = "/".join(steps[1:]) if ours else place
-            rows.append(
-                {"image": image, "kind": "image", "label": names.get(steps[0], steps[0]), "where": place}
-            )
-    known = read_image_labels(path / IMAGE_LABELS, warn=warn)
+    rows: list[dict[str, Any]] = []
+    loose: list[str] = []  # pictures in no class folder
+    for place, steps in _steps(walk(path)[1]):
+        if len(steps) == 1:
+            loose.append(place)
+            continue
+        image = "/".join(steps[1:]) if ours else place
+        rows.append({"image": image, "kind": "image", "label": names.get(steps[0], steps[0]), "where": place})
+    unread = [place.rpartition("/")[2] if ours else place for place in loose]
+    known = read_image_labels(path / IMAGE_LABELS, warn=warn, unread=unread)
+    if loose and rows:
+        warn(f"{path}: {len(loose)} picture(s) in no class folder are left out; the first is {loose[0]}.")
     if not rows and (known or not ours):
         raise LabelError(
             f"{path}: no folder per class with images in it. Expected {path.name}/CLASS/IMAGE.png; a zip "
@@ -125,41 +126,56 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
         )
     _add_known(rows, known)
     # A picture that was written and is gone from every class has no class any more.
-    return incoming(rows, [str(row["image"]) for row in [*rows, *(known if ours else ())]])
+    images = [str(row["image"]) for row in [*rows, *(known if ours else ())]]
+    return incoming(rows, images, unread=unread)
+
+
+def _steps(places: list[str]) -> list[tuple[str, list[str]]]:
+    """Return each place with its folders and name, without the folder of its split if there are splits."""
+    steps = [place.split("/") for place in places]
+    inside = [each for each in steps if len(each) > 1]
+    split = any(len(each) > 2 for each in inside) and all(each[0] in SPLITS for each in inside)
+    return [
+        (place, each[1:] if split and len(each) > 1 else each)
+        for place, each in zip(places, steps, strict=True)
+    ]
 
 
 def faults(path: Path, check: Check) -> Iterator[Fault]:
     """Yield what readers of class folders stumble over."""
     if not path.is_dir():
-        yield str(path), "no folder; pictures in a folder for each class are needed."
+        yield path.name, "no folder; pictures in a folder for each class are needed."
         return
-    below = walk(path)[1]
-    if not any("/" in each for each in below):
-        yield str(path), "no folder per class with images in it; every reader stops."
-    split = bool(below) and all(each.split("/")[0] in SPLITS for each in below)
-    depth = 3 if split else 2
-    for place in below:
-        if len(place.split("/")) < depth:
+    laid = _steps(walk(path)[1])
+    if not any(len(steps) > 1 for _, steps in laid):
+        yield "folder", "no folder per class with images in it; every reader stops."
+    for place, steps in laid:
+        if len(steps) == 1:
             yield place, "in no class folder; readers pass over it. Move it into one."
-        elif len(place.split("/")) > depth:
+        elif len(steps) > 2:
             yield place, "below its class folder; Ultralytics takes it, others do not. Move it up."
-    yield from _split_faults(path, check) if split else ()
-    if (path / CLASSES).is_file():
-        try:
-            known = _classes(path / CLASSES)
-        except LabelError as error:
-            yield CLASSES, str(error).partition(": ")[2]
-            return
-        for name in sorted({place.split("/")[depth - 2] for place in below if place.count("/") >= depth - 1}):
-            if name not in known:
-                yield name, f"a folder that {CLASSES} does not name; its own name is taken for the class."
+    if any(place != "/".join(steps) for place, steps in laid):
+        yield from _split_faults(path)
+    yield from _class_faults(path / CLASSES, sorted({steps[0] for _, steps in laid if len(steps) > 1}))
 
 
-def _split_faults(path: Path, check: Check) -> Iterator[Fault]:
+def _class_faults(file: Path, folders: list[str]) -> Iterator[Fault]:
+    """Yield what is wrong with classes.csv, if there is one, and the folders that it does not name."""
+    try:
+        known = _classes(file)
+    except LabelError as error:
+        yield CLASSES, str(error).partition(": ")[2]
+        return
+    for name in folders if file.is_file() else ():
+        if name not in known:
+            yield name, f"a folder that {CLASSES} does not name; its own name is taken for the class."
+
+
+def _split_faults(path: Path) -> Iterator[Fault]:
     """Yield what is missing in a folder with splits."""
     splits = {each.name: each for each in path.iterdir() if each.is_dir() and each.name in SPLITS}
     if "train" not in splits:
-        yield str(path), "no folder 'train'; Ultralytics stops without it."
+        yield "train", "no such folder; Ultralytics stops without it."
     every = {each.name for split in splits.values() for each in split.iterdir() if each.is_dir()}
     for name, split in sorted(splits.items()):
         for missing in sorted(every - {each.name for each in split.iterdir() if each.is_dir()}):
