@@ -12,6 +12,7 @@ from dinonat.formats.coco_masks import mask_counts
 from dinonat.formats.collecting import no_collecting
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
 from dinonat.formats.label_studio_brush import brush_mask
+from dinonat.formats.label_studio_shapes import around, drawn, is_labelled, rectangle, ring_of
 from dinonat.formats.label_studio_tasks import (
     Row,
     data_of,
@@ -42,9 +43,9 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     or the predictions of another model are left, list nothing. JSON-MIN has no ids, so there the parts
     of a mask are labels of their own. Percent become pixels by ``original_width`` and
     ``original_height``, or by ``sizes``. Rectangles that were turned give the box around them, parts of
-    a mask are joined, brush strokes decoded; ellipses, key points and the like are left out. ``warn`` gets one sentence for each kind of
-    what was left out or changed; images of labels that were left out are ``unread``. Raises LabelError
-    where this is no file of tasks.
+    a mask are joined, brush strokes decoded; ellipses, key points and the like are left out. ``warn``
+    gets one sentence for each kind of what was left out or changed; images of labels that were left out
+    are ``unread``. Raises LabelError where this is no file of tasks.
     """
     rows: list[Row] = []
     images: list[str] = []
@@ -97,7 +98,7 @@ class _Task:
 
     def rows(self, results: list[Any]) -> Iterator[Row]:
         """Yield a row for each label in the order of the results."""
-        self.labelled = {str(one["id"]) for one in results if _is_labelled(one)}
+        self.labelled = {str(one["id"]) for one in results if is_labelled(one)}
         for place, result in enumerate(results):
             value = result.get("value") if isinstance(result, dict) else None
             if not isinstance(value, dict):
@@ -150,7 +151,7 @@ class _Task:
 
     def _region(self, place: int, result: Row, value: Row) -> Row | None:
         """Return the row of a box or a brush stroke; polygons are put among the parts."""
-        kind = _kind(value)
+        kind = drawn(value)
         if kind is None:
             self.noted[f"regions of type {result.get('type')} are left out: they are no boxes"] += 1
             self.lost |= result.get("type") not in ANSWERS
@@ -189,7 +190,7 @@ class _Task:
             return None
         if finite(value.get("rotation")) and value["rotation"] % 360:
             self.noted["rectangles are turned: the box around them counts"] += 1
-            x, y, w, h = _around(x, y, w, h, math.radians(value["rotation"]))
+            x, y, w, h = around(x, y, w, h, math.radians(value["rotation"]))
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             self.leave_out("rectangles outside of their picture are left out")
             return None
@@ -197,7 +198,7 @@ class _Task:
 
     def polygon(self, row: Row, place: int, result: Row, size_hw: tuple[int, int]) -> Row | None:
         """Put a polygon among the parts of its mask."""
-        ring = _ring(result["value"]["points"], size_hw)
+        ring = ring_of(result["value"]["points"], size_hw)
         if ring is None:
             self.leave_out("polygons of fewer than three points are left out")
             return None
@@ -245,46 +246,6 @@ def _with_mask(row: Row, counts: tuple[int, ...], size_hw: tuple[int, int]) -> R
     """Return a row with a mask and the box of its pixels."""
     x, y, w, h = box_of_counts(counts, size_hw[0])
     return {**row, "x": x, "y": y, "w": w, "h": h, "mask_counts": counts}
-
-
-def _is_labelled(result: object) -> bool:
-    """Say whether a result has an id and gives its region a label."""
-    value = result.get("value") if isinstance(result, dict) else None
-    if not isinstance(result, dict) or not isinstance(value, dict) or not result.get("id"):
-        return False
-    return "choices" not in value and any(labels_in(value, name) for name in value)
-
-
-def _kind(value: Row) -> str | None:
-    """Return what a value draws; None for ellipses, key points and what is not on a picture."""
-    if "points" in value:
-        return "polygon"
-    if "rle" in value:
-        return "brush"
-    return "box" if "width" in value and "height" in value and "x" in value else None
-
-
-def rectangle(value: Row) -> tuple[float, float, float, float] | None:
-    """Return x, y, width, height of a value in percent; None unless all are finite numbers."""
-    x, y, w, h = (value.get(name) for name in ("x", "y", "width", "height"))
-    return (x, y, w, h) if finite(x) and finite(y) and finite(w) and finite(h) else None
-
-
-def _ring(points: object, size_hw: tuple[int, int]) -> list[float] | None:
-    """Return points in percent as x1, y1, x2, ... in pixels; None where they are fewer than three."""
-    ring: list[float] = []
-    for point in listed(points):
-        if not isinstance(point, list) or len(point) < 2 or not finite(point[0]) or not finite(point[1]):
-            return None
-        ring += [point[0] * size_hw[1] / 100, point[1] * size_hw[0] / 100]
-    return ring if len(ring) >= 6 else None
-
-
-def _around(x: float, y: float, w: float, h: float, angle: float) -> tuple[float, float, float, float]:
-    """Return the box around a box that is turned clockwise about its upper left corner."""
-    cos, sin = math.cos(angle), math.sin(angle)
-    across, down = [0, w * cos, -h * sin, w * cos - h * sin], [0, w * sin, h * cos, w * sin + h * cos]
-    return x + min(across), y + min(down), max(across) - min(across), max(down) - min(down)
 
 
 def _dict(value: object) -> Row:

@@ -19,7 +19,7 @@ from dinonat.errors import LabelError
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.json_files import has_picture
 from dinonat.formats.label_studio_brush import brush_mask
-from dinonat.formats.label_studio_reading import rectangle
+from dinonat.formats.label_studio_shapes import rectangle
 from dinonat.formats.label_studio_tasks import (
     finite,
     image_name,
