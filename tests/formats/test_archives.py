@@ -8,6 +8,8 @@ import pytest
 from dinonat.errors import LabelError
 from dinonat.formats import archives, yolo_reading
 from dinonat.formats.archives import opened
+from dinonat.formats.catalog import FORMATS
+from dinonat.formats.handover import Check
 
 
 def packed(path: Path, files: dict[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -135,3 +137,61 @@ def test_what_goes_wrong_inside_is_not_taken_for_the_archive(tmp_path: Path) -> 
     path = packed(tmp_path / "a.zip", {"a.txt": b"x"})
     with pytest.raises(ValueError, match="mine"), opened(path):
         raise ValueError("mine")
+
+
+COCO = b'{"images": [], "annotations": [], "categories": []}'
+YOLO = {"data.yaml": b"names: [car]", "labels/a.txt": b""}
+
+
+def inside(name: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{name}/{file}": data for file, data in files.items()}
+
+
+def test_the_one_export_of_several_folders_is_taken(tmp_path: Path) -> None:
+    notes = {"notes/readme.txt": b"x", "readme.txt": b"x"}
+    for files in (inside("trip/mine", YOLO), inside("mine", YOLO), inside("mine/deep/er", YOLO)):
+        with opened(packed(tmp_path / "a.zip", {**files, **notes})) as folder:
+            assert below(folder) == YOLO
+    with opened(packed(tmp_path / "a.zip", {"my labels.csv": b"image,label\n"})) as file:
+        assert file.name == "my labels.csv"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({**inside("one", YOLO), "two/annotations.json": COCO}, r"several exports \(one, two\).*one of its"),
+        (inside("set", {**inside("one", YOLO), "two/a.json": COCO}), r"several exports \(one, two\)"),
+        ({"notes/a.txt": b"x", "more/b.txt": b"x"}, r"no export in its folders \(more, notes\)"),
+    ],
+)
+def test_archives_of_several_exports_or_none_say_what_they_hold(
+    tmp_path: Path, files: dict[str, bytes], words: str
+) -> None:
+    path = packed(tmp_path / "a.zip", files)
+    with pytest.raises(LabelError, match=words), opened(path):
+        pass
+
+
+BROKEN = {
+    "yolo": {"data.yaml": b"names: 3", "labels/a.txt": b""},
+    "cvat": {"annotations.xml": b"<annotations>"},
+    "voc": {"Annotations/a.xml": b"<x/>", "Annotations/b.xml": b"<"},
+    "coco": {"instances.json": b'{"images": ['},
+    "csv": {"labels.csv": b"x\n"},
+    "folders": {"classes.csv": b"x\n"},
+}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("name", BROKEN)
+def test_nothing_names_the_folder_that_was_unpacked_into(tmp_path: Path, name: str, wrapped: bool) -> None:
+    path = packed(tmp_path / "a.zip", inside("set", BROKEN[name]) if wrapped else BROKEN[name])
+    with opened(path) as place:
+        made = place.as_posix()
+        found = list(FORMATS[name].faults(place, Check()))
+    assert found
+    assert not [each for each in found if "dinotool-" in f"{each}" or made in f"{each}"]
+    with pytest.raises(LabelError) as error, opened(path) as place:
+        FORMATS[name].read(place)
+    assert str(error.value).startswith(f"{path}")
+    assert "dinotool-" not in str(error.value)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from dinonat.errors import LabelError
+from dinonat.formats.catalog import sniff
+from dinonat.formats.class_folders import CLASSES
 from dinonat.formats.tables import LARGEST_FILE
 
 MOST_ENTRIES = 1_000_000
@@ -26,8 +28,10 @@ def opened(path: Path) -> Iterator[Path]:
 
     Pictures are not unpacked. A single folder around everything is looked through. Nothing is written
     before the whole list of entries is found harmless, and every entry is counted while it is unpacked,
-    because the list may lie. Raises LabelError, one sentence, for entries that lead out of the folder,
-    links, archives that are too large, encrypted, torn or hold only other archives.
+    because the list may lie. Of several folders the one that is an export is taken. Raises LabelError,
+    one sentence, for entries that lead out of the folder, links, archives that are too large, encrypted,
+    torn, hold only other archives, no export or several. What is raised inside names the archive, not
+    the folder that it was unpacked into.
     """
     if path.is_dir() or not zipfile.is_zipfile(path):
         if path.suffix.lower() == ".zip" and path.is_file():
@@ -36,7 +40,12 @@ def opened(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="dinotool-") as made:
         _unpack(path, Path(made))
-        yield _inside(Path(made))
+        try:
+            yield _export(path, _inside(Path(made)))
+        except LabelError as error:
+            if made not in str(error):
+                raise
+            raise LabelError(str(error).replace(made, str(path))) from error
 
 
 def _unpack(path: Path, folder: Path) -> None:
@@ -128,3 +137,28 @@ def _inside(folder: Path) -> Path:
         ):
             return folder
         folder = inside[0]
+
+
+def _export(path: Path, folder: Path) -> Path:
+    """Return what of an unpacked archive is an export. Raises LabelError where nothing is, or several are."""
+    if _is_export(folder):
+        return folder
+    below = sorted(each for each in folder.iterdir() if each.is_dir())
+    found = [each for each in map(_inside, below) if _is_export(each)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(each.name for each in below)
+        raise LabelError(f"{path}: holds several exports ({names}). Unpack it and give one of its folders.")
+    files = [each for each in folder.iterdir() if each.suffix.lower() in LABELS]
+    if len(files) == 1 and not below:
+        return files[0]
+    if not files:
+        names = ", ".join(each.name for each in below)
+        raise LabelError(f"{path}: no export in its folders ({names}). Give the export itself.")
+    return folder
+
+
+def _is_export(folder: Path) -> bool:
+    """Say whether a folder without its pictures shows a format."""
+    return sniff(folder) != "folders" or (folder / CLASSES).is_file()

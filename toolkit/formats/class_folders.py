@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dinonat.errors import LabelError
+from dinonat.formats.fault_places import as_fault
 from dinonat.formats.handover import (
     LABEL_ID,
     NO_BOXES,
@@ -164,7 +165,7 @@ def _class_faults(file: Path, folders: list[str]) -> Iterator[Fault]:
     try:
         known = _classes(file)
     except LabelError as error:
-        yield CLASSES, str(error).partition(": ")[2]
+        yield as_fault(error, file)
         return
     for name in folders if file.is_file() else ():
         if name not in known:

@@ -20,6 +20,7 @@ from dinonat.formats.cvat_shapes import (
     number,
     polygon_points,
 )
+from dinonat.formats.fault_places import as_fault
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.xml_files import Element, XmlError, parts
 from dinonat.polygons import is_tangled
@@ -37,7 +38,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
     except XmlError as error:
         yield f"line {error.line}" if error.line else "file", error.what
     except LabelError as error:
-        yield "file", str(error)
+        yield as_fault(error, path)
 
 
 def _file_faults(file: Path, check: Check) -> Iterator[Fault]:

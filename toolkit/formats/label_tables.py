@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from dinonat.errors import LabelError
+from dinonat.formats.fault_places import as_fault
 from dinonat.formats.handover import (
     LABEL_ID,
     NUMBERS,
@@ -100,7 +101,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
         file = _file(path)
         rows, images = _loaded(file)
     except LabelError as error:
-        yield path.name, str(error)
+        yield as_fault(error, path)
         return
     yield from faults_of_images(images, check.images)
     for finding in judge(rows, images.sizes, listed=images.names):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from dinonat.errors import LabelError
+from dinonat.formats.fault_places import as_fault
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.tables import PICTURES
 from dinonat.formats.voc_reading import (
@@ -29,7 +30,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
     try:
         files = annotation_files(path)
     except LabelError as error:
-        yield "folder", str(error)
+        yield as_fault(error, path)
         return
     root = _root(path)
     classes = None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from dinonat.errors import LabelError
+from dinonat.formats.fault_places import as_fault
 from dinonat.formats.handover import Check, Fault
 from dinonat.formats.yolo import stem
 from dinonat.formats.yolo_files import Layout, counterpart, image_name, layout, splits_of, text_lines
@@ -22,7 +23,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
     try:
         found = layout(path)
     except LabelError as error:
-        yield str(path), str(error).removeprefix(f"{path}: ")
+        yield as_fault(error, path)
         return
     if found.described.endswith((".yaml", ".yml")):
         yield from _data_faults(found)
@@ -135,7 +136,7 @@ def _file_faults(
     try:
         lines = text_lines(found.root / file)
     except LabelError as error:
-        yield file, str(error).partition(": ")[2]
+        yield as_fault(error, found.root)
         return
     seen: set[bytes] = set()
     for number, line in enumerate(lines, start=1):
