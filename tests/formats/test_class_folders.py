@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dinonat.formats.catalog import FORMATS, read_labels, sniff
 from dinonat.formats.class_folders import NOT_THERE, TWICE, folder_names
 from dinonat.formats.handover import NO_BOXES, NUMBERS, TEXTS, Check, Outgoing, outgoing
 
+SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
 HARD = (
     "a/b", "a\\b", "..", ".", "night.", "night", "Night", "CON", "con.txt", "🔥", "🔥🔥", "x" * 300,
     "ü" * 300, "u\u0308", "ü", "classes.csv", "train", " lead", "a\nb", "</script>", 'say "x"',
@@ -84,7 +86,7 @@ def test_class_names_come_back_whatever_their_folders_are_called(tmp_path: Path,
     assert list(FORMATS[name].faults(tmp_path, Check())) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=SETS, deadline=None)
 @given(data=st.data(), name=st.sampled_from(sorted(WAYS)))
 def test_what_is_not_named_as_lost_comes_back(
     tmp_path_factory: pytest.TempPathFactory, data: Any, name: str

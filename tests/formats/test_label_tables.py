@@ -1,4 +1,5 @@
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from dinonat.formats.catalog import FORMATS, read_labels, sniff
 from dinonat.formats.handover import NUMBERS, TEXTS, Check, Incoming, Outgoing, outgoing
 from dinonat.geometry import mask_to_counts
 
+SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
 KINDS = ("csv", "parquet")
 TRICKY = ["a.png", " a.png", "night/ü.png", 'say "x"; y.png', "a,b#1.png", "c\nd.png", "c\re.png", "😀.png"]
 CLASSES = ["=cmd|' /C calc'!A0", "car", "Fußgänger, alt", "</script>", "-1", "NA", " two  words "]
@@ -83,7 +85,7 @@ def assert_same(given: Outgoing, found: Incoming) -> None:
     np.testing.assert_array_equal(found.labels["score"].astype("float32"), expected["score"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=SETS, deadline=None)
 @given(given_rows=rows())
 def test_there_and_back(given_rows: list[dict[str, Any]]) -> None:
     given = asked(given_rows, name="night 1")

@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from dinonat.formats.voc import NO_CLASS, UNLISTED, WHOLE_PIXELS, whole_pixels
 from dinonat.formats.xml_files import UNSAYABLE
 
 Make = Callable[..., pd.DataFrame]
+SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
 NAMES = ("a.png", "night_a.png", "ü x.png", "q\"uo'te & <b>.png", "n#5.png", "d.é.png", "😀, x.png")
 CLASSES = ("bike unused", "car", 'a "b" <c> & d', "person, sitting", "😀</script>", "Straße")
 BARE = {"reason": "", "advice": "", "source": "", "model": "", "prepare": "", "unit": ""} | dict.fromkeys(
@@ -112,7 +114,7 @@ def test_the_data_of_voc_itself_counts_from_one(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 50000)] * 2, *[st.integers(1, 9900)] * 2), min_size=1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whole_pixels_are_the_nearest_and_never_nothing(boxes: Any) -> None:
     given_boxes = np.array(boxes) / 100
     corners = whole_pixels(given_boxes)
@@ -184,7 +186,7 @@ def assert_same(asked: Outgoing, incoming: Incoming, losses: dict[str, int]) -> 
 
 
 @given(label_sets())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=SETS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_there_and_back(tmp_path_factory: Any, proposals: Make, made: Any) -> None:
     rows, listed, options = made
     asked = outgoing(proposals(*rows) if rows else proposals({}).iloc[:0], listed, CLASSES, **options)

@@ -121,7 +121,7 @@ def test_encodings_and_windows_line_ends(tmp_path: Path, encoding: str) -> None:
 
 
 @given(st.text())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_escaped_texts_come_back_from_another_parser(text: str) -> None:
     element = ET.fromstring(f'<a x="{escaped(text)}">{escaped(text)}</a>')
     expected = "".join(character if sayable(character) else "\ufffd" for character in text)
