@@ -29,6 +29,7 @@ from dinonat.formats.coco_annotation_rules import (
 from dinonat.formats.coco_files import Parsed, instances_files, load, parse, starts_a_list
 from dinonat.formats.coco_results_rules import results_findings
 from dinonat.formats.handover import Check, Fault
+from dinonat.formats.json_files import has_picture
 
 
 def faults(path: Path, check: Check) -> Iterator[Fault]:
@@ -177,11 +178,7 @@ def _picture_findings(
     where: str, name: str, size_hw: tuple[int, int] | None, folder: Path
 ) -> Iterator[Finding]:
     """Yield whether a picture is missing, or of another size than the file says."""
-    try:
-        there = (folder / name).is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        there = False
-    if not there:
+    if not has_picture(folder, name):
         yield where, "its picture is not below the image folder; every tool shows nothing there.", ALL
         return
     plain, turned = _picture_sizes(folder / name)
