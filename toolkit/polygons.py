@@ -63,7 +63,8 @@ def is_tangled(ring: Sequence[float] | NDArray[np.float64], size_hw: tuple[int, 
 
 def _rows(corners: NDArray[np.float64], height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first row that each edge meets, and the one after its last."""
-    y0, y1 = corners[:, 1], np.roll(corners[:, 1], -1)
+    y0 = corners[:, 1]
+    y1 = np.append(y0[1:], y0[0])
     # The centre of row r is at r + 0.5: an edge meets the rows from ceil(low - 0.5) up to its high end.
     ends = (np.clip(np.ceil(end(y0, y1) - 0.5), 0, height) for end in (np.minimum, np.maximum))
     first, last = (end.astype(np.int64) for end in ends)
@@ -73,7 +74,7 @@ def _rows(corners: NDArray[np.float64], height: int) -> tuple[NDArray[np.int64],
 def _inside(corners: NDArray[np.float64], size_hw: tuple[int, int]) -> Bool:
     """Return the pixels with their centre in one ring of corners (n, 2)."""
     height, width = size_hw
-    (x0, y0), (x1, y1) = corners.T, np.roll(corners, -1, axis=0).T
+    (x0, y0), (x1, y1) = corners.T, np.concatenate([corners[1:], corners[:1]]).T
     first, last = _rows(corners, height)
     behind = np.cumsum(last - first)  # crossings of rows up to the end of each edge
     turns = np.zeros((height, width + 1), np.uint8)  # only whether they are odd matters: 256 is none
