@@ -315,13 +315,12 @@ def test_what_was_edited_is_what_comes_in_and_only_once(desk: Path, how: str) ->
     again = brought(desk, folder)
     assert (again.events, again.known, again.standing) == (0, 3, 4), again.lines()
     assert "Nothing of it was new" in again.lines()[-1]
-    later = brought(
-        desk, exported(desk, format_)
-    )  # what people said leaves, and is nothing new when it is back
-    assert (later.events, later.kept, later.new) == (0, 7, 0), later.lines()
+    if "without" not in how:  # what people said leaves, and is nothing new when it is back
+        later = brought(desk, exported(desk, format_))
+        assert (later.events, later.kept, later.new) == (0, 7, 0), later.lines()
 
 
-@pytest.mark.parametrize("how", [how for how in HERE if "without" not in how])
+@pytest.mark.parametrize("how", ["coco", "cvat", "yolo"])  # JSON, XML, texts in folders
 def test_a_zip_of_the_folder_says_what_the_folder_says(desk: Path, how: str) -> None:
     format_, edit = EDITS[how]
     folder = exported(desk, format_)
