@@ -122,6 +122,7 @@ def read_record(workspace: Path, name: str) -> Exported:
     labels["mask_counts"] = pd.Series(
         [tuple(counts.tolist()) for counts in labels["mask_counts"]], dtype=object
     )
+    labels["cluster"] = labels.get("cluster", -1)
     made = places.read_object(folder / RECORD / ABOUT)
     return Exported(name, str(made["set"]), str(made["format"]), labels, images)
 

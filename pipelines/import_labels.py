@@ -34,7 +34,7 @@ class ImportReport(BroughtIn):
     def lines(self) -> list[str]:
         """Text for people."""
         more = [f"... and {len(self.warnings) - SHOWN} more"] if len(self.warnings) > SHOWN else []
-        whose = f"corrects the export {self.export} ({self.why})" if self.export else "labels of its own"
+        whose = f"corrects the export {self.export} ({self.why})" if self.export else self.why
         return [
             *self.warnings[:SHOWN],
             *more,
