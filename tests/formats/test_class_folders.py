@@ -134,6 +134,8 @@ def test_a_picture_in_no_class_folder_is_left_out_and_named(tmp_path: Path, spli
     said: list[str] = []
     assert class_folders.read(tmp_path, warn=said.append).unread == (name,)
     assert len(said) == 1
+    found = [where for where, what in class_folders.faults(tmp_path, Check()) if "no class folder" in what]
+    assert sorted(found) == sorted([name, f"train/{name}"] if splits else [name])
     (tmp_path / path).unlink()
     back = class_folders.read(tmp_path, warn=said.append)
     assert (back.unread, back.labels["label"].tolist()) == ((name,), ["ü"])

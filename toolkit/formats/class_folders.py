@@ -110,7 +110,7 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     ours = (path / CLASSES).is_file()
     rows: list[dict[str, Any]] = []
     loose: list[str] = []  # pictures in no class folder
-    for place, steps in _steps(walk(path)[1]):
+    for place, steps in _steps(walk(path)[1], ours):
         if len(steps) == 1:
             loose.append(place)
             continue
@@ -131,11 +131,14 @@ def read(path: Path, *, sizes: Sizes | None = None, warn: Warn = warnings.warn) 
     return incoming(rows, images, unread=unread)
 
 
-def _steps(places: list[str]) -> list[tuple[str, list[str]]]:
-    """Return each place with its folders and name, without the folder of its split if there are splits."""
+def _steps(places: list[str], ours: bool) -> list[tuple[str, list[str]]]:
+    """Return each place with its folders and name, without the folder of its split if there are splits.
+
+    No class of ``ours`` has a folder that is called like a split; of a person's it may.
+    """
     steps = [place.split("/") for place in places]
     inside = [each for each in steps if len(each) > 1]
-    split = any(len(each) > 2 for each in inside) and all(each[0] in SPLITS for each in inside)
+    split = (ours or any(len(each) > 2 for each in inside)) and all(each[0] in SPLITS for each in inside)
     return [
         (place, each[1:] if split and len(each) > 1 else each)
         for place, each in zip(places, steps, strict=True)
@@ -147,7 +150,7 @@ def faults(path: Path, check: Check) -> Iterator[Fault]:
     if not path.is_dir():
         yield path.name, "no folder; pictures in a folder for each class are needed."
         return
-    laid = _steps(walk(path)[1])
+    laid = _steps(walk(path)[1], (path / CLASSES).is_file())
     if not any(len(steps) > 1 for _, steps in laid):
         yield "folder", "no folder per class with images in it; every reader stops."
     for place, steps in laid:
