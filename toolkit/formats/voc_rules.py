@@ -71,7 +71,7 @@ def _root(path: Path) -> Path | None:
 
 def _file_faults(root: Element, place: str, check: Check, names: set[str]) -> Iterator[Fault]:
     """Yield what is wrong with a file beside its objects; put its image into ``names``."""
-    where, stem = f"{place}, line {root.line}", PurePosixPath(place).stem
+    where = f"{place}, line {root.line}"
     size = root.first("size")
     if size is None or not all(_positive(size.said(name)) for name in ("width", "height")):
         yield (
@@ -88,6 +88,12 @@ def _file_faults(root: Element, place: str, check: Check, names: set[str]) -> It
             where,
             "file in a folder below Annotations; supervision passes over it silently. Flatten the names.",
         )
+    yield from _name_faults(root, place, check, names)
+
+
+def _name_faults(root: Element, place: str, check: Check, names: set[str]) -> Iterator[Fault]:
+    """Yield what is wrong with the name of a file's image; put it into ``names``."""
+    where, stem = f"{place}, line {root.line}", PurePosixPath(place).stem
     said = root.said("filename")
     if not said:
         yield where, "no <filename>; labelformat stops, others guess the ending. Write the picture's name."
