@@ -89,7 +89,9 @@ def bring_in(
     with opened(file) as place:
         name = _format(place, format_)
         sizes = sizes_by_name(known, workspace, export, name)
-        incoming = FORMATS[name].read(place, sizes=sizes, warn=warnings.append)
+        incoming = FORMATS[name].read(  # of an archive, it is that which the person knows
+            place, sizes=sizes, warn=lambda said: warnings.append(said.replace(str(place), str(file)))
+        )
         kinds = kinds_of(place, incoming, name)
     exported, why = which_export(workspace, set_name, incoming, name, export, warnings.append)
     told = meant(incoming, exported, known, warnings.append)

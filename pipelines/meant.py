@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ def meant(incoming: Incoming, exported: Exported | None, known: EmbeddingSet, wa
     found = _found(incoming, exported, known, warn)
     rows = incoming.labels[incoming.labels["image"].isin(list(found))]
     rows = rows.assign(file_name=rows["image"], image=rows["image"].map(found).astype("str"))
-    unread = {found[name] for name in incoming.unread if name in found}
+    unread = _unread(incoming, found)
     rows, other_shape = _on_the_set(rows, incoming, found, heights_widths(known), warn)
     rows, odd = _inside(rows, heights_widths(known), warn)
     listed = sorted({found[name] for name in found} - other_shape)
@@ -62,6 +63,14 @@ def meant(incoming: Incoming, exported: Exported | None, known: EmbeddingSet, wa
     columns = ["image", "kind", "label", *"xywh", "label_id", "mask_counts"]
     rows = rows.drop(columns="file_name").drop_duplicates(columns, ignore_index=True)
     return Meant(rows, listed, complete)
+
+
+def _unread(incoming: Incoming, found: Mapping[str, str]) -> set[str]:
+    """Return the images of which something could not be read; a torn file may only tell their stem."""
+    torn = {PurePosixPath(name).stem for name in incoming.unread if name not in found}
+    return {
+        image for name, image in found.items() if name in incoming.unread or PurePosixPath(name).stem in torn
+    }
 
 
 def _found(incoming: Incoming, exported: Exported | None, known: EmbeddingSet, warn: Warn) -> dict[str, str]:
