@@ -17,7 +17,8 @@ def main(workspace: str, set_name: str, label_id: str) -> None:
         print(f"{label_id}: nobody has said anything about it; it is as it was proposed.")
     for event in events.itertuples():
         box = "" if event.kind == "image" else f" at {event.x:g}, {event.y:g}, {event.w:g} x {event.h:g}"
-        print(f"{event.at}  {event.action} as {event.label}{box} in {event.image}  ({event.who}, {event.origin})")
+        what = f"{event.action} as {event.label}{box} in {event.image}"
+        print(f"{event.at}  {what}  ({event.who}, {event.origin})")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinonat.records import PROPOSAL_COLUMNS, as_table
+from dinonat import labels
+from dinonat.records import EVENT_COLUMNS, PROPOSAL_COLUMNS, as_table
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def output(example: str, argument: Path) -> str:
-    command = [sys.executable, str(EXAMPLES / example), str(argument)]
+def output(example: str, *arguments: object) -> str:
+    command = [sys.executable, str(EXAMPLES / example), *map(str, arguments)]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
     return child.stdout
@@ -72,3 +73,16 @@ def test_read_temperatures_of_real_files(data: Path) -> None:
     )
     assert warm["unit"] == "celsius"
     assert found["M3T/DJI_0001_R.JPG"]["unit"] == "counts"
+
+
+def test_the_history_of_a_label(tmp_path: Path) -> None:
+    event = {"label_id": "p1", "run": "r", "image": "a.png", "kind": "region", "mask_counts": ()}
+    event |= {"label": "bus", "x": 1.0, "y": 2.0, "w": 3.0, "h": 4.5}
+    with labels.writing(tmp_path / "labels.db") as db:
+        for action in ("accepted", "relabelled"):
+            table = as_table([{**event, "action": action}], EVENT_COLUMNS)
+            labels.add_events(db, table, set_name="thermal", who="Ada", origin="f.json")
+    first, second = output("history_of_a_label.py", tmp_path, "thermal", "p1").splitlines()
+    assert "accepted as bus at 1, 2, 3 x 4.5 in a.png  (Ada, f.json)" in first
+    assert "relabelled" in second
+    assert "nobody has said" in output("history_of_a_label.py", tmp_path, "thermal", "p2")
