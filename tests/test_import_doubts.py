@@ -13,7 +13,7 @@ import pytest
 
 from dinonat import labels
 from dinonat.errors import LabelError, UsageError, WorkspaceError
-from dinonat.pipelines import coming_in, export, import_labels
+from dinonat.pipelines import differences, export, import_labels
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export_settings import ExportSettings
 from dinonat.pipelines.import_labels import ImportReport, ImportSettings
@@ -190,7 +190,7 @@ def test_who_says_something_meanwhile_is_heard(desk: Path, monkeypatch: pytest.M
     content = coco(given)
     del content["annotations"][0]
     put(given, content)
-    compare, seen = coming_in.compare, []
+    compare, seen = differences.compare, []
 
     def slowly(*tables: Any, **more: Any) -> pd.DataFrame:
         if not seen:  # the same file, by another process, while the first one is comparing
@@ -198,7 +198,7 @@ def test_who_says_something_meanwhile_is_heard(desk: Path, monkeypatch: pytest.M
             brought(desk, given)
         return compare(*tables, **more)
 
-    monkeypatch.setattr(coming_in, "compare", slowly)
+    monkeypatch.setattr(differences, "compare", slowly)
     assert brought(desk, given).events == 0
     assert done(desk) == {"rejected": 1, "accepted": 2}
 
