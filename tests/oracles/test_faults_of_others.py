@@ -102,8 +102,9 @@ def test_datumaro_fills_holes_and_says_so_consistently(by_datumaro: Callable[...
 
 def test_datumaro_writes_attributes_that_cvat_drops(by_datumaro: Callable[..., Path]) -> None:
     found = named("cvat", by_datumaro("cvat", allow_undeclared_attrs=True))
-    assert places(found, "'label_id'", "'person'", "not declared")
-    assert places(found, "'score'", "'person'", "not declared")
+    spots = places(found, "not declared")
+    for name in ("'label_id'", "'score'"):
+        assert any(name in spot and "'person'" in spot for spot in spots)
     assert all("not declared" in what for what in found)
 
 
@@ -113,7 +114,9 @@ def test_datumaro_writes_voc_in_fractions_with_a_wrong_depth_and_without_empty_i
     found = named("voc", by_datumaro("voc_detection", save_media=True))
     assert places(found, "fractions")[0].startswith("night/a.xml, line ")
     assert {where.split(",")[0] for where in places(found, "<depth> '64'")} >= {"b16.xml", "c16.xml"}
-    assert places(found, "'e_empty'", "no file in Annotations") == ["ImageSets/Main/default.txt, line 4"]
+    (spot,) = places(found, "no file in Annotations")
+    assert spot.startswith("ImageSets/Main/default.txt, line 4")
+    assert "'e_empty'" in spot
     assert places(found, "folder below Annotations") == ["night/a.xml, line 1"]
 
 
