@@ -55,7 +55,7 @@ def difference(found: Found, workspace: Path, accept: str) -> Difference:
         set_name=found.set_name,
         step=found.step,
     )
-    done, known = _as_events(changes, events, accept, nameless)
+    done, known = _as_events(changes, events, _removed(own), accept, nameless)
     return Difference(changes, done, known, int(strange.sum()), seq)
 
 
@@ -93,12 +93,14 @@ def _before(
 ) -> tuple[pd.DataFrame, set[str]]:
     """Return the labels to compare with (KNOWN_COLUMNS), and the ids of those whose class nobody gave.
 
-    These are, each label once: what the export held; what the same file said when it was last here, so
-    that only what changed in it since counts; what people vouch for beside; and proposals that the file
-    names and no export that is left held. Only the first two can be gone from the file.
+    These are, each label once: what the same file said when it was last here, so that only what changed
+    in it since counts; what the export held; what people vouch for beside; and proposals that the file
+    names and no export that is left held. Only the first two can be gone from the file, and not again.
     """
-    parts = [] if found.exported is None else [found.exported.labels.assign(removable=True)]
-    parts.append(standing(own).assign(removable=True, cluster=-1))
+    parts = [standing(own).assign(removable=True, cluster=-1)]
+    if found.exported is not None:
+        held = found.exported.labels
+        parts.append(held.assign(removable=~held["label_id"].isin(_removed(own))))
     parts.append(standing(events).assign(removable=False, cluster=-1))
     ids = set(found.told.rows["label_id"]) - {"", *(each for part in parts for each in part["label_id"])}
     parts += [part.assign(removable=False) for part in proposals_named(workspace, found.set_name, ids)]
@@ -109,6 +111,11 @@ def _before(
     joined = pd.concat(filled).drop_duplicates("label_id", ignore_index=True)
     joined["removable"] &= joined["kind"].isin(found.kinds)
     return as_table(joined, KNOWN_COLUMNS), set(joined.loc[joined["cluster"] >= 0, "label_id"])
+
+
+def _removed(own: pd.DataFrame) -> pd.Series:
+    """Return the ids of the labels that were not in the file when it was last here."""
+    return own.loc[own["action"] == REJECTED, "label_id"]
 
 
 def _of_nobody(rows: pd.DataFrame, before: pd.DataFrame, found: Found, accept: str) -> pd.Series:
@@ -123,16 +130,18 @@ def _of_nobody(rows: pd.DataFrame, before: pd.DataFrame, found: Found, accept: s
 
 
 def _as_events(
-    changes: pd.DataFrame, events: pd.DataFrame, accept: str, nameless: set[str]
+    changes: pd.DataFrame, events: pd.DataFrame, removed: pd.Series, accept: str, nameless: set[str]
 ) -> tuple[pd.DataFrame, int]:
     """Return the changes as events, and how many of them were known already.
 
-    Nobody vouches for a class that nobody gave: labels of clusters, ``nameless``, wait for a name.
+    Nobody vouches for a class that nobody gave: labels of clusters, ``nameless``, wait for a name. A
+    label that the file had ``removed`` and holds again is accepted.
     """
     seen = looked_at(changes, accept) & ~changes["label_id"].isin(nameless)
     action = changes["action"].where(changes["change"] != KEPT, "")
     fresh = (changes["change"] == KEPT) & ~changes["label_id"].isin(events["label_id"])
     accepted = fresh & (seen | (changes["says"] == ACCEPTED))
+    accepted |= (changes["change"] == KEPT) & changes["label_id"].isin(removed)
     done = changes.assign(action=action.mask(accepted, ACCEPTED))
     done = done[done["action"] != ""]
     if events.empty:

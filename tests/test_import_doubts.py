@@ -251,3 +251,35 @@ def test_a_file_without_images_is_words(desk: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text('{"images": [], "annotations": [], "categories": []}')
     with pytest.raises(LabelError, match="names no image"):
         brought(desk, tmp_path / "empty.json")
+
+
+def test_an_older_file_read_again_unchanged_does_not_undo_a_newer_one(desk: Path) -> None:
+    first, second = exported(desk), exported(desk, "datumaro")
+    content = coco(first)
+    content["annotations"][0]["bbox"][0] += 1
+    del content["annotations"][1]
+    content["annotations"].append({**content["annotations"][3], "bbox": [30, 30, 9, 9], "attributes": {}})
+    brought(desk, put(first, content))
+    moved = said(desk, "set1").set_index("action").loc["moved", "label_id"]
+    theirs = second / "annotations/default.json"
+    text = json.loads(theirs.read_text("utf-8"))
+    for item in text["items"]:
+        for each in item["annotations"]:
+            if each["attributes"].get("label_id") == moved:
+                each["bbox"][1] += 3
+    theirs.write_text(json.dumps(text), "utf-8")
+    brought(desk, second)
+    before = said(desk, "set1")
+    assert brought(desk, first).events == 0
+    assert said(desk, "set1").equals(before)
+
+
+def test_a_deletion_that_is_taken_back_in_the_file_is_taken_back(desk: Path) -> None:
+    given = exported(desk)
+    whole, content = coco(given), coco(given)
+    del content["annotations"][1]
+    brought(desk, put(given, content))
+    assert done(desk) == {"rejected": 1, "accepted": 2}
+    assert brought(desk, given).events == 0
+    report = brought(desk, put(given, whole))
+    assert (report.events, report.new, done(desk)) == (1, 0, {"accepted": 3})
