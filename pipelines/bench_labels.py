@@ -123,11 +123,14 @@ def make(folder: Path, count: int) -> Path:
     rest = {name: blank[name] for name in PROPOSAL_COLUMNS if name not in labels}
     target = places.proposals_folder(workspace, RUN)
     target.mkdir(parents=True)
-    table = as_table(labels.assign(**{**rest, **own, **no_lists}), PROPOSAL_COLUMNS)
+    for name, column in {**rest, **own, **no_lists}.items():
+        labels[name] = column
+    table = as_table(labels, PROPOSAL_COLUMNS)
     table.to_parquet(target / "proposals.parquet")
     write_json(target / "meta.json", {"set": SET, "said": ""})
     items = images.assign(**{name: blank[name] for name in ITEM_COLUMNS if name not in images})
-    items = items.assign(kind="image", status="ok", item=items["image"], mask_counts=[()] * len(items))
+    no_masks = pd.Series([()] * len(items), dtype=object)
+    items = items.assign(kind="image", status="ok", item=items["image"], mask_counts=no_masks)
     writer = SetWriter(
         places.set_folder(workspace, SET), {"root": str(folder), "model": "made", "settings": {}}
     )
