@@ -123,9 +123,8 @@ def make(folder: Path, count: int) -> Path:
     rest = {name: blank[name] for name in PROPOSAL_COLUMNS if name not in labels}
     target = places.proposals_folder(workspace, RUN)
     target.mkdir(parents=True)
-    for name, column in {**rest, **own, **no_lists}.items():
-        labels[name] = column
-    table = as_table(labels, PROPOSAL_COLUMNS)
+    more: dict[str, Any] = {**rest, **own, **no_lists}
+    table = as_table(labels.assign(**more), PROPOSAL_COLUMNS)
     table.to_parquet(target / "proposals.parquet")
     write_json(target / "meta.json", {"set": SET, "said": ""})
     items = images.assign(**{name: blank[name] for name in ITEM_COLUMNS if name not in images})
