@@ -20,7 +20,7 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.coming_in import bring_in
 from dinonat.pipelines.export import run as export
 from dinonat.pipelines.export_settings import ExportSettings
-from dinonat.pipelines.made_labels import SIZE_HW, made_labels
+from dinonat.pipelines.made_labels import SIZE_HW, made_labels, peak_of_process
 from dinonat.pipelines.progress import say
 from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, as_table
 from dinonat.settings import Settings
@@ -89,8 +89,6 @@ def run_labels(settings: BenchLabelsSettings, workspace: Path) -> BenchLabelsRep
 
 def measure(folder: Path, count: int) -> dict[str, Any]:
     """Make a workspace of ``count`` labels, export and import it twice, and return the figures of a row."""
-    import resource  # not on Windows
-
     workspace = make(folder, count)
     known = open_set(places.set_folder(workspace, SET))
     settings = ExportSettings(format="coco")
@@ -98,7 +96,6 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     accept, _ = _timed(lambda: bring_in(Path(report.folder), known, workspace, accept="all", who="bench"))
     again, report = _timed(lambda: export(settings, workspace))
     repeated, _ = _timed(lambda: bring_in(Path(report.folder), known, workspace, accept="all", who="bench"))
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
         "labels": count,
         "export_first": first,
@@ -106,7 +103,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
         "export_again": again,
         "import_again": repeated,
         "database": sum(path.stat().st_size for path in workspace.glob("labels.db*")) / 1e6,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
+        "peak": peak_of_process(),
     }
 
 
