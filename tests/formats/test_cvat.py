@@ -185,8 +185,25 @@ def label_sets(draw: st.DrawFn) -> tuple[list[dict[str, Any]], pd.DataFrame, dic
 
 
 def filled(counts: tuple[int, ...]) -> tuple[int, ...]:
-    """The mask of an image with all that cannot be reached from outside through edges."""
-    return tuple(mask_to_counts(ndimage.binary_fill_holes(counts_to_mask(counts, SIZE_HW))))
+    """The mask of an image with all that cannot be reached from outside through edges.
+
+    Two rings that meet at corners only, and close something between them, say it as it is.
+    """
+    mask = counts_to_mask(counts, SIZE_HW)
+    if polygons.mask_polygons(mask) is not None:
+        return counts
+    return tuple(mask_to_counts(ndimage.binary_fill_holes(mask)))
+
+
+def test_what_two_parts_enclose_at_their_corners_is_not_filled(tmp_path: Path, proposals: Make) -> None:
+    mask = np.zeros(SIZE_HW, bool)
+    mask[0:4, 5:8] = True
+    mask[1, 5:7] = mask[2, 5] = False
+    mask[1:3, 4] = True
+    rows = proposals({"mask": mask, "box": (4, 0, 4, 4), "image": "a.png"})
+    asked = outgoing(rows, images("a.png"), CLASSES, masks="polygon")
+    assert FILLED not in cvat.write(asked, tmp_path).losses
+    assert cvat.read(tmp_path).labels["mask_counts"].tolist() == [tuple(mask_to_counts(mask))]
 
 
 def assert_same(asked: Outgoing, incoming: Incoming, losses: dict[str, int]) -> None:
