@@ -26,6 +26,7 @@ from dinonat.formats.handover import LABEL_ID, MASKS_BOX, Check, Incoming, Outgo
 from dinonat.formats.label_studio_brush import brush_mask
 from dinonat.formats.label_studio_tasks import plain_name
 from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
+from dinonat.polygons import mask_polygons
 
 IMAGES = pd.DataFrame(
     {
