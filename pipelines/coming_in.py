@@ -2,7 +2,7 @@
 
 import getpass
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import UsageError
 from dinonat.formats.archives import opened
 from dinonat.formats.catalog import FORMATS, sniff
-from dinonat.formats.handover import Incoming
+from dinonat.formats.handover import Incoming, Warn
 from dinonat.pipelines.differences import Difference, Found, difference, looked_at, write
 from dinonat.pipelines.export_folder import Exported
 from dinonat.pipelines.meant import heights_widths, meant
@@ -21,8 +21,6 @@ from dinonat.pipelines.returned import kinds_of, sizes_by_name, which_export
 from dinonat.proposals.corrections import KEPT, NEW
 from dinonat.records import ACCEPTED, PROPOSED
 from dinonat.settings import unknown_key
-
-Warn = Callable[[str], object]
 
 
 @dataclass(frozen=True)

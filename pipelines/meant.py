@@ -1,7 +1,7 @@
 """Which images of a set a file means, and its rows as they lie on them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import LabelError
-from dinonat.formats.handover import Incoming
+from dinonat.formats.handover import Incoming, Warn
 from dinonat.formats.matching import match_names
 from dinonat.geometry import Float64
 from dinonat.pipelines.export_folder import Exported
@@ -18,7 +18,6 @@ from dinonat.proposals.abstain import BACKGROUND
 from dinonat.records import Bool
 
 SAME_SHAPE = 0.01  # by how much the sides of a resized picture may differ in proportion
-Warn = Callable[[str], object]
 
 
 @dataclass(frozen=True, eq=False)

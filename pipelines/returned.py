@@ -1,6 +1,6 @@
 """A file of labels that comes back: which export it was, and of what it speaks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import pandas as pd
 from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import LabelError, WorkspaceError
 from dinonat.formats.catalog import alike
-from dinonat.formats.handover import Incoming, list_cell
+from dinonat.formats.handover import Incoming, Warn, list_cell
+from dinonat.formats.image_labels import IMAGE_LABELS
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export_folder import ABOUT, RECORD, Exported, read_record
 from dinonat.pipelines.export_labels import TABLE
@@ -18,9 +19,7 @@ from dinonat.pipelines.meant import heights_widths, known_names
 
 ONLY_WHOLE = ("folders", "yolo-classify")  # they hold labels of whole images and no boxes
 WHOLE_BESIDE = ("coco", "voc", "yolo", "yolo-segment")  # image_labels.csv holds those of whole images
-IMAGE_LABELS = "image_labels.csv"
 LIKE_IT = 0.25  # share of boxes in place from which a file without name and ids is a corrected export
-Warn = Callable[[str], object]
 
 
 def sizes_by_name(

@@ -14,7 +14,6 @@ import pandas as pd
 
 from dinonat.errors import LabelError
 from dinonat.formats.cvat_shapes import (
-    LARGEST_IMAGE,
     NotALabelError,
     image_size,
     mask_window,
@@ -22,7 +21,7 @@ from dinonat.formats.cvat_shapes import (
     polygon_points,
 )
 from dinonat.formats.handover import LABEL_ID, Incoming, Sizes, Warn, incoming
-from dinonat.formats.runs import window_counts
+from dinonat.formats.runs import LARGEST_IMAGE, window_counts
 from dinonat.formats.xml_files import Element, parts
 from dinonat.polygons import is_tangled, polygon_mask
 from dinonat.records import Bool

@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 
+from dinonat.formats.runs import LARGEST_IMAGE
 from dinonat.formats.xml_files import Element
 from dinonat.records import Bool
 
-LARGEST_IMAGE = 1 << 28  # pixels of an image whose masks are drawn
 NO_BOXES = ("polyline", "points", "ellipse", "cuboid", "skeleton")  # shapes of CVAT that are no regions
 
 

@@ -13,11 +13,11 @@ from pyarrow import parquet
 
 from dinonat.errors import LabelError
 from dinonat.formats.handover import LABEL_ID, list_cell
+from dinonat.formats.runs import LARGEST_IMAGE
 from dinonat.formats.tables import LARGEST_FILE, as_number, column_of, parse_csv, plain_headers
 from dinonat.records import Bool
 
 MOST_ROWS = 20_000_000  # a small Parquet file can claim any number of rows
-MOST_PIXELS = 1 << 28
 CORNERS = ("x1", "y1", "x2", "y2")
 SPACES = str.maketrans("[](),;", "      ")  # of lists as other programs write them
 Float64 = NDArray[np.float64]
@@ -85,11 +85,13 @@ def load_images(file: Path) -> Images:
     names = _texts(cells["image"], count)
     files = _texts(cells["file_name"], count) if "file_name" in cells else names
     sides = [_numbers(cells.get(name), count, comma)[0] for name in ("height", "width")]
-    good = np.all([(side >= 1) & (side <= MOST_PIXELS) & (side == np.round(side)) for side in sides], axis=0)
+    good = np.all(
+        [(side >= 1) & (side <= LARGEST_IMAGE) & (side == np.round(side)) for side in sides], axis=0
+    )
     sizes = {
         name: (int(h), int(w))
         for name, h, w, usable in zip(names, *sides, good.tolist(), strict=True)
-        if usable and h * w <= MOST_PIXELS
+        if usable and h * w <= LARGEST_IMAGE
     }
     export = next((text for text in _texts(cells.get("export"), count) if text), "")
     return Images(tuple(names), sizes, export, tuple(files), tuple(where))
@@ -205,6 +207,6 @@ def _mask(cell: Any) -> tuple[int, ...] | None:
         counts = tuple(int(run) for run in list_cell(cell))
     except (ValueError, TypeError):
         return None
-    if counts and (min(counts) < 0 or sum(counts) > MOST_PIXELS or not sum(counts[1::2])):
+    if counts and (min(counts) < 0 or sum(counts) > LARGEST_IMAGE or not sum(counts[1::2])):
         return None
     return counts
