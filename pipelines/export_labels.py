@@ -18,7 +18,7 @@ from dinonat.pipelines.labelled import GIVEN as GIVEN_FILE
 from dinonat.pipelines.labelled import given_boxes
 from dinonat.pipelines.people import said, stacked, standing, with_events
 from dinonat.proposals.abstain import UNKNOWN
-from dinonat.records import PROPOSAL_COLUMNS, REJECTED
+from dinonat.records import LATER_COLUMNS, PROPOSAL_COLUMNS, REJECTED
 
 TABLE = "proposals.parquet"
 VOTERS = "voters"  # how many labelled items voted: the lists themselves stay in proposals.parquet
@@ -35,6 +35,9 @@ def read_lean(path: Path) -> pd.DataFrame:
     names = [name for name in PROPOSAL_COLUMNS if name != "neighbours"]
     texts = [name for name in names if PROPOSAL_COLUMNS[name] == "str" and name not in APART]
     try:
+        there = pq.read_schema(path).names
+        later = {name: value for name, value in LATER_COLUMNS.items() if name not in there}
+        names = [name for name in names if name not in later]
         table = pq.read_table(path, columns=names, read_dictionary=texts)
         voters = pq.read_table(path, columns=["neighbours"])["neighbours"]
     except (OSError, ValueError, KeyError) as error:
@@ -43,7 +46,7 @@ def read_lean(path: Path) -> pd.DataFrame:
         ) from error
     counted = pc.fill_null(pc.list_value_length(voters), 0).cast(pa.int32())
     rows: pd.DataFrame = table.append_column(VOTERS, counted).to_pandas()
-    return rows
+    return rows.assign(**later) if later else rows
 
 
 def gather(workspace: Path, run_name: str, known: EmbeddingSet) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from dinonat.records import ACCEPTED, REJECTED, TEMPERATURE_COLUMNS
 
 DATABASE = "labels.db"
 
-OF_THE_VOTE = ("score", "margin", "similarity")  # they belong to the class that was proposed
+OF_THE_VOTE = ("score", "margin", "similarity", "probability")  # they belong to the class that was proposed
 
 
 def database(workspace: Path) -> Path:

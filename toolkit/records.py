@@ -193,6 +193,9 @@ PROPOSAL_COLUMNS = {
     "source": "str",
     "cluster": "int32",  # -1 where there is none
     "neighbours": "object",  # list[str]: labelled items that voted, nearest first
+    "method": "str",  # which decided: "vote", "diffuse" or "linear"; "" where nothing did
+    "agree": "str",  # the methods that chose this label, with spaces between them
+    "probability": "float32",  # that it is right, by an audit; NaN without one: the score is a rank
     "status": "str",  # "proposed"
     "model": "str",  # fingerprint of the network
     "features": "str",  # the parts of the search vector and their weights
@@ -202,16 +205,21 @@ PROPOSAL_COLUMNS = {
     "unit": "str",
     **TEMPERATURE_COLUMNS,
 }
+# Columns that runs of earlier versions lack, and what they hold there.
+LATER_COLUMNS: dict[str, str | float] = {"method": "vote", "agree": "", "probability": float("nan")}
 
 
 def as_table(rows: "pd.DataFrame | list[dict[str, Any]]", columns: Mapping[str, str]) -> "pd.DataFrame":
     """Return ``rows`` with exactly the declared columns, in their order and types.
 
-    Raises KeyError when a declared column is missing: a defect of the caller, not of the data.
+    What earlier versions did not write gets its value of LATER_COLUMNS. Raises KeyError when another
+    declared column is missing: a defect of the caller, not of the data.
     """
     import pandas as pd
 
     table = pd.DataFrame(rows, columns=None if len(rows) else list(columns))
+    later = {name: value for name, value in LATER_COLUMNS.items() if name in columns and name not in table}
+    table = table.assign(**later) if later else table
     missing = [name for name in columns if name not in table]
     if missing:
         raise KeyError(f"table without its columns {missing}")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dinonat.geometry import mask_to_counts
-from dinonat.records import PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS
+from dinonat.records import LATER_COLUMNS, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS
 
 Make = Callable[..., pd.DataFrame]
 
@@ -44,6 +44,6 @@ def _row(number: int, given: dict[str, Any]) -> dict[str, Any]:
         "advice": "review", "reason": "3 of 4 neighbours agree", "objectness": 0.5, "source": "ncut",
         "cluster": -1, "neighbours": ["n1"], "status": "proposed", "model": "0123456789abcdef",
         "features": "mean=1", "prepare": "percentile", "lo": 1.0, "hi": 9.0, "unit": "grey",
-        **dict.fromkeys(TEMPERATURE_COLUMNS, np.nan),
+        **dict.fromkeys(TEMPERATURE_COLUMNS, np.nan), **LATER_COLUMNS,
     }  # fmt: skip
     return {**default, **{key: value for key, value in given.items() if key in PROPOSAL_COLUMNS}}

@@ -80,11 +80,15 @@ def exact(case: Case, biased: bool, dtype: torch.dtype) -> list[Tensor]:
 
 
 def errors(case: Case, biased: bool, backend: str, device: str, dtype: torch.dtype) -> dict[str, float]:
-    """Largest difference of each answer, relative to its largest value."""
+    """Largest difference of each answer, relative to its largest value, or to 1 where that is smaller.
+
+    Over a single key the exact gradient of q and k is zero, the difference of two equal products which a
+    GPU may round differently.
+    """
     inputs, upstream = rounded(case, biased, dtype)
     found = answers(case, [x.to(device) for x in inputs], upstream, backend)
     pairs = zip(NAMES, exact(case, biased, dtype), found, strict=False)
-    return {name: ((a - b).abs().max() / a.abs().max().clamp(min=0.1)).item() for name, a, b in pairs}
+    return {name: ((a - b).abs().max() / a.abs().max().clamp(min=1)).item() for name, a, b in pairs}
 
 
 def wrong(found: dict[str, float], dtype: torch.dtype) -> dict[str, float]:

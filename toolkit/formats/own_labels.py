@@ -41,7 +41,7 @@ def as_rows(
         "set": set_name,
         "cluster": -1,
         **dict.fromkeys(("score", "margin", "similarity", "objectness"), np.nan),
-        **dict.fromkeys(("second", "model", "features"), ""),
+        **dict.fromkeys(("second", "model", "features", "method"), ""),
     }
     return as_table(pd.DataFrame(columns, index=rows.index), PROPOSAL_COLUMNS)
 
