@@ -1,74 +1,176 @@
-"""Exact nearest neighbours by FAISS; the only file that imports it."""
+"""Nearest neighbours by FAISS, exact up to a million rows; the only file that imports it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import faiss
 import numpy as np
 
 from dinonat.neighbors import exact
 from dinonat.neighbors.exact import NEAR_TIE, Groups
+from dinonat.neighbors.ivf import EXACT_UP_TO, ROUNDS, SEED, Plan, pick
 from dinonat.records import Bool, Float32, Int64
 
 SPARE = 16  # candidates beyond k: a product by blocks may order near ties otherwise than we rank them
 WIDEST = 2048  # candidates a query may ask FAISS for; larger groups are taken out of the bank instead
 BATCH = 256  # queries at once: 8 times cheaper than one by one
 
+UNTYPED: Any = faiss  # its stubs lack what its Python layer adds to constructors
+
+Found = tuple[Float32, Int64]  # (m, k) cosines, (m, k) rows of the bank
+
 
 def search(
-    bank: Float32, queries: Float32, k: int, *, exclude: Groups | None = None
-) -> tuple[Float32, Int64]:
+    bank: Float32,
+    queries: Float32,
+    k: int,
+    *,
+    exclude: Groups | None = None,
+    exact_up_to: int = EXACT_UP_TO,
+) -> Found:
     """Return the ``k`` rows of ``bank`` most similar to each query: (m, k) cosines, (m, k) rows.
 
-    Same arguments and same answer as ``neighbors.exact.search``, from ``IndexFlatIP``.
+    Same arguments and same answer as ``neighbors.exact.search``, from ``IndexFlatIP``. A bank of more than
+    ``exact_up_to`` rows is searched through an inverted file instead, trained on a fixed sample in one
+    thread: it may miss a neighbour, but cosines and order of those it finds are exact, and the same rows
+    give the same answer. `ivf.described` says which way is gone.
     """
     if not len(bank) or not len(queries):
         return exact.empty(len(queries), k)
-    most = _largest_group(exclude)
-    if exclude is not None and k + SPARE + most > WIDEST:
-        return _by_group(bank, queries, k, exclude)
-    return _search(bank, queries, k, min(len(bank), k + SPARE + most), exclude)
+    plan = pick(len(bank), exact_up_to=exact_up_to)
+    if plan is None:
+        return _by_groups(_Flat(bank), queries, k, exclude)
+    return _by_groups(_Lists(bank, plan), queries, k, exclude)
 
 
-def _largest_group(exclude: Groups | None) -> int:
-    """Count the rows of the bank that one query may have to skip."""
+class _Flat:
+    """Every query is compared with every row."""
+
+    def __init__(self, bank: Float32) -> None:
+        self.bank = np.ascontiguousarray(bank, dtype=np.float32)
+        self.index = faiss.IndexFlatIP(bank.shape[1])
+        self.index.add(self.bank)
+
+    def search(self, queries: Float32, k: int, wide: int, exclude: Groups | None) -> Found:
+        """Rank the best of ``wide`` candidates; where they cut through a tie, of more."""
+        similarity, found = exact.empty(len(queries), k)
+        for start in range(0, len(queries), BATCH):
+            at = slice(start, start + BATCH)
+            some = np.ascontiguousarray(queries[at], dtype=np.float32)
+            own = None if exclude is None else (exclude[0], exclude[1][at])
+            cosines, rows = self.index.search(some, wide)
+            similarity[at], found[at] = _ranked(self.bank, some, k, cosines, rows, own)
+            tied = _cut_through_a_tie(similarity[at], cosines) & (wide < len(self.bank))
+            if tied.any():
+                again = None if own is None else (own[0], own[1][tied])
+                similarity[at][tied], found[at][tied] = self._wider(some[tied], k, 8 * wide, again)
+        return similarity, found
+
+    def _wider(self, queries: Float32, k: int, wide: int, exclude: Groups | None) -> Found:
+        if wide > WIDEST:
+            return exact.search(self.bank, queries, k, exclude=exclude)
+        return self.search(queries, k, min(wide, len(self.bank)), exclude)
+
+    def without(self, left_out: Bool, queries: Float32, k: int) -> Found:
+        """Search the rows that are not ``left_out`` (n,)."""
+        allowed = np.flatnonzero(~left_out)
+        if not len(allowed):
+            return exact.empty(len(queries), k)
+        inner = _Flat(self.bank[allowed])
+        similarity, inside = inner.search(queries, k, min(len(allowed), k + SPARE), None)
+        return similarity, np.where(inside < 0, -1, allowed[inside])
+
+
+class _Lists:
+    """Every query is compared with the rows of the lists nearest to it, in 8 bits a value."""
+
+    def __init__(self, bank: Float32, plan: Plan) -> None:
+        self.bank, self.plan = np.ascontiguousarray(bank, dtype=np.float32), plan
+        self.index: Any = UNTYPED.index_factory(bank.shape[1], plan.factory, faiss.METRIC_INNER_PRODUCT)
+        self.index.cp.niter, self.index.cp.seed = ROUNDS, SEED
+        with _one_thread():  # with several the centres depend on who is first
+            self.index.train(self.bank[plan.sample(len(bank))])
+        self.index.add(self.bank)
+
+    def search(self, queries: Float32, k: int, wide: int, exclude: Groups | None) -> Found:
+        """Rank ``wide`` candidates."""
+        return self._search(queries, k, wide, exclude, UNTYPED.SearchParametersIVF(nprobe=self.plan.probed))
+
+    def without(self, left_out: Bool, queries: Float32, k: int) -> Found:
+        """Search the rows that are not ``left_out`` (n,)."""
+        allowed = UNTYPED.IDSelectorBitmap(np.packbits(~left_out, bitorder="little"))
+        how = UNTYPED.SearchParametersIVF(nprobe=self.plan.probed, sel=allowed)
+        return self._search(queries, k, min(len(self.bank), k + SPARE), None, how)
+
+    def _search(self, queries: Float32, k: int, wide: int, exclude: Groups | None, how: Any) -> Found:
+        similarity, found = exact.empty(len(queries), k)
+        for start in range(0, len(queries), BATCH):
+            at = slice(start, start + BATCH)
+            some = np.ascontiguousarray(queries[at], dtype=np.float32)
+            own = None if exclude is None else (exclude[0], exclude[1][at])
+            _, rows = self.index.search(some, wide, params=how)
+            skipped = exact.excluded(own, rows)
+            similarity[at], found[at] = exact.ranked(self.bank, some, np.where(skipped, -1, rows), k)
+        return similarity, found
+
+
+def _by_groups(inside: _Flat | _Lists, queries: Float32, k: int, exclude: Groups | None) -> Found:
+    """Search for all queries at once but those of large groups: for each of these without its group.
+
+    What few rows are to be skipped is asked for beyond ``k``, and dropped.
+    """
+    n = len(inside.bank)
     if exclude is None:
-        return 0
-    shared = exclude[0][(exclude[0] >= 0) & np.isin(exclude[0], exclude[1])]
-    return int(np.unique(shared, return_counts=True)[1].max(initial=0))
-
-
-def _search(
-    bank: Float32, queries: Float32, k: int, wide: int, exclude: Groups | None
-) -> tuple[Float32, Int64]:
-    """Ask for ``wide`` candidates, drop the excluded, and rank the rest."""
-    index = faiss.IndexFlatIP(bank.shape[1])
-    index.add(np.ascontiguousarray(bank, dtype=np.float32))
+        return inside.search(queries, k, min(n, k + SPARE), None)
+    numbers, counts = np.unique(exclude[0][exclude[0] >= 0], return_counts=True)
+    asked = np.isin(numbers, exclude[1])
+    large = asked & (k + SPARE + counts > WIDEST)
+    most = int(counts[asked & ~large].max(initial=0))
+    rest = np.flatnonzero(~np.isin(exclude[1], numbers[large]))
     similarity, found = exact.empty(len(queries), k)
-    for start in range(0, len(queries), BATCH):
-        rows = slice(start, start + BATCH)
-        some = np.ascontiguousarray(queries[rows], dtype=np.float32)
-        own = None if exclude is None else (exclude[0], exclude[1][rows])
-        cosines, candidates = index.search(some, wide)
-        candidates[exact.excluded(own, candidates)] = -1
-        similarity[rows], found[rows] = exact.ranked(bank, some, candidates, k)
-        if wide < len(bank):
-            tied = _cut_through_a_tie(similarity[rows], cosines)
-            again = None if own is None else (own[0], own[1][tied])
-            similarity[rows][tied], found[rows][tied] = exact.search(bank, some[tied], k, exclude=again)
+    if len(rest):
+        own = exclude[0], exclude[1][rest]
+        similarity[rest], found[rest] = inside.search(queries[rest], k, min(n, k + SPARE + most), own)
+    for group in numbers[large]:
+        rows = np.flatnonzero(exclude[1] == group)
+        similarity[rows], found[rows] = inside.without(exclude[0] == group, queries[rows], k)
+    return similarity, found
+
+
+def _ranked(
+    bank: Float32, queries: Float32, k: int, cosines: Float32, rows: Int64, exclude: Groups | None
+) -> Found:
+    """Rank those candidates ``rows`` (m, c), best first by ``cosines``, that may be among the best ``k``.
+
+    Only what lies within a near tie of the k-th is looked at again: mostly k rows, not all c.
+    """
+    skipped = exact.excluded(exclude, rows)
+    if skipped.any():
+        order = np.argsort(skipped, axis=1, kind="stable")
+        rows = np.take_along_axis(np.where(skipped, -1, rows), order, 1)
+        cosines = np.take_along_axis(np.where(skipped, -np.inf, cosines), order, 1)
+    last = cosines[:, min(k, cosines.shape[1]) - 1]
+    counts = ((cosines >= last[:, None] - 2 * NEAR_TIE) & (rows >= 0)).sum(axis=1)
+    similarity, found = exact.empty(len(queries), k)
+    for alike in (np.flatnonzero(counts <= k + 2), np.flatnonzero(counts > k + 2)):
+        if len(alike):
+            width = max(1, int(counts[alike].max()))
+            similarity[alike], found[alike] = exact.ranked(bank, queries[alike], rows[alike, :width], k)
     return similarity, found
 
 
 def _cut_through_a_tie(similarity: Float32, cosines: Float32) -> Bool:
     """Mark the queries whose worst candidate is as good as their k-th: there may be more such rows."""
-    return cosines[:, -1] >= similarity[:, -1] - 2 * NEAR_TIE
+    tied: Bool = cosines[:, -1] >= similarity[:, -1] - 2 * NEAR_TIE
+    return tied
 
 
-def _by_group(bank: Float32, queries: Float32, k: int, exclude: Groups) -> tuple[Float32, Int64]:
-    """Search for each group of queries in the bank without that group."""
-    similarity, found = exact.empty(len(queries), k)
-    for group in np.unique(exclude[1]):
-        rows = np.flatnonzero(exclude[1] == group)
-        allowed = np.flatnonzero((exclude[0] != group) | (group < 0))
-        if len(allowed):
-            wide = min(len(allowed), k + SPARE)
-            similarity[rows], inside = _search(bank[allowed], queries[rows], k, wide, None)
-            found[rows] = np.where(inside < 0, -1, allowed[inside])
-    return similarity, found
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
