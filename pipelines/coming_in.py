@@ -10,9 +10,11 @@ import pandas as pd
 
 from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import UsageError
+from dinonat.formats import audit_sheets
 from dinonat.formats.archives import opened
 from dinonat.formats.catalog import FORMATS, sniff
 from dinonat.formats.handover import Incoming, Warn
+from dinonat.pipelines.audits import origin_of
 from dinonat.pipelines.differences import Difference, Found, difference, looked_at, write
 from dinonat.pipelines.export_folder import Exported
 from dinonat.pipelines.meant import heights_widths, meant
@@ -46,6 +48,7 @@ class BroughtIn:
     warnings: tuple[str, ...]
 
 
+AUDIT = "audit"  # the format of the sheet that `dinotool select --audit` wrote
 LEFT_OUT = (
     "{count} labels are of an export that is not of this set or gone: left out, because nothing tells which "
     "of them a person has looked at. --accept all takes them all; --set-name names the set they belong to."
@@ -68,14 +71,21 @@ def bring_in(
     neither) it is the newest export of that format; ``export`` names it. Labels that nobody touched
     become accepted in images where something was changed ("touched"), or everywhere ("all"): somebody
     looked at these. Labels that a file of a person's own brought in and that are gone from it are
-    removed. Raises LabelError where the file is no labels or belongs to no image of the set.
+    removed. The sheet of an audit brings its verdicts, and nothing is removed for not being in it: it is a
+    sample. Raises LabelError where the file is no labels or belongs to no image of the set.
     """
     warnings: list[str] = []
-    name, incoming, kinds = _heard(file, known, workspace, format_, export, warnings.append)
-    exported, why = which_export(workspace, known.folder.name, incoming, name, export, warnings.append)
+    audit = ""
+    if format_ in (None, AUDIT) and audit_sheets.is_sheet(file):
+        sheet = audit_sheets.read(file, warn=warnings.append)
+        name, incoming, kinds, audit = AUDIT, sheet.incoming, ["region", "image"], sheet.audit
+        exported, why = None, f"verdicts on {len(sheet.incoming.labels)} of {sheet.rows}, audit {audit}"
+    else:
+        name, incoming, kinds = _heard(file, known, workspace, format_, export, warnings.append)
+        exported, why = which_export(workspace, known.folder.name, incoming, name, export, warnings.append)
     found = Found(
         known.folder.name,
-        str(file.resolve()),
+        origin_of(audit, file) if audit else str(file.resolve()),
         meant(incoming, exported, known, warnings.append),
         heights_widths(known),
         incoming.step,
@@ -132,7 +142,11 @@ def _report(
         removed=counts["removed"],
         new=counts[NEW],
         known=what.known,
-        by_class=_by_class(what.changes, accept, _proposed(exported)) if exported else {},
+        by_class=_by_class(what.changes, accept, _proposed(exported))
+        if exported
+        else _by_class(what.changes, "all", what.changes["label_id"])
+        if name == AUDIT
+        else {},
         events=len(what.events),
         standing=len(standing(said(workspace, found.set_name))),
         warnings=tuple(warnings),
