@@ -1,4 +1,4 @@
-"""The commands of `dinotool evaluate`: what vectors and boxes are worth, measured on labels."""
+"""The commands of `dinotool evaluate`: what vectors, boxes and proposals are worth, measured on labels."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ from dinonat.pipelines.options import (
 )
 
 evaluate_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Measure vectors and boxes against labels."
+    no_args_is_help=True, rich_markup_mode=None, help="Measure vectors, boxes and proposals against labels."
 )
 
 
@@ -217,3 +217,34 @@ def evaluate_boxes(
         named = {"set": set_name, "labels": labels, "max_boxes": max_boxes, "seed": seed}
         settings = EvaluateBoxesSettings.resolve(config=config, overrides=set_ or (), named=named)
         show(run_boxes(settings, workspace), json)
+
+
+@evaluate_app.command("proposals")
+def evaluate_proposals(
+    run_name: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Run of proposals (default: newest).")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="True labels, as import-labels reads them, or a CSV.")
+    ] = None,
+    audit: Annotated[
+        int | None, typer.Option(help="Items of the audits that are tried on paper (100).")
+    ] = None,
+    seed: Seed = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Judge proposals by true labels, and count.
+
+    Accuracy and coverage, how far the score can be believed, boxes found and rightly named, and what a person
+    would pay, in clicks. What the run was given as labels is left out.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.evaluate_proposals import EvaluateProposalsSettings, run
+
+        named = {"run": run_name, "labels": labels, "audit": audit, "seed": seed}
+        settings = EvaluateProposalsSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run(settings, workspace), json)

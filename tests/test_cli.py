@@ -29,6 +29,7 @@ SETTINGS = {
     "evaluate knn": ("evaluate", "EvaluateKnnSettings"),
     "evaluate linear": ("evaluate_linear", "EvaluateLinearSettings"),
     "evaluate boxes": ("evaluate", "EvaluateBoxesSettings"),
+    "evaluate proposals": ("evaluate_proposals", "EvaluateProposalsSettings"),
     "evaluate regions": ("regions_settings", "EvaluateRegionsSettings"),
     "bench reading": ("bench", "BenchReadingSettings"),
     "bench attention": ("bench_attention", "BenchAttentionSettings"),
@@ -44,6 +45,7 @@ FIELD_OF = {
     "set_name": "set",
     "format_": "format",
     "object_": "object",
+    "run_name": "run",
     "open_": "schedule",
 }  # where Python needs another word
 COMMON = {"config", "set_", "workspace", "json", "debug"}
