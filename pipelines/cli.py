@@ -11,6 +11,7 @@ import typer
 from dinonat.pipelines.cli_agreement import agreement
 from dinonat.pipelines.cli_bench import bench_app
 from dinonat.pipelines.cli_evaluate import evaluate_app
+from dinonat.pipelines.cli_map import map_set
 from dinonat.pipelines.options import (
     FAILED,
     WORKSPACE,
@@ -410,6 +411,7 @@ def validate(
             raise typer.Exit(FAILED)
 
 
+app.command("map")(map_set)
 app.command()(agreement)
 app.add_typer(evaluate_app, name="evaluate")
 

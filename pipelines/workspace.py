@@ -8,7 +8,7 @@ from dinonat.errors import UsageError, WorkspaceError
 from dinonat.files import write_json
 from dinonat.records import STARTER
 
-Kind = Literal["weights", "set", "proposals", "export", "inspection", "agreement"]
+Kind = Literal["weights", "set", "proposals", "export", "inspection", "agreement", "map"]
 
 MARKER = "dinotool-workspace.json"  # a listing of images never descends into a folder that holds it
 LATEST = "latest.json"
@@ -22,6 +22,7 @@ FOLDERS: dict[Kind, str] = {
     "export": "exports",
     "inspection": "inspections",
     "agreement": "agreements",
+    "map": "maps",
 }
 WORDS: dict[Kind, str] = {
     "weights": "pretraining run",
@@ -30,6 +31,7 @@ WORDS: dict[Kind, str] = {
     "export": "export",
     "inspection": "inspection",
     "agreement": "measure of agreement",
+    "map": "map",
 }
 MADE_BY: dict[Kind, str] = {
     "weights": "dinotool pretrain FOLDER",
@@ -38,6 +40,7 @@ MADE_BY: dict[Kind, str] = {
     "export": "dinotool export",
     "inspection": "dinotool inspect FOLDER",
     "agreement": "dinotool agreement RGB THERMAL",
+    "map": "dinotool map",
 }
 
 

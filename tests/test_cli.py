@@ -25,6 +25,7 @@ SETTINGS = {
     "export": ("export_settings", "ExportSettings"),
     "import-labels": ("import_labels", "ImportSettings"),
     "validate": ("validate", "ValidateSettings"),
+    "map": ("mapping", "MapSettings"),
     "agreement": ("agreement_settings", "AgreementSettings"),
     "evaluate knn": ("evaluate", "EvaluateKnnSettings"),
     "evaluate linear": ("evaluate_linear", "EvaluateLinearSettings"),
