@@ -12,6 +12,7 @@ from dinonat.pipelines.cli_agreement import agreement
 from dinonat.pipelines.cli_bench import bench_app
 from dinonat.pipelines.cli_evaluate import evaluate_app
 from dinonat.pipelines.cli_map import map_set
+from dinonat.pipelines.cli_select import select
 from dinonat.pipelines.options import (
     FAILED,
     WORKSPACE,
@@ -292,6 +293,9 @@ def propose_labels(
         show(run(settings, workspace), json)
 
 
+app.command()(select)
+
+
 @app.command()
 def export(
     proposals: Annotated[str | None, typer.Option(metavar="RUN", help="Default: the newest.")] = None,
@@ -309,6 +313,9 @@ def export(
     ] = None,
     proxies: Annotated[
         bool | None, typer.Option("--proxies", help="Write 8-bit pictures for tools that need them.")
+    ] = None,
+    copies: Annotated[
+        bool | None, typer.Option("--copies", help="Copy the pictures: a data set of its own.")
     ] = None,
     masks: Annotated[str | None, typer.Option(help="auto (default), polygon or rle.")] = None,
     category_base: Annotated[int | None, typer.Option(help="Number of the first class: 1 or 0.")] = None,
@@ -335,6 +342,7 @@ def export(
             "only": only,
             "split": split,
             "proxies": proxies,
+            "copies": copies,
             "masks": masks,
             "category_base": category_base,
         }

@@ -57,6 +57,8 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
     """
     if settings.format not in FORMATS:
         raise UsageError(unknown_key(settings.format, list(FORMATS), "--format"))
+    if settings.proxies and settings.copies:
+        raise UsageError("export: give --proxies (8-bit pictures) or --copies (the files themselves).")
     run_name = places.chosen(workspace, "proposals", settings.proposals)
     made = places.read_object(places.proposals_folder(workspace, run_name) / "meta.json")
     known = open_set(places.set_folder(workspace, str(made["set"])))
@@ -217,7 +219,7 @@ def _written(
         pictures = put_proxies(asked, where, folder, known)
         files.append(PROXIES)
     else:
-        if format_.holds_pictures:
+        if settings.copies or format_.holds_pictures:
             put_copies(asked, where, folder, known)
         if write_names(asked, folder):
             files.append("names.csv")
@@ -241,7 +243,7 @@ def _warnings(
     said = [line.replace(f"{folder.name}: ", "") for line in sentences(format_.faults(folder, check))]
     if not settings.proxies:
         said += remarks(asked.images["image"], known)
-        if settings.format in POINTS_AT:
+        if settings.format in POINTS_AT and not settings.copies:
             first = format_.picture(*asked.images.iloc[0][["split", "file_name"]])
             said.append(
                 f"Pictures are looked for in this folder, {first} the first: --proxies writes them there."
@@ -253,7 +255,7 @@ def _warnings(
 
 def _refuse_among_images(settings: ExportSettings, known: EmbeddingSet) -> None:
     """Refuse to put pictures where the next `embed` would take them for images of the set."""
-    pictures = settings.proxies or FORMATS[settings.format].holds_pictures
+    pictures = settings.proxies or settings.copies or FORMATS[settings.format].holds_pictures
     root = Path(known.meta["root"]).resolve()
     if pictures and settings.out is not None and settings.out.resolve().is_relative_to(root):
         raise UsageError(

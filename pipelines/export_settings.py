@@ -22,6 +22,7 @@ class ExportSettings(Settings):
     voc_base: Literal[0, 1] = 0  # 1: boxes of VOC as its authors meant them, 1-based and inclusive
     multipart: Literal["bridge", "split"] = "bridge"  # masks of several parts where one ring must do
     proxies: bool = False  # write 8-bit pictures for tools that cannot show the raw files
+    copies: bool = False  # copy the pictures themselves beside the labels: a data set of its own
     seed: int = 0  # of the split
     again: bool = False  # replace an export that was changed where it lies
 

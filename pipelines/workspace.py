@@ -8,7 +8,7 @@ from dinonat.errors import UsageError, WorkspaceError
 from dinonat.files import write_json
 from dinonat.records import STARTER
 
-Kind = Literal["weights", "set", "proposals", "export", "inspection", "agreement", "map"]
+Kind = Literal["weights", "set", "proposals", "export", "inspection", "agreement", "selection", "map"]
 
 MARKER = "dinotool-workspace.json"  # a listing of images never descends into a folder that holds it
 LATEST = "latest.json"
@@ -23,6 +23,7 @@ FOLDERS: dict[Kind, str] = {
     "inspection": "inspections",
     "agreement": "agreements",
     "map": "maps",
+    "selection": "selections",
 }
 WORDS: dict[Kind, str] = {
     "weights": "pretraining run",
@@ -32,6 +33,7 @@ WORDS: dict[Kind, str] = {
     "inspection": "inspection",
     "agreement": "measure of agreement",
     "map": "map",
+    "selection": "selection",
 }
 MADE_BY: dict[Kind, str] = {
     "weights": "dinotool pretrain FOLDER",
@@ -41,6 +43,7 @@ MADE_BY: dict[Kind, str] = {
     "inspection": "dinotool inspect FOLDER",
     "agreement": "dinotool agreement RGB THERMAL",
     "map": "dinotool map",
+    "selection": "dinotool select",
 }
 
 
@@ -117,6 +120,11 @@ def inspections_folder(root: Path, name: str) -> Path:
 def agreements_folder(root: Path, name: str) -> Path:
     """Folder of what was found about the agreement of two folders."""
     return folder(root, "agreement", name)
+
+
+def selections_folder(root: Path, name: str) -> Path:
+    """Folder of images that were chosen to be labelled, or of an audit."""
+    return folder(root, "selection", name)
 
 
 def names(root: Path, kind: Kind) -> list[str]:

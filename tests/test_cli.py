@@ -22,6 +22,7 @@ SETTINGS = {
     "embed": ("embed", "EmbedSettings"),
     "inspect": ("inspection", "InspectSettings"),
     "propose-labels": ("propose", "ProposeSettings"),
+    "select": ("selection", "SelectSettings"),
     "export": ("export_settings", "ExportSettings"),
     "import-labels": ("import_labels", "ImportSettings"),
     "validate": ("validate", "ValidateSettings"),

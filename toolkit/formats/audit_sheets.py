@@ -34,15 +34,21 @@ class Sheet:
     rows: int  # answered or not
 
 
-def write(proposals: pd.DataFrame, file: Path, *, audit: str) -> None:
-    """Write the sheet for ``proposals`` (PROPOSAL_COLUMNS), in their order."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def sheet_rows(proposals: pd.DataFrame, *, audit: str) -> list[list[str | int]]:
+    """Return the cells (COLUMNS) of the sheet for ``proposals`` (PROPOSAL_COLUMNS), in their order."""
+    rows: list[list[str | int]] = []
     for number, row in enumerate(proposals.to_dict("records"), start=1):
         box = ["" if row["kind"] == "image" else f"{float(row[side]):.2f}" for side in "xywh"]
         score = "" if row["score"] != row["score"] else f"{float(row['score']):.6g}"
-        writer.writerow([number, row["proposal"], row["image"], *box, row["label"], score, "", audit])
+        texts = [str(row[name]) for name in ("proposal", "image")]
+        rows.append([number, *texts, *box, str(row["label"]), score, "", audit])
+    return rows
+
+
+def write(proposals: pd.DataFrame, file: Path, *, audit: str) -> None:
+    """Write the sheet for ``proposals`` (PROPOSAL_COLUMNS)."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *sheet_rows(proposals, audit=audit)])
     write_bytes(file, stream.getvalue().encode())
 
 

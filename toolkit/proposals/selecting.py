@@ -38,9 +38,21 @@ class Pick(NamedTuple):
 class Room:
     """What is still free: no more of a recording than needed, and nothing that looks like what is taken."""
 
-    def __init__(self, vectors: Float32, recordings: Int64, labelled: Bool, wanted: int) -> None:
-        """Take unit ``vectors`` (n, d), a recording number each (n,), what is ``labelled`` (n,) already."""
+    def __init__(
+        self,
+        vectors: Float32,
+        recordings: Int64,
+        labelled: Bool,
+        wanted: int,
+        *,
+        images: Int64 | None = None,
+    ) -> None:
+        """Take unit ``vectors`` (n, d), a recording number each (n,), what is ``labelled`` (n,) already.
+
+        ``images`` (n,) numbers the image of each, where several items can be of one: it is taken once.
+        """
         self.vectors, self.recordings = vectors, recordings
+        self.images = np.arange(len(vectors)) if images is None else images
         self.fresh: Bool = ~labelled
         for rows in np.array_split(np.flatnonzero(labelled), -(-int(labelled.sum()) // 1024) or 1):
             if len(rows):
@@ -55,7 +67,7 @@ class Room:
         group = self.recordings[row]
         self.taken[group] += 1
         self.fresh &= self.vectors @ self.vectors[row] <= SAME
-        self.fresh[row] = False
+        self.fresh[self.images == self.images[row]] = False
         self.free &= self.fresh
         if self.taken[group] >= self.share:
             self.free &= self.recordings != group
