@@ -230,6 +230,20 @@ def evaluate_proposals(
     audit: Annotated[
         int | None, typer.Option(help="Items of the audits that are tried on paper (100).")
     ] = None,
+    rounds: Annotated[
+        list[int] | None, typer.Option(help="No run: label so many images, propose, judge, label more.")
+    ] = None,
+    per_class: Annotated[bool | None, typer.Option("--per-class", help="Rounds are images a class.")] = None,
+    strategies: Annotated[
+        list[str] | None, typer.Option(help="Who chooses: random, select, typical, coverage, uncertain.")
+    ] = None,
+    ways: Annotated[
+        list[str] | None, typer.Option(help="Ways to propose: METHOD, METHOD:FEATURES or :FEATURES.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="Of each round (3).")] = None,
+    set_name: Annotated[
+        str | None, typer.Option("--set-name", metavar="SET", help="Of the rounds (default: newest).")
+    ] = None,
     seed: Seed = None,
     config: Config = None,
     set_: Overrides = None,
@@ -240,11 +254,23 @@ def evaluate_proposals(
     """Judge proposals by true labels, and count.
 
     Accuracy and coverage, how far the score can be believed, boxes found and rightly named, and what a person
-    would pay, in clicks. What the run was given as labels is left out.
+    would pay, in clicks. What the run was given as labels is left out. With --rounds, labels are given by the
+    truth itself, and a page shows what each round of them brings.
     """
     with sentences(debug):
         from dinonat.pipelines.evaluate_proposals import EvaluateProposalsSettings, run
 
-        named = {"run": run_name, "labels": labels, "audit": audit, "seed": seed}
+        named = {
+            "run": run_name,
+            "labels": labels,
+            "audit": audit,
+            "rounds": rounds,
+            "per_class": per_class,
+            "strategies": strategies,
+            "ways": ways,
+            "draws": draws,
+            "set": set_name,
+            "seed": seed,
+        }
         settings = EvaluateProposalsSettings.resolve(config=config, overrides=set_ or (), named=named)
         show(run(settings, workspace), json)

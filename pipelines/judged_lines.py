@@ -95,6 +95,7 @@ def box_lines(judged: BoxesJudged) -> list[str]:
         ("true boxes found by proposals", of["found"]),
         (f"AP{100 * judged.iou:.0f}" + ", mean of the classes" * several, of["ap"]),
         ("  as if all were one class", of["ap_agnostic"]),
+        ("  if nothing were left unknown", of["ap_all"]),
         ("proposals in the right place", of["place"]),
         ("  with the right label, too", of["right"]),
     ]

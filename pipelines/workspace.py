@@ -127,6 +127,11 @@ def selections_folder(root: Path, name: str) -> Path:
     return folder(root, "selection", name)
 
 
+def rounds_folder(root: Path, name: str) -> Path:
+    """Folder of the rounds of labelling that were played on a set."""
+    return root / "rounds" / name
+
+
 def names(root: Path, kind: Kind) -> list[str]:
     """Names of what lies in the workspace, sorted."""
     parent = root / FOLDERS[kind]

@@ -50,8 +50,9 @@ def judge_boxes(
     Figures: found_K, the share of the true boxes met by one of the K most object-like regions of their
     image, and found, by any that is not left unknown; corloc, the share of the images with an object in which
     the first box meets one, and centred, that of a box in the middle; ap, the mean over the classes of the
-    average precision, and ap_agnostic, as if all were one class; place, the share of the proposals
-    that meet a true box, and right, of those that have its label, too; saved, the share of the clicks saved.
+    average precision, ap_agnostic, as if all were one class, and ap_all, if nothing were left unknown;
+    place, the share of the proposals that meet a true box, and right, of those that have its label, too;
+    saved, the share of the clicks saved.
     """
     prices = prices or Prices()
     group = dict(zip(images["image"].astype(str), images["group"].astype(int), strict=True))
@@ -65,6 +66,7 @@ def judge_boxes(
         **own.proposals(shown),
     }
     classes = hits_of(_scored(shown), truth, group, iou=iou)
+    whole = hits_of(_scored(regions), truth, group, iou=iou)
     one = hits_of(agnostic(_scored(shown)), agnostic(truth), group, iou=iou)
     groups = np.array(list(group.values()), np.int64)
     by_group = np.stack([np.bincount(groups, weights=column) for column in fates.T], axis=1)  # (G, 6)
@@ -75,6 +77,7 @@ def judge_boxes(
         return {
             **{name: _ratio(float(times @ of), float(times @ among)) for name, (of, among) in sums.items()},
             "ap": _mean(precisions),
+            "ap_all": _mean([hits.average_precision(times) for hits in whole.values()]),
             "ap_agnostic": _mean([hits.average_precision(times) for hits in one.values()]),
             "saved": paid.saved,
         }
