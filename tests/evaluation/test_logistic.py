@@ -7,11 +7,12 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from dinonat.errors import LabelError, UsageError
-from dinonat.evaluation import logistic
 from dinonat.evaluation.classifiers import LinearTable
-from dinonat.evaluation.logistic import FEATURES, _axes, _fitted, classify
+from dinonat.evaluation.logistic import FEATURES, _fitted, classify
 from dinonat.evaluation.samples import Sample, folds_of, groups_of
 from dinonat.neighbors.parts import centred
+from dinonat.proposals import linear as proposals_linear
+from dinonat.proposals.linear import axes
 from dinonat.records import PARTS, Int64
 
 NAMES = np.array(["bicycle", "car", "person"], dtype=object)
@@ -78,10 +79,10 @@ def test_it_is_multinomial_regression_with_a_penalty_by_the_definition(balanced:
 def test_axes_keep_what_a_linear_classifier_can_use(
     n: int, d: int, dims: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logistic, "REDUCED", 32)
+    monkeypatch.setattr(proposals_linear, "REDUCED", 32)
     generator = np.random.default_rng(0)
     rows = (generator.normal(size=(n, d)) * 0.9 ** np.arange(d)).astype(np.float32)
-    columns = _axes(rows)
+    columns = axes(rows)
     assert columns.shape == (d, dims)
     np.testing.assert_allclose(columns.T @ columns, np.eye(dims), atol=1e-3)
     products, kept = rows @ rows.T, (rows @ columns) @ (rows @ columns).T

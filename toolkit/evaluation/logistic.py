@@ -1,24 +1,20 @@
 """How well a linear classifier on stored vectors tells classes apart: logistic regression, in seconds."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import eigh
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dinonat.evaluation.classifiers import FOLDS, LinearTable, checked_task, rows_of
 from dinonat.evaluation.samples import Sample, Task, folds_of
-from dinonat.neighbors.parts import NAMED, REDUCED, Weights, features_text, joined, parse_features
+from dinonat.neighbors.parts import NAMED, Weights, features_text, joined, parse_features
 from dinonat.proposals.leave_out import Float64, balanced_weights, recordings_of, thinned
+from dinonat.proposals.linear import axes, probabilities, scaled
 from dinonat.records import Bool, Float32, Int64
 
 FEATURES = tuple(NAMED)
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)  # C of the regression, for vectors whose coordinates are about 1
 LARGEST = 3000  # items that C is chosen on
-STEPS = 300  # of L-BFGS, at most
 PARTS = 3  # of the gallery that are left out in turn to choose C
 
 
@@ -70,36 +66,14 @@ def _answers(
         if not kept.any():
             chosen.append(float("nan"))
             continue
-        columns = _axes(items[kept])
-        bank, queries = (_scaled(rows @ columns) for rows in (items[kept], asked_about[asked]))
+        columns = axes(items[kept])
+        bank, queries = (scaled(rows @ columns) for rows in (items[kept], asked_about[asked]))
         classes = task.classes[kept]
         groups = recordings_of(task.gallery.items[kept])[0]
         strength = _strength(bank, classes, groups, balanced, strengths)
         (winner[asked],) = _fitted(bank, classes, queries, [strength], balanced)
         chosen.append(strength)
     return winner, tuple(chosen)
-
-
-def _axes(rows: Float32) -> Float32:
-    """Return the principal axes (d, at most 512) of ``rows`` (n, d), from the smaller of its two products.
-
-    A linear classifier with a penalty on its length lies in the span of its rows, so that nothing is
-    lost where there are at most 512 of them.
-    """
-    n, d = rows.shape
-    if d <= REDUCED and d <= n:
-        return np.eye(d, dtype=np.float32)
-    side, wanted = min(n, d), min(n, d, REDUCED)
-    product = rows.T @ rows if d <= n else rows @ rows.T
-    values, vectors = eigh(product.astype(np.float64), subset_by_index=(side - wanted, side - 1))
-    if d > n:
-        vectors = rows.T @ (vectors / np.sqrt(np.maximum(values, 1e-12)))
-    columns: Float32 = vectors[:, values > 1e-7 * values[-1]].astype(np.float32)
-    return columns
-
-
-def _scaled(rows: Float32) -> Float32:
-    return rows * np.float32(np.sqrt(rows.shape[1]))
 
 
 def _strength(
@@ -127,14 +101,6 @@ def _fitted(
 
     Each begins where the last one ended.
     """
-    if len(np.unique(classes)) == 1:
-        return np.full((len(strengths), len(queries)), classes[0])
-    weight = "balanced" if balanced else None
-    regression = LogisticRegression(max_iter=STEPS, tol=1e-4, class_weight=weight, warm_start=True)
-    winners = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of weights decide nothing here
-        for strength in strengths:
-            regression.set_params(C=strength / len(bank)).fit(bank, classes)
-            winners.append(regression.predict(queries).astype(np.int64))
-    return np.stack(winners)
+    found = probabilities(bank, classes, queries, int(classes.max()) + 1, strengths, balanced=balanced)
+    winners: Int64 = found.argmax(axis=2)
+    return winners

@@ -1,6 +1,6 @@
 """Votes among labelled items, none for its own recording, and how much to trust their differences."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from dinonat.records import Bool, Float32, Int64
 Float64 = NDArray[np.float64]
 
 NEIGHBOURS = (5, 20)  # k of the plain votes
+GUESS = 0.02  # of an even guess that is mixed into shares before their logarithm is taken
 
 
 def recordings_of(items: pd.DataFrame) -> tuple[Int64, str]:
@@ -40,6 +41,16 @@ def thinned(classes: Int64, largest: int) -> Int64:
         count = min(len(own), max(50, len(own) * largest // len(classes)))
         kept.append(own[np.linspace(0, len(own) - 1, count).astype(np.int64)])
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
+
+
+def folds(groups: Int64, *, most: int) -> Iterator[Bool]:
+    """Yield masks (n,) of at most ``most`` parts of whole groups, which together are everything.
+
+    Groups are dealt out by their numbers, so that neighbours come into different parts.
+    """
+    numbers = np.unique(groups)
+    for start in range(min(most, len(numbers))):
+        yield np.isin(groups, numbers[start::most])
 
 
 def combined(cosines: Mapping[str, Float32], weights: Weights, own: Bool) -> Float32:
@@ -88,6 +99,18 @@ def _top_of_classes(cosines: Float32, classes: Int64, n_classes: int, k: int) ->
     for c in np.flatnonzero(voters):
         near[:, c, : voters[c]] = _top(cosines[:, classes == c], int(voters[c]))[0]
     return near
+
+
+def log_likelihood(shares: Float32, classes: Int64) -> Float64:
+    """Return the logarithm (n,) of the share that each item's own class got; rows of zeros count as even.
+
+    Shares are mixed with 2 % of an even guess: one item that is surely wrong must not outweigh all others.
+    """
+    n_classes = shares.shape[1]
+    there = shares.sum(axis=1) > 0
+    own = np.where(there, shares[np.arange(len(classes)), classes], 1 / max(n_classes, 1))
+    even: Float64 = np.log((1 - GUESS) * own.astype(np.float64) + GUESS / max(n_classes, 1))
+    return even
 
 
 def balanced_weights(classes: Int64) -> Float64:
