@@ -68,12 +68,13 @@ def read(path: Path, *, warn: Warn) -> Sheet:
     the item is instead. Raises LabelError where a column is missing, rows are of several audits, or no
     row is answered.
     """
-    header, rows, comma = parse_csv(path)
+    header, rows, comma = parse_csv(path, exact=True)
     missing = [name for name in NEEDED if name not in header]
     if missing:
         raise LabelError(f"{path}: no column {missing[0]!r}. Take the sheet that `dinotool select` wrote.")
     cells = [
-        {name: row[i].strip() if i < len(row) else "" for i, name in enumerate(header)} for _, row in rows
+        {name: _cell(name, row[i]) if i < len(row) else "" for i, name in enumerate(header)}
+        for _, row in rows
     ]
     audits = sorted({row[AUDIT] for row in cells} - {""})
     if len(audits) != 1:
@@ -89,6 +90,11 @@ def read(path: Path, *, warn: Warn) -> Sheet:
     # "": nothing that is not in a sheet was removed; it is a sample.
     incoming = Incoming(table, tuple(dict.fromkeys(table["image"])), unread=("",))
     return Sheet(audits[0], incoming, len(cells))
+
+
+def _cell(name: str, text: str) -> str:
+    """Return a cell; names of images and classes may begin with a space, what a person wrote does not."""
+    return text if name in ("image", "label") else text.strip()
 
 
 def _answered(row: dict[str, str], comma: bool, where: str) -> dict[str, object]:

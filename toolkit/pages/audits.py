@@ -1,6 +1,5 @@
 """The page on which a person answers an audit: each proposal with its picture, yes, no, or what it is."""
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +24,6 @@ class Tile(NamedTuple):
     number: int
     name: str
     label: str
-    score: str
     address: str  # of the picture; "" where it cannot be read
     width: int
     height: int
@@ -38,7 +36,8 @@ def audit_page(
     """Return the page for ``drawn`` (PROPOSAL_COLUMNS), and a sentence for each picture that is lost.
 
     It needs no other file and asks no server; its script keeps the answers in the browser and saves
-    them as the sheet (`formats.audit_sheets`) with the column of verdicts filled in.
+    them as the sheet (`formats.audit_sheets`) with the column of verdicts filled in. Scores are not shown:
+    they would sway the answer.
     """
     names = list(dict.fromkeys(drawn["image"].astype("str")))
     loaded = zip(names, read_prepared([reference(root, name) for name in names], shown=shown), strict=True)
@@ -61,9 +60,7 @@ def audit_page(
 
 def _tile(number: int, row: Mapping[Hashable, Any], pixels: UInt8 | None) -> Tile:
     """Cut the picture of one proposal: the whole image, or the box with what is around it."""
-    score = float(row["score"])
-    text = "" if math.isnan(score) else f"{score:.2f}"
-    facts = number, str(row["image"]), str(row["label"]), text
+    facts = number, str(row["image"]), str(row["label"])
     if pixels is None:
         return Tile(*facts, "", 1, 1, None)
     if row["kind"] == "image":

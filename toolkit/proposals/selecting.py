@@ -5,12 +5,14 @@ unit vectors and a seed.
 """
 
 import heapq
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dinonat.neighbors.parts import fit_axes
@@ -57,10 +59,16 @@ class Room:
         for rows in np.array_split(np.flatnonzero(labelled), -(-int(labelled.sum()) // 1024) or 1):
             if len(rows):
                 self.fresh &= (vectors @ vectors[rows].T).max(axis=1) <= SAME
-        self.taken = np.bincount(recordings[labelled], minlength=int(recordings.max(initial=0)) + 1)
-        there = np.bincount(recordings[self.fresh], minlength=len(self.taken))
-        self.share = fair_share(there, self.taken, wanted)
+        self.taken = self._per_recording(labelled)
+        self.share = fair_share(self._per_recording(self.fresh), self.taken, wanted)
         self.free: Bool = self.fresh & (self.taken < self.share)[recordings]
+
+    def _per_recording(self, marks: Bool) -> Int64:
+        """Count the images of each recording that hold an item of the marked ones."""
+        _, first = np.unique(self.images[marks], return_index=True)
+        most = int(self.recordings.max(initial=0)) + 1
+        counts: Int64 = np.bincount(self.recordings[marks][first], minlength=most)
+        return counts
 
     def take(self, row: int) -> None:
         """Take one item, and with it all that looks the same."""
@@ -218,7 +226,10 @@ def _clusters(vectors: Float32, k: int, seed: int) -> Int64:
     """Return the cluster (n,) of each vector; on their principal axes, on one thread."""
     axes = fit_axes(vectors, dims=AXES)
     rows = vectors if axes is None else axes.reduce(vectors)
-    with threadpool_limits(1, user_api="openmp"):
+    with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # equal vectors make fewer clusters, which will do
         found: Int64 = (
             KMeans(k, n_init=1, max_iter=STEPS, random_state=seed).fit_predict(rows).astype(np.int64)
         )
