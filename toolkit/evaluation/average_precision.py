@@ -136,7 +136,9 @@ def _met(found: pd.DataFrame, truth: pd.DataFrame | None, iou: float) -> Bool:
     overlaps = iou_xywh(found[BOX].to_numpy(np.float64), truth[BOX].to_numpy(np.float64))
     free = np.ones(len(truth), bool)
     for i, row in enumerate(overlaps):
-        best = int(np.argmax(np.where(free, row, -1.0)))
+        best = (
+            len(row) - 1 - int(np.argmax(np.where(free, row, -1.0)[::-1]))
+        )  # of equal ones the last, as COCO
         if free[best] and row[best] >= iou:
             right[i], free[best] = True, False
     return right

@@ -106,8 +106,8 @@ def _matched(own: pd.DataFrame, real: pd.DataFrame, prices: Prices) -> NDArray[n
     other = own["label"].to_numpy(object)[:, None] != real["label"].to_numpy(object)[None, :]
     kinds = other + 2 * (overlap < prices.keep)
     # A pair saves a rejection and a box drawn; of equal ones the better box goes first.
-    saved = prices.reject + prices.draw - _box_prices(prices)[kinds] + 1e-3 * overlap
-    saved = np.where((overlap >= prices.place) & (saved > 0), saved, 0.0)
+    saved = prices.reject + prices.draw - _box_prices(prices)[kinds]
+    saved = np.where((overlap >= prices.place) & (saved > 0), saved + 1e-3 * overlap, 0.0)
     rows, columns = linear_sum_assignment(saved, maximize=True)
     worth = saved[rows, columns] > 0
     found: NDArray[np.int64] = kinds[rows[worth], columns[worth]].astype(np.int64)
