@@ -12,12 +12,14 @@ there counts as wrong.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dinonat.embeddings.store import EmbeddingSet
-from dinonat.files import short_hash, write_json
+from dinonat.files import short_hash, write_bytes, write_json
+from dinonat.pages.reliability import reliability_page
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.people import said
 from dinonat.proposals.abstain import REVIEW, UNKNOWN
@@ -38,6 +40,7 @@ from dinonat.records import REJECTED, Bool, Int64
 ORIGIN = "audit:"  # begins the origin of events that an audit brought; no path begins so
 ACCEPT = "accept"
 CALIBRATION = "calibration.json"  # beside the proposals: what their page shows
+PAGE = "reliability.html"  # beside the audit: the same
 PRECISION = 0.95  # of what is accepted, where nobody asks for another
 EVERY = -1.0  # every score is above it
 FEW = 10  # audited items below which no probability is said
@@ -111,8 +114,25 @@ def applied(
             "the set was made anew."
         )
     if rows:
-        write_json(file, {"kinds": [asdict(row) for row in rows]})
+        kinds = [{**asdict(row), "sentences": sentences_of(row)} for row in rows]
+        write_json(file, {"kinds": kinds})
+        _write_pages(workspace, verdicts, kinds, run=file.parent.name)
     return pd.concat(done).sort_index().reset_index(drop=True), sentences
+
+
+def calibration_of(folder: Path) -> list[dict[str, Any]]:
+    """Return what audits say of the proposals of a run, for its page; nothing where there was none."""
+    file = folder / CALIBRATION
+    kinds = places.read_object(file).get("kinds") if file.is_file() else None
+    return kinds if isinstance(kinds, list) else []
+
+
+def _write_pages(workspace: Path, verdicts: pd.DataFrame, kinds: list[dict[str, Any]], *, run: str) -> None:
+    """Put the reliability picture beside each audit that is still there."""
+    page = reliability_page(kinds, title=f"What the scores of proposals {run} are worth").encode()
+    for audit in sorted({origin.split(":")[1] for origin in verdicts["origin"]}):
+        if audit in places.names(workspace, "selection"):
+            write_bytes(places.selections_folder(workspace, audit) / PAGE, page)
 
 
 def sentences_of(found: Judged) -> list[str]:

@@ -17,6 +17,7 @@ from dinonat.pages.facts import collect
 from dinonat.pages.gather import choose_images, write_drawn
 from dinonat.pages.report import render
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.audits import calibration_of
 from dinonat.pipelines.progress import say
 from dinonat.records import read_proposals
 from dinonat.scenes import write_scenes
@@ -190,6 +191,7 @@ def _write_page(
     """Write report.html and a few pictures with their boxes beside the proposals."""
     folder = places.proposals_folder(workspace, str(reports["propose-labels"]["run"]))
     proposals, made = read_proposals(folder / "proposals.parquet"), places.read_object(folder / "meta.json")
+    made = {**made, "calibration": calibration_of(folder)}
     known = open_set(places.set_folder(workspace, str(made["set"])))
     facts = collect(
         proposals,

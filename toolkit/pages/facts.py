@@ -10,6 +10,7 @@ import pandas as pd
 from dinonat.images.batches import BY_DEFAULT, Shown
 from dinonat.images.prepare import COLOUR
 from dinonat.pages.gather import abstentions_of, choose_images, counts_of, curves_of, pictures_of
+from dinonat.pages.reliability import reliability_of
 from dinonat.pages.report import Comparison, ReportFacts
 from dinonat.pages.templating import figure, settings_line
 
@@ -48,7 +49,8 @@ def collect(
         Table of ITEM_COLUMNS of the set that they belong to.
     set_meta, made
         What ``meta.json`` of the set and of the run of proposals hold. Of the latter: ``compared``, the
-        rows of `proposals.choose`, ``features_reason``, ``labelled``, ``settings`` and ``warnings``.
+        rows of `proposals.choose`, ``features_reason``, ``labelled``, ``settings`` and ``warnings``;
+        ``calibration``, what audits say of its scores, one row a kind of proposals.
     shown
         How that set reads and prepares its images: people see what the network saw.
     training
@@ -79,6 +81,7 @@ def collect(
         counts=counts_of(proposals),
         abstentions=abstentions_of(proposals),
         comparison=comparison_of(made),
+        reliability=tuple(reliability_of(found) for found in made.get("calibration", ())),
         curves=curves_of(training / "metrics.jsonl") if training else (),
         training=_training(training / "report.json") if training else (),
         used=used_of(items, set_meta, made),

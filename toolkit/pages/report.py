@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from dinonat.pages.curves import Curve, chart_of
 from dinonat.pages.pictures import NO_CLASS, UNKNOWN, Mark, colour_of, colours, data_uri, printable
+from dinonat.pages.reliability import SIDE, Reliability
 from dinonat.pages.templating import template
 
 TILE_WH = (345, 230)  # points on the screen that a picture of the sheet fills at most
@@ -65,6 +66,7 @@ class ReportFacts:
     counts: tuple[Count, ...] = ()
     abstentions: tuple[Abstention, ...] = ()
     comparison: Comparison | None = None
+    reliability: tuple[Reliability, ...] = ()
     curves: tuple[Curve, ...] = ()
     training: tuple[tuple[str, str], ...] = ()
     used: tuple[tuple[str, str], ...] = ()
@@ -95,6 +97,7 @@ def render(facts: ReportFacts) -> str:
         total=_total(facts.counts),
         most=max((c.accept + c.review + c.unknown for c in facts.counts if c.label != NO_CLASS), default=1)
         or 1,
+        reliability_side=SIDE,
         charts=[chart_of([curve]) for curve in facts.curves if len(curve.steps) > 1],
     )
 
