@@ -30,6 +30,24 @@ def overlap_with(regions: pd.DataFrame, labelled: pd.DataFrame) -> Float32:
     return best
 
 
+def shown_by(regions: pd.DataFrame, boxes: pd.DataFrame, *, least: float = APART) -> Int64:
+    """Return for each of ``boxes`` (n,) the row of the region of its image that overlaps it most, or -1.
+
+    Both tables have the columns image, x, y, w, h, in pixels. An IoU below ``least`` is none; of
+    equal ones the first is taken. A box without area, or with a side that is no number, is shown by none.
+    """
+    rows = np.full(len(boxes), -1, np.int64)
+    there = dict(_rows_by_image(regions["image"].to_numpy()))
+    sides, own = regions[BOX].to_numpy(np.float64), boxes[BOX].to_numpy(np.float64)
+    for image, asked in _rows_by_image(boxes["image"].to_numpy()):
+        if image in there:
+            overlaps = np.nan_to_num(iou_xywh(own[asked], sides[there[image]]))
+            best = overlaps.argmax(axis=1)
+            shown = overlaps[np.arange(len(asked)), best] >= least
+            rows[asked[shown]] = there[image][best[shown]]
+    return rows
+
+
 def _rows_by_image(images: Sequence[object] | NDArray[np.object_]) -> list[tuple[object, Int64]]:
     """Return each image with the rows that lie in it, in the order of appearance."""
     codes, names = pd.factorize(np.asarray(images, dtype=object))
