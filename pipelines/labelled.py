@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dinonat.embeddings.store import EmbeddingSet, open_set
@@ -20,10 +21,12 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.progress import say
 from dinonat.proposals.abstain import BACKGROUND
 from dinonat.proposals.bank import Bank, make_bank, stacked
-from dinonat.proposals.objects import APART, overlap_with
+from dinonat.proposals.objects import APART, overlap_with, shown_by
+from dinonat.proposals.votes import LEAST
 from dinonat.records import LABEL_COLUMNS, PARTS, Bool
 
 MARK = ".labelled-"  # in the name of a set of labelled boxes, after the name of the set they belong to
+MET = 0.5  # IoU with a labelled box at which a region shows the same thing
 GIVEN, LISTED = "labels.csv", "images.txt"  # kept beside the proposals: all labels, and who has boxes
 
 
@@ -55,12 +58,16 @@ def region_bank(
     complete: Sequence[str],
     workspace: Path,
     folder: Path,
+    rejected: pd.DataFrame | None = None,
 ) -> Bank:
-    """Return the bank of labelled boxes and of regions of the images ``complete`` that are nothing.
+    """Return the bank of labelled boxes, of regions that show them, and of regions that are nothing.
 
     The boxes get vectors as the regions of the set have them, by `dinotool embed --regions` in a
-    process of its own (torch and faiss must not meet). Background are the regions of images that are
-    labelled completely which overlap every labelled box by an IoU below 0.2.
+    process of its own (torch and faiss must not meet). A region that meets a labelled box by IoU 0.5 is
+    one more example of its class: what is asked about are regions too, never as tight as a person draws.
+    Nothing are the regions of ``rejected`` (image, kind, x, y, w, h of labels that people said no to),
+    and as many regions of images ``complete``, labelled completely, as make them no more than the largest
+    class; all of these overlap every labelled box by an IoU below 0.2.
     """
     boxes = embed_boxes(known, labels, workspace=workspace, folder=folder)
     items = boxes.items
@@ -73,14 +80,32 @@ def region_bank(
         )
     banks = [(given, ready_parts(boxes, marks, means=known, kind="region"))]
     names = given["label"].to_list()
-    far = background_rows(known, labels, complete)
-    if far.any():
-        banks.append(
-            (known.items[far].reset_index(drop=True), ready_parts(known, far, means=known, kind="region"))
-        )
-        names += [BACKGROUND] * int(far.sum())
+    met, meant = regions_met(known.items, labels, given)
+    no = rejected_rows(known.items, labels, rejected)
+    limit = pd.Series([*names, *meant]).value_counts().max()
+    far = thinned_background(no, background_rows(known, labels, complete), int(limit))
+    for rows, called in ((met, meant), (far, [BACKGROUND] * int(far.sum()))):
+        if rows.any():
+            own = known.items[rows].reset_index(drop=True)
+            banks.append((own, ready_parts(known, rows, means=known, kind="region")))
+            names += called
     stacked_items, ready = stacked(banks)
     return make_bank(stacked_items, ready, names, background=BACKGROUND)
+
+
+def regions_met(items: pd.DataFrame, labels: pd.DataFrame, given: pd.DataFrame) -> tuple[Bool, list[str]]:
+    """Mark the regions that meet a labelled box by IoU 0.5, and name the class of each.
+
+    None where a single image is labelled: nothing could be left out then but the item itself, and its
+    copy would speak for it. A region that is itself a labelled box (``given``, ITEM_COLUMNS) is there once.
+    """
+    marks: Bool = np.zeros(len(items), bool)
+    if given["image"].nunique() < 2:
+        return marks, []
+    there = items[usable_regions(items) & ~items["item"].isin(given["item"]).to_numpy()]
+    rows = shown_by(labels, there, least=MET)
+    marks[there.index[rows >= 0]] = True
+    return marks, labels["label"].iloc[rows[rows >= 0]].to_list()
 
 
 def background_rows(known: EmbeddingSet, labels: pd.DataFrame, complete: Sequence[str]) -> Bool:
@@ -88,6 +113,34 @@ def background_rows(known: EmbeddingSet, labels: pd.DataFrame, complete: Sequenc
     items = known.items
     there = usable_regions(items) & items["image"].isin(list(complete)).to_numpy()
     marks: Bool = there & (overlap_with(items, labels) < APART)
+    return marks
+
+
+def rejected_rows(items: pd.DataFrame, labels: pd.DataFrame, rejected: pd.DataFrame | None) -> Bool:
+    """Mark the regions that show what people rejected, where no labelled box lies.
+
+    A rejected box shows most what the region does that overlaps it most: it may have been corrected.
+    """
+    marks: Bool = np.zeros(len(items), bool)
+    if rejected is None or rejected.empty:
+        return marks
+    there = items[usable_regions(items)]
+    rows = shown_by(there, rejected[rejected["kind"] == "region"])
+    marks[there.index[rows[rows >= 0]]] = True
+    marks &= overlap_with(items, labels) < APART
+    return marks
+
+
+def thinned_background(no: Bool, far: Bool, limit: int) -> Bool:
+    """Mark what people rejected (``no``) and, evenly over the rest of ``far``, as many as reach ``limit``.
+
+    Each class scores the mean of its few nearest examples; of a class with ten times the examples these
+    are nearer by chance alone, and background is what there is most of.
+    """
+    rest = np.flatnonzero(far & ~no)
+    count = min(len(rest), max(LEAST, limit - int(no.sum())))
+    marks = no.copy()
+    marks[rest[np.linspace(0, len(rest) - 1, count).astype(np.int64)]] = True
     return marks
 
 
