@@ -92,6 +92,11 @@ def judge(
         labels = judge_labels(rows, "image", prices=how.prices, resamples=how.resamples, seed=how.seed)
         audits["image"] = _audits(rows, how)
         left = len(images) - len(rows)
+        if len(labels.classes) == 1:
+            warn(
+                f"{truth.file}: all that is judged is {labels.classes[0]!r}, so what is told apart from it "
+                "stays open. Give the truth of several classes."
+            )
     if "region" in shared:
         own, real, judged = _regions(table, truth, given, known, images, run=run, warn=warn)
         rows = own.assign(truth=_truth_of(own, real, how.iou))

@@ -50,7 +50,7 @@ def label_lines(judged: LabelsJudged, audits: AuditsTried | None) -> list[str]:
         ("right of these", of["accepted_right"]),
     ]
     curve = ", ".join(f"{percent(value)} of {100 * cover:.0f} %" for cover, value in judged.curve)
-    classes = f"{len(judged.classes)} classes"
+    classes = f"{len(judged.classes)} class{'es' * (len(judged.classes) != 1)}"
     return [
         f"Labels of {judged.items} {judged.kind}s in percent, {classes}{_intervals(judged)}",
         *(f"  {name:{WIDE}}{rate(one):>20}" for name, one in rows if one.value == one.value),
