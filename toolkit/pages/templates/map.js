@@ -303,12 +303,22 @@ function showSelection() {
     entry.textContent = shown(name);
     return entry;
   }));
+  showCounts(points);
   if (names.length > LISTED) {
     const rest = document.createElement("li");
     rest.textContent = `... and ${(names.length - LISTED).toLocaleString("en")} more, all in the saved list`;
     at("names").append(rest);
   }
   dress();
+}
+
+function showCounts(points) { // of each class, and how many of them are selected
+  const counts = new Uint32Array(colouring.names.length);
+  for (let i = 0; i < count; i++) counts[colouring.codes[i]] += selected[i];
+  for (const button of at("legend").querySelectorAll("button")) {
+    const all = Number(button.dataset.number).toLocaleString("en");
+    button.querySelector(".n").textContent = points ? `${counts[button.dataset.code].toLocaleString("en")} of ${all}` : all;
+  }
 }
 
 function select(test, { add = false } = {}) {
@@ -368,6 +378,7 @@ function legendEntry(name, code, number) {
     span.textContent = text;
     button.append(span);
   }
+  button.dataset.number = number;
   button.prepend(picture);
   button.onclick = () => {
     if (!colouring.hidden.delete(code)) colouring.hidden.add(code);
@@ -398,6 +409,7 @@ function recolour(number) {
   colouring = colourings[number];
   lit = -1;
   showLegend();
+  showCounts(selected.includes(1));
   dress();
 }
 

@@ -38,7 +38,8 @@ function listOf(names) {
   const first = names.length ? names[0] : "";
   const odd = names.some(name => /[\r\n\u0085\u2028\u2029\v\f\x1c-\x1e]|^\s|\s$|^\ufeff/u.test(name))
     || /^[[{]|[,;\t]/.test(first) || !first.includes(".");
-  return names.map(name => name + (odd ? "\0" : "\n")).join("");
+  const mark = first.startsWith("\ufeff") ? "\ufeff" : ""; // a reader takes the first one for a mark of the file
+  return mark + names.map(name => name + (odd ? "\0" : "\n")).join("");
 }
 
 // Points in square cells of a layout, to find the one under the pointer.

@@ -3,7 +3,7 @@
 const SHAPES = 4; // circle, square, diamond, triangle
 
 const VERTEX = `attribute vec2 place; attribute vec4 look; attribute float shape;
-uniform vec2 middle; uniform vec2 scale; uniform float size; varying vec4 colour; varying float form;
+uniform vec2 middle; uniform vec2 scale; uniform mediump float size; varying vec4 colour; varying float form;
 void main() {
   gl_Position = look.a == 0.0 ? vec4(2.0, 2.0, 2.0, 1.0) : vec4((place - middle) * scale, 0.0, 1.0);
   gl_PointSize = size; colour = look; form = shape;
@@ -94,7 +94,7 @@ class PixelPainter {
       const cover = new Uint8Array(side * side);
       for (let y = -half; y <= half; y++) for (let x = -half; x <= half; x++) {
         const px = x / radius, py = y / radius, ax = Math.abs(px), ay = Math.abs(py);
-        const d = form === 0 ? Math.hypot(px, py) : form === 1 ? Math.max(ax, ay) * 1.15 : form === 2 ? ax + ay
+        const d = form === 0 ? Math.hypot(px, py) * 1.1 : form === 1 ? Math.max(ax, ay) * 1.15 : form === 2 ? ax + ay
           : Math.max(py - 0.15, 0.866 * ax - 0.5 * (py - 0.15)) * 1.75;
         cover[(y + half) * side + x + half] = 255 * Math.max(0, Math.min(1, (1 - d) * radius + 0.5));
       }
