@@ -110,7 +110,7 @@ def test_boxes_that_fit_stay_with_their_masks() -> None:
     pd.testing.assert_frame_equal(corrected(before, scales), before)
     # Half a pixel is no correction either.
     little = Scales(
-        {"car": Scale(0, 0, 1.01, 1.01, 9, 0.5, 0.6), "person": Scale(0, 0, 0.99, 1, 9, 0.5, 0.6)}
+        {"car": Scale(0, 0, 1.01, 1.01, 9, 0.5, 0.6, 9), "person": Scale(0, 0, 0.99, 1, 9, 0.5, 0.6, 9)}
     )
     pd.testing.assert_frame_equal(corrected(before, little), before)
 
@@ -133,7 +133,9 @@ def test_a_class_with_one_box_follows_the_others() -> None:
     scales = measured(regions(boxes, images), labelled(drawn, images, names)).by_label
     assert scales["dog"].boxes == 1
     assert scales["dog"].sw == pytest.approx(scales["car"].sw, abs=0.05)
-    assert scales["dog"].helps
+    # One box proves nothing of its class: it is not corrected.
+    assert scales["car"].helps
+    assert not scales["dog"].helps
 
 
 def test_boxes_that_no_region_shows_are_left_out() -> None:
@@ -151,7 +153,7 @@ def test_boxes_that_no_region_shows_are_left_out() -> None:
 
 
 def test_only_regions_of_the_class_change() -> None:
-    scales = Scales({"car": Scale(0.0, 0.0, 2.0, 2.0, 9, 0.3, 0.6)})
+    scales = Scales({"car": Scale(0.0, 0.0, 2.0, 2.0, 9, 0.3, 0.6, 9)})
     before = proposals([(100, 100, 20, 20), (100, 100, 20, 20), (0, 0, 400, 300)], ["car", "person", "car"])
     before.loc[2, "kind"] = "image"
     after = corrected(before, scales)
@@ -166,7 +168,7 @@ def test_only_regions_of_the_class_change() -> None:
 )
 def test_corrected_boxes_lie_in_the_image_and_are_a_pixel_at_least(box, change) -> None:
     before = proposals([box], ["car"])
-    after = corrected(before, Scales({"car": Scale(*change, 9, 0.3, 0.6)}))
+    after = corrected(before, Scales({"car": Scale(*change, 9, 0.3, 0.6, 9)}))
     if len(after["mask_counts"][0]):
         pd.testing.assert_frame_equal(after, before)
         return
