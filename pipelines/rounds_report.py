@@ -14,6 +14,7 @@ from dinonat.pipelines.options import plain
 from dinonat.pipelines.rounds import Round
 
 PAGE, FIGURES = "report.html", "rounds.json"
+AS_IT_COMES = "default"  # settings of propose-labels that nobody has set
 # Columns: figure -> (head, what it is called on the page, unit is percent).
 OF_IMAGES = {
     "accuracy": "accuracy",
@@ -67,15 +68,11 @@ class RoundsReport:
     def lines(self) -> list[str]:
         """Text for people."""
         columns = OF_IMAGES if self.kind == "image" else OF_BOXES
-        spent = "a class" if self.per_class else "images"
-        heads = [f"{'strategy':12}{'proposed by':22}{spent:>8}{'labels':>8}{'classes':>8}"]
-        heads += [f"{name:>13}" for name in columns.values()]
         return [
             *dict.fromkeys(self.warnings),
             f"Set {self.set}, network {self.model}, truth {self.labels}; percent, mean of {self.draws} draws "
             "(spread), of what was not labelled",
-            "".join(heads),
-            *("".join(cells) for cells in table(self.rounds, columns)),
+            *map(_text, [heads(self.per_class, columns), *table(self.rounds, columns)]),
             f"Curves -> {self.page}",
         ]
 
@@ -95,11 +92,21 @@ def table(rounds: Sequence[Round], columns: Mapping[str, str]) -> list[list[str]
         labels, classes = (
             float(np.mean([getattr(one, name) for one in own])) for name in ("labels", "classes")
         )
-        cells = [f"{strategy:12}{way or 'auto':22}{spent:8}{labels:8.0f}{classes:8.1f}"]
-        lines.append(
-            [*cells, *(f"{spread([one.figures.get(n, np.nan) for one in own]):>13}" for n in columns)]
-        )
+        cells = [strategy, way or AS_IT_COMES, str(spent), f"{labels:.0f}", f"{classes:.1f}"]
+        lines.append([*cells, *(spread([one.figures.get(n, np.nan) for one in own]) for n in columns)])
     return lines
+
+
+def heads(per_class: bool, columns: Mapping[str, str]) -> list[str]:
+    """Return what the cells of a line are."""
+    spent = "a class" if per_class else "images"
+    return ["strategy", "proposed by", spent, "labels", "classes", *columns.values()]
+
+
+def _text(cells: Sequence[str]) -> str:
+    """Put cells abreast: two names, three counts, then figures."""
+    room = [-12, -22, 8, 8, 8, *[13] * (len(cells) - 5)]
+    return "".join(f"{cell:{'<' if n < 0 else '>'}{abs(n)}}" for cell, n in zip(cells, room, strict=True))
 
 
 def spread(values: Sequence[float]) -> str:
@@ -119,14 +126,12 @@ def write(report: RoundsReport, folder: Path) -> None:
     """Write the page and its figures."""
     write_json(folder / FIGURES, plain(asdict(report)))
     columns = OF_IMAGES if report.kind == "image" else OF_BOXES
-    lines = table(report.rounds, columns)
-    heads = ["strategy, way, labels", *columns.values()]
     page = render(
         f"Labels spent on {report.set}",
         _sentences(report),
         [_panel(report, name) for name in DRAWN[report.kind]],
-        heads,
-        lines,
+        heads(report.per_class, columns),
+        table(report.rounds, columns),
     )
     write_bytes(folder / PAGE, page.encode())
 
@@ -135,8 +140,8 @@ def _sentences(report: RoundsReport) -> list[str]:
     """Say what the page shows."""
     what = "images" if report.kind == "image" else "images with their boxes"
     return [
-        f"Network {report.model}. A person who knows the truth labels {what}, chosen by lot or by `select`; "
-        "the rest is proposed and judged by the truth, then more is labelled.",
+        f"Network {report.model}. A person who knows the truth labels {what}, chosen by lot or by dinotool "
+        "select; the rest is proposed and judged by the truth, then more is labelled.",
         "Clicks are those of the whole set: what was labelled from nothing, then the rest corrected.",
         *report.warnings,
     ]
