@@ -42,6 +42,9 @@ ACCEPT = "accept"
 CALIBRATION = "calibration.json"  # beside the proposals: what their page shows
 PAGE = "reliability.html"  # beside the audit: the same
 PRECISION = 0.95  # of what is accepted, where nobody asks for another
+VOTES = (
+    "The {count} audited items vote now, so nothing is left to judge by: no probability, nothing is accepted."
+)
 EVERY = -1.0  # every score is above it
 FEW = 10  # audited items below which no probability is said
 WORDS = {"image": "labels of whole images", "region": "boxes"}
@@ -87,7 +90,8 @@ def applied(
     Sets ``probability`` where at least 10 of the audited items are proposed, and the advice "accept" above
     the threshold at which ``precision`` is shown (`calibration.threshold`), for images and for regions
     each by their own; unknown stays unknown. Audited items leave the table: people have said what they
-    are. Leaves CALIBRATION in the run's folder for its page. Without an audit nothing changes.
+    are. Leaves CALIBRATION in the run's folder for its page. Without an audit nothing changes, and
+    nothing is judged where the audited items vote: those that are left then are the wrong ones.
     """
     if table.empty:
         return table, []
@@ -98,6 +102,10 @@ def applied(
     if verdicts.empty:
         return table, []
     right = judged(table, verdicts)
+    stands = verdicts["action"] != REJECTED
+    names = right.index[right.notna()]
+    if stands.any() and not table.loc[names, "image"].isin(verdicts.loc[stands, "image"]).any():
+        return table, [VOTES.format(count=len(verdicts))]
     groups = _groups(table, known.items)
     done, rows, sentences = [], [], []
     for kind in sorted(set(table["kind"])):
@@ -107,17 +115,25 @@ def applied(
         if found is not None:
             rows.append(found)
             sentences += sentences_of(found)
-    lost = len(verdicts) - int(right.notna().sum())
-    if lost:
-        sentences.append(
-            f"{lost} of {len(verdicts)} audited items are not among the proposals of this run: they vote, or "
-            "the set was made anew."
-        )
+    sentences += _lost(table.loc[names, "image"], verdicts)
     if rows:
         kinds = [{**asdict(row), "sentences": sentences_of(row)} for row in rows]
         write_json(file, {"kinds": kinds})
         _write_pages(workspace, verdicts, kinds, run=file.parent.name)
     return pd.concat(done).sort_index().reset_index(drop=True), sentences
+
+
+def _lost(found: pd.Series, verdicts: pd.DataFrame) -> list[str]:
+    """Say how many audited items are no proposals of the run; ``found`` are the images of those that are."""
+    gone = verdicts[~verdicts["image"].isin(found)]
+    if gone.empty:
+        return []
+    wrong = int((gone["action"] == REJECTED).sum())
+    more = f"; {wrong} of these were wrong, so the others look better than they are" if wrong else ""
+    return [
+        f"{len(gone)} of {len(verdicts)} audited items are no proposals of this run: somebody labelled them "
+        f"otherwise, or the set was made anew{more}. `dinotool select --audit` draws others."
+    ]
 
 
 def calibration_of(folder: Path) -> list[dict[str, Any]]:
@@ -150,8 +166,8 @@ def sentences_of(found: Judged) -> list[str]:
     if found.above is None:
         return [
             f"{first} Nothing is accepted: {found.wrong} of the {found.tested} audited ones with the best "
-            f"scores are wrong, and {asked} allows none of {needed(found.precision)}. Ask for less with "
-            "--precision, or label more first."
+            f"scores are wrong, and {asked} allows none of {needed(found.precision)}. Label more, ask for less "
+            "with --precision, or audit many more: then those with the best scores are fewer of all."
         ]
     return [
         f"{first} Accepted are {found.accepted} of {found.proposals} {what}, those with a score above "

@@ -187,9 +187,20 @@ def test_a_later_run_is_judged_by_what_it_says_itself(root: Path) -> None:
     assert right.notna().sum() == 100
     relabelled = events.loc[events["action"] == "relabelled", "image"]
     assert set(later.loc[right == True, "image"]) == set(relabelled)  # noqa: E712  of a series
-    voting = later[~later["image"].isin(events["image"].iloc[:10])]
-    _, sentences = applied(root, voting.reset_index(drop=True))
-    assert "10 of 100 audited items are not among the proposals" in sentences[-1]
+
+
+def test_audited_items_that_vote_or_were_labelled_otherwise_are_missed_and_it_is_said(root: Path) -> None:
+    audited(root)
+    events, table = said(root, "set1"), table_of(root)
+    gone = pd.concat([events[events["action"] == action][:5] for action in ("accepted", "rejected")])
+    _, sentences = applied(root, table[~table["image"].isin(gone["image"])].reset_index(drop=True))
+    assert "10 of 100 audited items are no proposals of this run" in sentences[-1]
+    assert "5 of these were wrong, so the others look better than they are" in sentences[-1]
+    standing = events.loc[events["action"] != "rejected", "image"]
+    voting = table[~table["image"].isin(standing)].reset_index(drop=True)
+    done, sentences = applied(root, voting)  # what is left is all wrong: no yardstick
+    assert sentences == [audits.VOTES.format(count=100)]
+    pd.testing.assert_frame_equal(done, voting)
 
 
 def test_images_and_regions_are_judged_each_by_their_own(root: Path) -> None:
