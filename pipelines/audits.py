@@ -166,8 +166,8 @@ def sentences_of(found: Judged) -> list[str]:
     if found.above is None:
         return [
             f"{first} Nothing is accepted: {found.wrong} of the {found.tested} audited ones with the best "
-            f"scores are wrong, and {asked} allows none of {needed(found.precision)}. Label more, ask for less "
-            "with --precision, or audit many more: then those with the best scores are fewer of all."
+            f"scores are wrong, and {asked} allows none of {needed(found.precision)}. Label more, ask for "
+            "less with --precision, or audit many more: then those with the best scores are fewer of all."
         ]
     return [
         f"{first} Accepted are {found.accepted} of {found.proposals} {what}, those with a score above "
