@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from dinonat.geometry import iou_xywh
 from dinonat.proposals.abstain import Verdict
-from dinonat.proposals.objects import overlap_with, refused, without_repeats
+from dinonat.proposals.objects import overlap_with, refused, shown_by, without_repeats
 from dinonat.proposals.table import Origin, clustered_rows, voted_rows
 from dinonat.proposals.votes import Near
 from dinonat.records import ITEM_COLUMNS, PROPOSAL_COLUMNS, as_table
@@ -171,3 +171,27 @@ def test_refused_is_what_overlaps_a_refusal_of_its_label_and_nothing_else(n, m, 
         ]
         asked_again = any(each >= np.float32(overlap) for each in against)
         assert (after["advice"][i] == "unknown") == asked_again
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(0, 9), m=st.integers(0, 6), least=st.floats(0.05, 0.9), seed=st.integers(0, 999))
+def test_a_box_is_shown_by_the_region_that_overlaps_it_most(n, m, least, seed) -> None:
+    generator = np.random.default_rng(seed)
+    sides = lambda count: [tuple(generator.uniform([0, 0, 5, 5], [20, 20, 25, 25])) for _ in range(count)]  # noqa: E731
+    images = [str(name) for name in generator.integers(0, 2, n)]
+    regions = items(sides(n), images)
+    boxes = pd.DataFrame(sides(m), columns=list("xywh")).assign(image=[str(k % 3) for k in range(m)])
+    rows = shown_by(regions, boxes, least=least)
+    overlaps = iou_xywh(boxes[list("xywh")], regions[list("xywh")])
+    for i in range(m):
+        own = [j for j in range(n) if images[j] == boxes["image"][i] and overlaps[i, j] >= least]
+        assert rows[i] == max(own, key=lambda j, i=i: (overlaps[i, j], -j), default=-1)
+
+
+def test_a_box_without_area_or_number_is_shown_by_no_region() -> None:
+    regions = items([(0, 0, 10, 10), (0, 0, 10, 10)])
+    boxes = pd.DataFrame(
+        [("a", 2, 2, 0, 5), ("a", np.nan, 0, 10, 10), ("a", 0, 0, 10, 10)], columns=["image", *"xywh"]
+    )
+    assert shown_by(regions, boxes).tolist() == [-1, -1, 0]
+    assert shown_by(regions[:0], boxes).tolist() == [-1, -1, -1]
