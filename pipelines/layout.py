@@ -37,9 +37,12 @@ class Layout:
     pca: Float32  # (n, 2), in [-1, 1], the longer side filled
     umap: Float32 | None = None  # (n, 2), likewise
 
-    def placed(self) -> dict[str, Float32]:
-        """Return the layouts that there are, the one to look at first in front."""
-        return {"PCA": self.pca} if self.umap is None else {"UMAP": self.umap, "PCA": self.pca}
+    def placed(self, first: str = "umap") -> dict[str, Float32]:
+        """Return the layouts that there are, the one to look at ``first`` in front."""
+        if self.umap is None:
+            return {"PCA": self.pca}
+        both = {"UMAP": self.umap, "PCA": self.pca}
+        return both if first == "umap" else dict(reversed(both.items()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +177,7 @@ def kept(path: Path, identity: str, *, items: int) -> Layout | None:
                 return None
             layout = Layout(file["rows"], file["clusters"], file["pca"])
             layout = replace(layout, umap=file["umap"]) if "umap" in file else layout
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
         return None
     return layout if _sound(layout, items) else None
 

@@ -167,5 +167,5 @@ def _kept(path: Path, identity: str, n: int) -> Sheets | None:
             sheets = Sheets(jpegs, file["points"], file["sizes"], SIDE)
             sound = str(file["identity"]) == identity and int(sheets.points.max(initial=-1)) < n
             return sheets if sound else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
         return None

@@ -91,7 +91,7 @@ def run(settings: MapSettings, workspace: Path) -> MapReport:
     points = Points(known, Drawing(kind, weights, **chosen), places.folder(workspace, "map", name))
     layout = points.layout(again=settings.again)
     sheets, lost = points.sheets(layout, again=settings.again)
-    view = _View(points, beside(_items(points, layout), labels, kind), sheets, run_name)
+    view = _View(points, beside(_items(points, layout), labels, kind), sheets, run_name, settings.layout)
     notes = tuple(_notes(points, layout, lost))
     if settings.layout == "umap" and layout.umap is None and len(layout.rows) >= FEWEST:
         _write(view, layout, (*notes, FOLLOWS))
@@ -111,6 +111,7 @@ class _View:
     rows: pd.DataFrame  # their labels, as `beside` gives them
     sheets: Sheets
     run: str | None
+    first: str  # which layout is seen first
 
 
 def _kind(known: EmbeddingSet, labels: pd.DataFrame) -> str:
@@ -162,7 +163,7 @@ def _write(view: _View, layout: Layout, notes: tuple[str, ...]) -> float:
         title=shown_title(points.known.folder.name, kind, len(items)),
         kind=kind,
         images=tuple(items["image"]),
-        layouts=layout.placed(),
+        layouts=layout.placed(view.first),
         colourings=colourings_of(items, view.rows, layout.clusters),
         boxes=items[list("xywh")].to_numpy(np.float32) if kind == "region" else None,
         scores=view.rows["score"].to_numpy(np.float32),
@@ -186,7 +187,7 @@ def _report(view: _View, layout: Layout, notes: tuple[str, ...], lost: int, size
         page=str(points.folder / PAGE),
         points=len(layout.rows),
         of=int(points.asked.sum()),
-        layouts=tuple(layout.placed()),
+        layouts=tuple(layout.placed(view.first)),
         colours=tuple(each.title for each in colours),
         proposals=view.run,
         pictures=len(view.sheets.points),
