@@ -12,7 +12,7 @@ from dinonat.images.listing import list_images
 from dinonat.pipelines import export, import_labels
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export_settings import ExportSettings
-from dinonat.pipelines.selection import FEW_LABELS, SelectReport, SelectSettings, run
+from dinonat.pipelines.selection import SelectReport, SelectSettings, run
 
 NAMES = [f"day {i // 20}/{i:02}.png" for i in range(60)]
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -93,12 +93,6 @@ def test_the_doubtful_ones_are_those_of_which_the_proposals_say_so(root: Path) -
     assert report.chosen[0] == NAMES[0]
     with Path(report.files[1]).open(newline="") as stream:
         assert next(csv.DictReader(stream))["reason"] == "undecided between car and tram: lead 0.000"
-
-
-def test_few_are_typical_and_many_cover(root: Path) -> None:
-    assert chosen(root, n=10).strategy == "typical"
-    labelled(root, NAMES[:45])
-    assert chosen(root, n=FEW_LABELS - 44).strategy == "coverage"
 
 
 def test_names_with_line_ends_are_parted_otherwise(tmp_path: Path, made: Any, root: Path) -> None:
