@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinonat.evaluation.intervals import LEVEL, NONE, RESAMPLES, Interval, draws, interval
+from dinonat.evaluation.intervals import LEVEL, NONE, RESAMPLES, Interval, interval
 from dinonat.records import Bool, Int64
 
 Float64 = NDArray[np.float64]
@@ -102,8 +102,13 @@ def bootstrap(
     whole = figures(np.ones(count))
     if count < 2 or not resamples:
         return {name: Rate(value) for name, value in whole.items()}
-    drawn = draws(count, resamples=resamples, seed=seed)
-    rows = [figures(np.ascontiguousarray(times)) for times in drawn.T]
+    # One resample at a time: all of them at once would be 8 bytes x groups x resamples. The draws are those
+    # of `intervals.draws`.
+    generator = np.random.default_rng(seed)
+    rows = []
+    for _ in range(resamples):
+        drawn = np.bincount(generator.integers(0, count, count), minlength=count)
+        rows.append(figures(drawn.astype(np.float64)))
     return {
         name: Rate(value, _interval(value, np.array([row[name] for row in rows]), count))
         for name, value in whole.items()
