@@ -260,9 +260,15 @@ def inspect(
 def propose_labels(
     set_name: SetName = None,
     labels: Labels = None,
+    method: Annotated[
+        str | None, typer.Option(help="auto (default), vote, diffuse, linear or joint: all three.")
+    ] = None,
     k: Neighbours = None,
     temperature: Temperature = None,
     features: Annotated[str | None, typer.Option(help="auto (default), or like grid=0.7,hog=1.")] = None,
+    precision: Annotated[
+        float | None, typer.Option(help="Of what an audit lets be accepted (default 0.95).")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: a hash).")] = None,
     seed: Seed = None,
     again: Again = None,
@@ -282,9 +288,11 @@ def propose_labels(
         named = {
             "set": set_name,
             "labels": labels,
+            "method": method,
             "k": k,
             "temperature": temperature,
             "features": features,
+            "precision": precision,
             "name": name,
             "seed": seed,
             "again": again,

@@ -1,130 +1,37 @@
 """`dinotool propose-labels`: a few labels become labels and boxes for the rest, each with a reason."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import Field
 
 from dinonat.embeddings.store import EmbeddingSet, open_set
 from dinonat.errors import WorkspaceError
-from dinonat.files import short_hash, write_json, write_whole
+from dinonat.files import short_hash
 from dinonat.neighbors.index import search
-from dinonat.neighbors.parts import (
-    Weights,
-    default_weights,
-    features_text,
-    fit_axes,
-    joined,
-    parse_features,
-)
+from dinonat.neighbors.parts import default_weights, features_text, parse_features
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.audits import apart, applied
 from dinonat.pipelines.coming_in import bring_in
-from dinonat.pipelines.labelled import (
-    chosen_set,
-    image_bank,
-    ready_parts,
-    region_bank,
-    usable_regions,
-    write_labels,
-)
+from dinonat.pipelines.labelled import chosen_set, image_bank, region_bank, usable_regions, write_labels
+from dinonat.pipelines.odd_labels import contradictions, missing
 from dinonat.pipelines.people import digest, reviewed, said, standing
 from dinonat.pipelines.progress import track
-from dinonat.proposals.abstain import UNKNOWN
-from dinonat.proposals.bank import Bank, Chunk, Voting, choose_for, vote_on
-from dinonat.proposals.choose import Choice, Compared, compared_lines
+from dinonat.pipelines.propose_graph import CHUNK, chunks, net_of, search_vectors
+from dinonat.pipelines.propose_report import TABLE, Found, ProposeReport, before, report_of, write
+from dinonat.pipelines.propose_settings import NOT_IN_NAME, ProposeSettings
+from dinonat.proposals.bank import Bank, choose_for
+from dinonat.proposals.choose import Choice
 from dinonat.proposals.clusters import cluster
+from dinonat.proposals.deciding import Decided, Voting, decided, propose
+from dinonat.proposals.methods import DIFFUSE, needed
 from dinonat.proposals.objects import overlap_with, refused, without_repeats
 from dinonat.proposals.table import Origin, clustered_rows
-from dinonat.records import LABEL_COLUMNS, PROPOSAL_COLUMNS, REJECTED, Bool, Float32, as_table
-from dinonat.settings import Settings
+from dinonat.records import LABEL_COLUMNS, PROPOSAL_COLUMNS, REJECTED, Bool, as_table
 
-TABLE, META = "proposals.parquet", "meta.json"
-CHUNK = 8192  # items whose vectors are in memory at once: 100 MB a part
-SHOWN = 5  # warnings that the summary names
-ARROW = {"str": pa.string(), "float32": pa.float32(), "int32": pa.int32()}
-LISTS = {"mask_counts": pa.list_(pa.int32()), "neighbours": pa.list_(pa.string())}
-SCHEMA = pa.schema([(name, LISTS.get(name) or ARROW[kind]) for name, kind in PROPOSAL_COLUMNS.items()])
-
-
-class ProposeSettings(Settings):
-    """What `dinotool propose-labels` can be told."""
-
-    set: str | None = None  # set of embeddings; the newest where none is named
-    labels: Path | None = None  # a file for import-labels; all labels of the set are used, clusters without
-    k: int = Field(20, ge=1)  # labelled neighbours that vote
-    temperature: float = Field(0.07, gt=0)
-    features: str = "auto"  # or parts with weights: grid=0.7,hog=1
-    # Labelled images are labelled completely: their other regions are examples of nothing.
-    background: bool | Literal["auto"] = "auto"  # auto: where boxes are labelled
-    abstain: float = Field(0.1, ge=0, lt=1)  # share of labelled items that would be left unknown as too far
-    overlap: float = Field(0.5, gt=0, le=1)  # IoU at which two regions of one label show the same thing
-    clusters: int | None = Field(None, ge=1)  # without labels; None: by the number of items
-    name: str | None = None  # of the run; None: a hash of what goes into it
-    seed: int = 0  # of the clusters
-    again: bool = False
-
-
-NOT_IN_NAME = {"set", "labels", "name", "again"}  # settings that the inputs stand for, or that change nothing
-
-
-@dataclass(frozen=True)
-class ProposeReport:
-    """What was proposed, from what, and why."""
-
-    run: str
-    set: str
-    weights: str
-    model: str
-    folder: str
-    file: str
-    labelled: Mapping[str, int]  # examples by class; background with them
-    labelled_images: int
-    features: str
-    features_reason: str
-    compared: tuple[Compared, ...]
-    proposals: int
-    review: Mapping[str, int]  # by label
-    unknown: int
-    clusters: int  # 0 where labels were given
-    warnings: tuple[str, ...]
-    already_done: bool = False
-
-    def lines(self) -> list[str]:
-        """Text for people."""
-        more = [f"... and {len(self.warnings) - SHOWN} more"] if len(self.warnings) > SHOWN else []
-        examples = ", ".join(f"{count} {label}" for label, count in self.labelled.items())
-        labelled = f"Labels: {examples} in {self.labelled_images} images" if self.labelled else "No labels"
-        review = ", ".join(f"{count} {label}" for label, count in self.review.items()) or "nothing"
-        clusters = f" in {self.clusters} clusters" if self.clusters else ""
-        return [
-            *self.warnings[:SHOWN],
-            *more,
-            f"Set {self.set}, network {self.weights} ({self.model})",
-            labelled,
-            *compared_lines(self.compared),
-            f"Features {self.features_reason or self.features}",
-            f"To review: {review}{clusters}; {self.unknown} of {self.proposals} left unknown",
-            f"Proposals {self.run} -> {self.file}",
-            *(["It was done already; --again redoes it."] if self.already_done else []),
-        ]
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Proposals for items of one kind, and what decided them."""
-
-    table: pd.DataFrame
-    choice: Choice
-    bank: Bank | None
-    warnings: tuple[str, ...] = ()
-    clusters: int = 0
+__all__ = ["TABLE", "ProposeReport", "ProposeSettings", "run"]
 
 
 def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
@@ -139,28 +46,31 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
     warnings: list[str] = []
     if settings.labels:
         warnings += bring_in(settings.labels, known, workspace).warnings
-    events = said(workspace, known.folder.name)
+    every = said(workspace, known.folder.name)
+    events = every if settings.audit_votes else every[~apart(every)].reset_index(drop=True)
     labels = _usable(events, known)
+    warnings += [*missing(standing(events), known.items), *contradictions(labels)]
     facts = settings.model_dump(mode="json", exclude=NOT_IN_NAME)
     rows = [labels.astype("str").to_numpy().tolist(), _no(events).astype("str").to_numpy().tolist()]
-    identity = short_hash(known.folder.name, known.meta["identity"], rows, facts)
+    identity = short_hash(known.folder.name, known.meta["identity"], rows, facts, digest(every[apart(every)]))
     name = settings.name or identity
     folder = places.proposals_folder(workspace, name)
-    before = _before(folder, identity, again=settings.again)
-    if before is not None:
+    done = before(folder, identity, again=settings.again)
+    if done is not None:
         places.remember(workspace, "proposals", name)
-        return before
+        return done
     origin = Origin(name, known.folder.name, known.meta["model"], "")
     if labels.empty:
         found = [_by_clusters(known, settings, origin)]
     else:
         write_labels(labels, folder)
-        seen = reviewed(events)
-        found = list(_by_labels(known, labels, seen, settings, origin, workspace=workspace, folder=folder))
+        found = list(_by_labels(known, labels, events, settings, origin, workspace=workspace, folder=folder))
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
     table = refused(table, _no(events), overlap=settings.overlap)
-    report = _report(known, folder, table, found, [*warnings, *(w for each in found for w in each.warnings)])
-    _write(folder, table, report, {"identity": identity, "settings": facts, "said": digest(events)})
+    table, audit = applied(table, workspace, known, precision=settings.precision)
+    warnings += [word for each in found for word in each.warnings]
+    report = report_of(known, folder, table, found, audit=audit, warnings=warnings)
+    write(folder, table, report, {"identity": identity, "settings": facts, "said": digest(every)})
     places.remember(workspace, "proposals", name)
     return report
 
@@ -179,41 +89,26 @@ def _no(events: pd.DataFrame) -> pd.DataFrame:
     return events[events["action"] == REJECTED].sort_values("label_id")[columns].reset_index(drop=True)
 
 
-def _before(folder: Path, identity: str, *, again: bool) -> ProposeReport | None:
-    """Return the report of the run in ``folder`` if it is this one, whole, and not to be redone."""
-    if again or not (folder / TABLE).exists():
-        return None
-    made = places.read_object(folder / META)
-    if made.get("identity") != identity:
-        raise WorkspaceError(
-            f"{folder}: holds a run made of other labels or settings. Give another --name, or --again to "
-            "replace it."
-        )
-    fields: dict[str, Any] = {field.name: made[field.name] for field in dataclasses.fields(ProposeReport)}
-    fields["compared"] = tuple(Compared(**row) for row in fields["compared"])
-    fields["warnings"] = tuple(fields["warnings"])
-    return ProposeReport(**{**fields, "already_done": True})
-
-
 def _by_labels(
     known: EmbeddingSet,
     labels: pd.DataFrame,
-    seen: list[str],
+    events: pd.DataFrame,
     settings: ProposeSettings,
     origin: Origin,
     *,
     workspace: Path,
     folder: Path,
-) -> Iterator[_Found]:
+) -> Iterator[Found]:
     """Yield proposals for images, where images are labelled, and for regions, where boxes are.
 
-    In the images ``seen`` people have gone through the boxes, and left none in some.
+    In the images that people have gone through box by box, they left none in some.
     """
     items, whole = known.items, labels[labels["x"].isna()]
     boxes = labels[labels["x"].notna()].reset_index(drop=True)
     if len(whole):
-        asked = (items["kind"] == "image") & (items["status"] == "ok") & ~items["image"].isin(whole["image"])
-        yield _vote(known, image_bank(known, whole), asked.to_numpy(), "image", settings, origin)
+        usable = ((items["kind"] == "image") & (items["status"] == "ok")).to_numpy()
+        asked = usable & ~items["image"].isin(whole["image"]).to_numpy()
+        yield _vote(known, image_bank(known, whole), usable, asked, "image", settings, origin)
     if len(boxes):
         regions, background = usable_regions(items), settings.background is not False
         if not regions.any():
@@ -221,68 +116,95 @@ def _by_labels(
                 f"{known.folder}: boxes are labelled, but the set has no regions. Embed again without "
                 "--saliency none."
             )
-        complete = sorted({*boxes["image"], *seen})
+        complete = sorted({*boxes["image"], *reviewed(events)})
         bank = region_bank(
-            known, boxes, complete=complete if background else (), workspace=workspace, folder=folder
+            known,
+            boxes,
+            complete=complete if background else (),
+            workspace=workspace,
+            folder=folder,
+            rejected=_no(events) if background else None,
         )
         there = items["image"].isin(complete).to_numpy()
         taken = there if background else there & (overlap_with(items, boxes) >= settings.overlap)
-        yield _vote(known, bank, regions & ~taken, "region", settings, origin)
+        yield _vote(known, bank, regions, regions & ~taken, "region", settings, origin)
 
 
 def _vote(
-    known: EmbeddingSet, bank: Bank, asked: Bool, kind: str, settings: ProposeSettings, origin: Origin
-) -> _Found:
-    """Let the bank vote on the rows of the set that are asked about."""
-    voting = Voting(settings.k, settings.temperature, settings.abstain)
+    known: EmbeddingSet,
+    bank: Bank,
+    usable: Bool,
+    asked: Bool,
+    kind: str,
+    settings: ProposeSettings,
+    origin: Origin,
+) -> Found:
+    """Let the bank decide about the rows of the set that are asked about, of those that are usable."""
     if settings.features == "auto":
-        choice = choose_for(bank, kind=kind, voting=voting)
+        choice = choose_for(bank, kind=kind, k=settings.k, temperature=settings.temperature)
     else:
         choice = Choice(parse_features(settings.features), f"{settings.features}, as asked for", ())
     origin = dataclasses.replace(origin, features=choice.features)
-    chunks = track(_chunks(known, asked, kind), f"propose {kind}s", total=-(-int(asked.sum()) // CHUNK))
-    table, limits = vote_on(bank, chunks, choice.weights, voting=voting, search=search, origin=origin)
-    warnings = []
-    if settings.abstain and not limits.measured:
-        _, word = bank.groups
-        warnings.append(
+    voting = Voting(settings.method, settings.k, settings.temperature, settings.abstain, settings.alpha)
+    net = None
+    if DIFFUSE in needed(settings.method):
+        net = net_of(known, usable, bank, kind, choice.weights, settings.graph_neighbours)
+    about = decided(bank, choice.weights, voting, search=search, net=net)
+    rows = chunks(known, asked, kind, usable)
+    rows = track(rows, f"propose {kind}s", total=-(-int(asked.sum()) // CHUNK))
+    table = propose(about, rows, search=search, origin=origin)
+    return Found(
+        table, choice, bank, about.method, about.temperature, about.judged, _doubts(about, kind, settings)
+    )
+
+
+def _doubts(about: Decided, kind: str, settings: ProposeSettings) -> tuple[str, ...]:
+    """Say what these labels cannot tell."""
+    _, word = about.bank.groups
+    counts = np.bincount(about.bank.classes, minlength=len(about.bank.names))
+    single = [name for name, count in zip(about.bank.names, counts, strict=True) if count == 1]
+    words = []
+    if settings.abstain and not about.limits.measured:
+        words.append(
             f"No class has labels in two {word}s: nothing says how alike is alike enough, so no {kind} is "
             "left unknown for being too far from the labels. Label a few more."
         )
-    return _Found(table, choice, bank, tuple(warnings))
+    if len(about.bank.names) == 1:
+        words.append(
+            f"'{about.bank.names[0]}' is the only class: every {kind} is that or unknown. Label others too."
+        )
+    elif single and about.limits.measured:
+        words.append(
+            f"{_named(single)} with one label each: whether such a {kind} is found again cannot be checked. "
+            "Label one more of each."
+        )
+    if about.alike:
+        words.append(
+            f"All labelled {kind}s have one and the same vector: nothing tells classes apart, and nothing is "
+            "proposed. Look at what the images show, or embed with other weights."
+        )
+    return tuple(words)
 
 
-def _chunks(known: EmbeddingSet, asked: Bool, kind: str) -> Iterator[Chunk]:
-    """Yield the rows asked about with their parts, some thousand at a time."""
-    rows = np.flatnonzero(asked)
-    for start in range(0, len(rows), CHUNK):
-        marks = np.zeros(len(asked), bool)
-        marks[rows[start : start + CHUNK]] = True
-        items = known.items[marks].reset_index(drop=True)
-        yield items, ready_parts(known, marks, means=known, kind=kind)
+def _named(names: Sequence[str]) -> str:
+    """Name the first few."""
+    shown = ", ".join(f"'{name}'" for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
-def _by_clusters(known: EmbeddingSet, settings: ProposeSettings, origin: Origin) -> _Found:
+def _by_clusters(known: EmbeddingSet, settings: ProposeSettings, origin: Origin) -> Found:
     """Group the regions of the set, or its images where it has none; nobody has named anything."""
     regions = usable_regions(known.items)
     kind = "region" if regions.any() else "image"
     asked = regions if kind == "region" else (known.items["status"] == "ok").to_numpy()
     weights = default_weights(kind) if settings.features == "auto" else parse_features(settings.features)
-    clusters = cluster(_search_vectors(known, asked, kind, weights), settings.clusters, seed=settings.seed)
+    vectors, _ = search_vectors(known, asked, kind, weights)
+    clusters = cluster(vectors, settings.clusters, seed=settings.seed)
     origin = dataclasses.replace(origin, features=features_text(weights))
     table = clustered_rows(known.items[asked].reset_index(drop=True), clusters, origin=origin)
     why = "the default without labels" if settings.features == "auto" else "as asked for"
     choice = Choice(weights, f"{features_text(weights)}, {why}", ())
-    return _Found(table, choice, None, clusters=int(clusters.max(initial=-1)) + 1)
-
-
-def _search_vectors(known: EmbeddingSet, asked: Bool, kind: str, weights: Weights) -> Float32:
-    """Return the search vectors of the rows asked about, on their principal axes where there are many."""
-    parts = [joined(ready, weights) for _, ready in _chunks(known, asked, kind)]
-    if len(parts) < 2:
-        return parts[0] if parts else np.zeros((0, 1), np.float32)
-    axes = fit_axes(np.concatenate([part[:: len(parts)] for part in parts]))
-    return np.concatenate(parts if axes is None else [axes.reduce(part) for part in parts])
+    return Found(table, choice, None, clusters=int(clusters.max(initial=-1)) + 1)
 
 
 def _ordered(tables: list[pd.DataFrame], known: EmbeddingSet, *, overlap: float) -> pd.DataFrame:
@@ -294,37 +216,3 @@ def _ordered(tables: list[pd.DataFrame], known: EmbeddingSet, *, overlap: float)
     return as_table(
         without_repeats(table.iloc[order].reset_index(drop=True), overlap=overlap), PROPOSAL_COLUMNS
     )
-
-
-def _report(
-    known: EmbeddingSet, folder: Path, table: pd.DataFrame, found: list[_Found], warnings: list[str]
-) -> ProposeReport:
-    banks = [each.bank for each in found if each.bank is not None]
-    names = [bank.names[c] for bank in banks for c in bank.classes]
-    review = table.loc[table["advice"] != UNKNOWN, "label"]
-    return ProposeReport(
-        run=folder.name,
-        set=known.folder.name,
-        weights=str(known.meta.get("weights", "")),
-        model=known.meta["model"],
-        folder=str(folder),
-        file=str(folder / TABLE),
-        labelled={name: names.count(name) for name in sorted(set(names))},
-        labelled_images=len({image for bank in banks for image in bank.items["image"]}),
-        features="; ".join(each.choice.features for each in found),
-        features_reason="; ".join(each.choice.reason for each in found),
-        compared=tuple(row for each in found for row in each.choice.compared),
-        proposals=len(table),
-        review={str(label): int(count) for label, count in sorted(review.value_counts().items())},
-        unknown=int((table["advice"] == UNKNOWN).sum()),
-        clusters=sum(each.clusters for each in found),
-        warnings=tuple(warnings),
-    )
-
-
-def _write(folder: Path, table: pd.DataFrame, report: ProposeReport, made: Mapping[str, Any]) -> None:
-    """Write meta.json, then the table: a run exists once its table does."""
-    (folder / TABLE).unlink(missing_ok=True)  # an older one must not seem to belong to the new meta.json
-    write_json(folder / META, {**dataclasses.asdict(report), **made})
-    rows = pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
-    write_whole(folder / TABLE, lambda stream: pq.write_table(rows, stream, compression="zstd"))

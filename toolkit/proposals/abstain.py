@@ -1,15 +1,17 @@
 """When not to propose: too far from every labelled item of the class, or too close between two."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from dinonat.proposals.votes import Near, balanced_vote, voters_per_class
+from dinonat.proposals.methods import JOINT, SAID, VOTE, agreeing
+from dinonat.proposals.votes import TEMPERATURE, Near, balanced_vote, voters_per_class
 from dinonat.records import Float32, Int64
 
 REVIEW, UNKNOWN = "review", "unknown"
 BACKGROUND = "background"
+EVEN = 1e-6  # a lead that rounding may have made
 ENOUGH = 10  # labelled items that must have gone to a class before it has a threshold of its own
 
 
@@ -25,7 +27,7 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What the vote says of each item (m,)."""
+    """What a method says of each item (m,)."""
 
     winner: Int64  # class
     second: Int64  # class, -1 where there is only one
@@ -34,6 +36,16 @@ class Verdict:
     likeness: Float32  # mean cosine to the nearest items of the winner, as many as `compared` says
     near: Near
     compared: Int64  # (C,)
+    method: str = VOTE  # that decided
+    chosen: Mapping[str, Int64] = field(
+        default_factory=dict
+    )  # method -> (m,) its winner, -1: it said nothing
+
+    @property
+    def agree(self) -> list[str]:
+        """Names of the methods that chose the winner, for each item."""
+        chosen = self.chosen or {self.method: np.where(self.score > 0, self.winner, -1)}
+        return agreeing(chosen, self.winner)
 
     @property
     def similarity(self) -> Float32:
@@ -42,20 +54,30 @@ class Verdict:
         return best
 
 
-def verdict(near: Near, *, compared: Int64, temperature: float = 0.07) -> Verdict:
-    """Let the voters vote (class-balanced) and say who won, by how much, and how alike they are.
+def verdict(
+    near: Near,
+    *,
+    compared: Int64,
+    temperature: float = TEMPERATURE,
+    shares: Float32 | None = None,
+    method: str = VOTE,
+    chosen: Mapping[str, Int64] | None = None,
+) -> Verdict:
+    """Say who won by the ``shares`` (m, C), by how much, and how alike they are; None: by a balanced vote.
 
-    Likeness is taken to the nearest ``compared`` (C,) items of a class, from `comparable`. Equal shares
-    go to the smaller class.
+    Likeness is taken to the nearest ``compared`` (C,) items of a class, from `comparable`, whichever
+    ``method`` made the shares. Equal shares go to the smaller class.
     """
-    shares = balanced_vote(near.similarity, temperature=temperature)
+    if shares is None:
+        shares = balanced_vote(near.similarity, temperature=temperature)
     order = np.argsort(-shares, axis=1, kind="stable")
     winner, rows = order[:, 0], np.arange(len(shares))
     several = shares.shape[1] > 1
     second = order[:, 1] if several else np.full(len(shares), -1, np.int64)
     score = shares[rows, winner]
     margin = score - shares[rows, second] if several else score
-    return Verdict(winner, second, score, margin, near.likeness(compared)[rows, winner], near, compared)
+    likeness = near.likeness(compared)[rows, winner]
+    return Verdict(winner, second, score, margin, likeness, near, compared, method, chosen or {})
 
 
 def comparable(classes: Int64, groups: Int64, *, n_classes: int, k: int) -> Int64:
@@ -101,20 +123,40 @@ def advise(
 ) -> tuple[list[str], list[str]]:
     """Return the advice (``review`` or ``unknown``) for each item and the reason for it, in words.
 
-    ``background`` names the class of examples that are nothing: what it wins stays unknown.
+    ``background`` names the class of examples that are nothing: what it wins stays unknown. Of several
+    methods the reason says which ones chose another class.
     """
     far = said.likeness < limits.likeness[said.winner]
-    close = said.margin < limits.margin
+    close = (said.margin < limits.margin) | ((said.second >= 0) & (said.margin <= EVEN))
     nothing = np.array([name == background for name in classes])[said.winner]
     cases = [
-        (said.score <= 0, UNKNOWN, lambda i: "no labelled item could be compared"),
+        (
+            said.score <= 0,
+            UNKNOWN,
+            lambda i: "no labelled item could be compared, or reached along the graph",
+        ),
         (nothing, UNKNOWN, lambda i: _background(said, classes, i)),
         (far, UNKNOWN, lambda i: _far(said, limits, classes, i)),
         (close, UNKNOWN, lambda i: f"too close between two classes: {_lead(said, classes, i)}"),
         (np.ones(len(far), bool), REVIEW, lambda i: _review(said, classes, i)),
     ]
     first = np.argmax([marks for marks, _, _ in cases], axis=0)  # (m,) which case comes first
-    return [cases[c][1] for c in first], [cases[c][2](i) for i, c in enumerate(first)]
+    doubts = _doubts(said, classes)
+    return [cases[c][1] for c in first], [cases[c][2](i) + doubts[i] for i, c in enumerate(first)]
+
+
+def _doubts(said: Verdict, classes: Sequence[str]) -> list[str]:
+    """Say of each item whether the methods agree, nothing where there is only one."""
+    if len(said.chosen) < 2:
+        return [""] * len(said.winner)
+    words = []
+    for i, winner in enumerate(said.winner):
+        others = {name: int(each[i]) for name, each in said.chosen.items() if each[i] != winner}
+        against = [
+            f"{SAID[name]} says {repr(classes[c]) if c >= 0 else 'nothing'}" for name, c in others.items()
+        ]
+        words.append("; " + ", ".join(against) if against else "; all methods agree")
+    return words
 
 
 def _examples(said: Verdict, classes: Sequence[str], i: int) -> str:
@@ -127,7 +169,8 @@ def _examples(said: Verdict, classes: Sequence[str], i: int) -> str:
 def _lead(said: Verdict, classes: Sequence[str], i: int) -> str:
     """Say the shares of the first two classes."""
     first, second = classes[said.winner[i]], classes[said.second[i]]
-    return f"'{first}' has {said.score[i]:.2f} of the vote, '{second}' {said.score[i] - said.margin[i]:.2f}"
+    of = {VOTE: "vote", JOINT: "methods' shares"}.get(said.method, "shares")
+    return f"'{first}' has {said.score[i]:.2f} of the {of}, '{second}' {said.score[i] - said.margin[i]:.2f}"
 
 
 def _background(said: Verdict, classes: Sequence[str], i: int) -> str:

@@ -13,7 +13,9 @@ from dinonat.proposals.leave_out import (
     hits,
     standard_error,
     thinned,
+    told,
 )
+from dinonat.proposals.votes import TEMPERATURE, TEMPERATURES
 from dinonat.records import Int64
 
 FLOOR_NAME = "hog+raw"
@@ -51,6 +53,7 @@ class Compared:
     plain_k20: float
     balanced: float
     error: float  # standard error of the score's difference from the floor's
+    likelihood: float  # mean logarithm of the share that the item's own class got, classes counting alike
     taken: bool
 
 
@@ -75,7 +78,7 @@ def choose(
     *,
     kind: str,
     k: int = 20,
-    temperature: float = 0.07,
+    temperature: float | None = None,
     left_out: str = "item",
 ) -> Choice:
     """Choose the weights of the parts for items of ``kind`` by votes among the labelled items.
@@ -87,8 +90,10 @@ def choose(
     The hand-made floor is the start. The default of the kind replaces it when it is better by one
     standard error of the paired difference, taken over the groups, and any other weighting replaces the
     winner when it is better by two: among a dozen weightings and few labels the best score is mostly
-    luck. So what is chosen never scored below the floor. Parts that ``ready`` lacks are left out of all
-    weightings.
+    luck. Where the score is no worse, the likelihood may be what is better by as much: among thousands of
+    background examples and few things, shares tell more than winners. So what is chosen never scored below
+    the floor. ``temperature`` None: DINO's for the score, the best of a few for the likelihood. Parts that
+    ``ready`` lacks are left out of all weightings.
     """
     rows = thinned(classes, LARGEST)
     classes, groups = classes[rows], groups[rows]
@@ -97,14 +102,20 @@ def choose(
         weights = default_weights(kind)
         return Choice(weights, f"{features_text(weights)}: the default, because {problem}", ())
     table = restricted(ready)
-    right = _right({name: part[rows] for name, part in ready.items()}, table, classes, groups, k, temperature)
+    seen = _compare(
+        {name: part[rows] for name, part in ready.items()}, table, classes, groups, k, temperature
+    )
     weight = balanced_weights(classes)
-    scores = _Scores({name: 100 * hit.mean(axis=1) * weight for name, hit in right.items()}, groups)
+    scores = _Scores(
+        {name: 100 * hit.mean(axis=1) * weight for name, (hit, _) in seen.items()},
+        {name: likely * weight for name, (_, likely) in seen.items()},
+        groups,
+    )
     taken, first = decide(scores, kind)
     floor = FLOOR_NAME if FLOOR_NAME in table else taken
     compared = [
-        _compared(name, table[name], 100 * weight @ hit, scores.error(name, floor), name == taken)
-        for name, hit in right.items()
+        _compared(name, table[name], 100 * weight @ hit, scores, floor, name == taken)
+        for name, (hit, _) in seen.items()
     ]
     said = f"{len(classes)} labelled items, one of {len(np.unique(groups))} {left_out}s left out at a time"
     return Choice(
@@ -131,9 +142,10 @@ def restricted(parts: Collection[str]) -> dict[str, Weights]:
 
 @dataclass(frozen=True, eq=False)
 class _Scores:
-    """What each item adds to the score of each weighting, in points of balanced accuracy."""
+    """What each item adds to the score of each weighting."""
 
-    added: Mapping[str, Float64]  # name -> (n,)
+    added: Mapping[str, Float64]  # name -> (n,), in points of balanced accuracy
+    likely: Mapping[str, Float64]  # name -> (n,), in class-balanced log-likelihood
     groups: Int64
 
     def of(self, name: str) -> float:
@@ -147,7 +159,11 @@ class _Scores:
         return standard_error(self.added[name] - self.added[other], self.groups)
 
     def better(self, name: str, other: str, errors: float) -> bool:
-        return self.of(name) - self.of(other) > errors * self.error(name, other)
+        gain = self.of(name) - self.of(other)
+        if gain > errors * self.error(name, other):
+            return True
+        more = self.likely[name] - self.likely[other]
+        return gain >= 0 and bool(more.sum() > errors * standard_error(more, self.groups))
 
 
 def decide(scores: _Scores, kind: str) -> tuple[str, str]:
@@ -172,26 +188,41 @@ def too_few(classes: Int64, groups: Int64, left_out: str) -> str:
     )
 
 
-def _right(
+def _compare(
     ready: Vectors,
     table: Mapping[str, Weights],
     classes: Int64,
     groups: Int64,
     k: int,
-    temperature: float,
-) -> dict[str, Float64]:
-    """Return, for each weighting, which items each vote gets right."""
+    temperature: float | None,
+) -> dict[str, tuple[Float64, Float64]]:
+    """Return, for each weighting, which items each vote gets right (n, votes) and how likely it was (n,)."""
     cosines = {name: part @ part.T for name, part in ready.items()}
     own = groups[:, None] == groups[None, :]
-    return {
-        name: hits(combined(cosines, weights, own), classes, k=k, temperature=temperature)
-        for name, weights in table.items()
-    }
+    found = {}
+    for name, weights in table.items():
+        whole = combined(cosines, weights, own)
+        right = hits(whole, classes, k=k, temperature=temperature or TEMPERATURE)
+        temperatures = TEMPERATURES if temperature is None else (temperature,)
+        found[name] = right, told(whole, classes, k=k, temperatures=temperatures)
+    return found
 
 
-def _compared(name: str, weights: Weights, per_vote: Float64, error: float, taken: bool) -> Compared:
+def _compared(
+    name: str, weights: Weights, per_vote: Float64, scores: _Scores, floor: str, taken: bool
+) -> Compared:
     k5, k20, balanced = (float(value) for value in per_vote)
-    return Compared(name, features_text(weights), float(per_vote.mean()), k5, k20, balanced, error, taken)
+    return Compared(
+        name,
+        features_text(weights),
+        score=float(per_vote.mean()),
+        plain_k5=k5,
+        plain_k20=k20,
+        balanced=balanced,
+        error=scores.error(name, floor),
+        likelihood=float(scores.likely[name].sum()),
+        taken=taken,
+    )
 
 
 def _reason(taken: str, first: str, table: Mapping[str, Weights], scores: _Scores) -> str:
@@ -210,12 +241,13 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
     """Return the comparison as aligned text, a line a weighting, what was taken with a star."""
     if not compared:
         return []
-    head = f"  {'balanced accuracy on the labels':34}{'score':>7}{'k=5':>7}{'k=20':>7}{'per class':>11}"
+    columns = f"{'score':>7}{'k=5':>7}{'k=20':>7}{'per class':>11}{'likelihood':>12}"
+    head = f"  {'balanced accuracy on the labels':34}{columns}"
     return [
         head,
         *(
             f"{'*' if one.taken else ' '} {one.features:34}"
-            f"{one.score:7.1f}{one.plain_k5:7.1f}{one.plain_k20:7.1f}{one.balanced:11.1f}"
+            f"{one.score:7.1f}{one.plain_k5:7.1f}{one.plain_k20:7.1f}{one.balanced:11.1f}{one.likelihood:12.2f}"
             for one in compared
         ),
     ]

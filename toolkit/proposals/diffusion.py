@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 
+from dinonat.proposals.leave_out import folds
 from dinonat.records import Float32, Int64
 
 Float64 = NDArray[np.float64]
@@ -13,6 +14,7 @@ Float64 = NDArray[np.float64]
 ALPHA = 0.99  # share of a node that comes from its neighbours
 ITERATIONS = 60  # of conjugate gradients, at most; at alpha 0.99 the residual falls by 0.87 in each
 TOLERANCE = 1e-4  # of the residual, beside its column of the labels
+FOLDS = 5  # parts of the labels that are taken away in turn
 COLUMNS = 64  # classes that are solved at once: bounds the memory at 2 kB a node
 
 
@@ -93,6 +95,21 @@ def spread(
         blocks.append(_conjugate_gradients(system, columns, iterations, tolerance))
     solved = np.maximum(np.concatenate(blocks, axis=1), 0)
     return Spread(as_shares(solved), (solved * scale[:, None]).astype(np.float32))
+
+
+def left_out_shares(
+    graph: csr_array, nodes: Int64, classes: Int64, groups: Int64, n_classes: int, *, alpha: float = ALPHA
+) -> Float32:
+    """Return the shares (l, n_classes) of labelled items when their group has no labels.
+
+    Item l of ``groups`` (l,) is ``nodes[l]`` of the graph and of ``classes[l]``. In five folds of whole
+    groups: their items stay in the graph, as all that nobody labelled.
+    """
+    shares = np.zeros((len(nodes), n_classes), np.float32)
+    for out in folds(groups, most=FOLDS):
+        kept = seeds(nodes[~out], classes[~out], graph.shape[0], n_classes)
+        shares[out] = spread(graph, kept, alpha=alpha).shares[nodes[out]]
+    return shares
 
 
 def _sums(matrix: csr_array, axis: int) -> Float64:

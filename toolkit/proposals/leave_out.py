@@ -1,6 +1,6 @@
 """Votes among labelled items, none for its own recording, and how much to trust their differences."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -81,6 +81,18 @@ def hits(cosines: Float32, classes: Int64, *, k: int, temperature: float) -> Flo
     shares.append(balanced_vote(_top_of_classes(cosines, classes, n_classes, k), temperature=temperature))
     right = [(share.argmax(axis=1) == classes) & (share.sum(axis=1) > 0) for share in shares]
     return np.stack(right, axis=1).astype(np.float64)
+
+
+def told(cosines: Float32, classes: Int64, *, k: int, temperatures: Sequence[float]) -> Float64:
+    """Return the log-likelihood (n,) of the balanced vote, at the temperature that makes it best on all.
+
+    ``cosines`` as for `hits`; classes count alike.
+    """
+    near = _top_of_classes(cosines, classes, int(classes.max()) + 1, k)
+    return max(
+        (log_likelihood(balanced_vote(near, temperature=each), classes) for each in temperatures),
+        key=lambda likely: float(likely @ balanced_weights(classes)),
+    )
 
 
 def _top(cosines: Float32, k: int) -> tuple[Float32, Int64]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dinonat.files import short_hash
 from dinonat.proposals.abstain import REVIEW, Verdict
+from dinonat.proposals.methods import VOTE
 from dinonat.records import PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, Int64, as_table
 
 OBJECT = "object"  # label of a region without labelled examples
@@ -41,9 +42,10 @@ def voted_rows(
     """Return a row of PROPOSAL_COLUMNS for each of ``items`` (rows of ITEM_COLUMNS) from its verdict.
 
     ``names`` are the labels of the classes, "" for one that is no label (background); ``labelled``
-    the item names of the bank, of which the nearest ``k`` that voted are kept.
+    the item names of the bank: kept are the nearest ``k`` that voted, and of other methods than the vote the
+    nearest ones of the class that won.
     """
-    _, rows = said.near.nearest(k)
+    _, rows = said.near.nearest(k) if said.method == VOTE else said.near.of_class(said.winner)
     second = [names[c] if c >= 0 else "" for c in said.second]
     own = {
         "label": [names[c] for c in said.winner],
@@ -54,7 +56,9 @@ def voted_rows(
         "advice": list(advice),
         "reason": list(reasons),
         "cluster": np.full(len(items), -1),
-        "neighbours": [[labelled[row] for row in each if row >= 0] for each in rows],
+        "neighbours": [list(dict.fromkeys(labelled[row] for row in each if row >= 0)) for each in rows],
+        "method": np.where(said.score > 0, said.method, ""),
+        "agree": said.agree,
     }
     return _table(items, own, origin)
 
@@ -80,6 +84,8 @@ def clustered_rows(items: pd.DataFrame, clusters: Int64, *, origin: Origin) -> p
         "reason": [f"no labels: cluster {c} of {len(sizes)}, {sizes[c]} alike items" for c in clusters],
         "cluster": clusters,
         "neighbours": [[] for _ in range(len(items))],
+        "method": [""] * len(items),
+        "agree": [""] * len(items),
     }
     return _table(items, own, origin)
 

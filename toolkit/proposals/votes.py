@@ -8,6 +8,8 @@ import numpy as np
 
 from dinonat.records import Float32, Int64
 
+TEMPERATURE = 0.07  # DINO's
+TEMPERATURES = (TEMPERATURE, 0.03, 0.15)  # of which labels choose one; of equals the first
 LEAST = 3  # neighbours of a class that vote, where the class has as many
 
 
@@ -100,6 +102,11 @@ class Near:
         flat, rows = self.similarity.reshape(m, -1), self.index.reshape(m, -1)
         order = np.lexsort((rows, -flat), axis=-1)[:, :k]
         return np.take_along_axis(flat, order, 1), np.take_along_axis(rows, order, 1)
+
+    def of_class(self, classes: Int64) -> tuple[Float32, Int64]:
+        """Return the voters (m, v) of one class for each query, ``classes`` (m,), nearest first."""
+        rows = np.arange(len(classes))
+        return self.similarity[rows, classes], self.index[rows, classes]
 
 
 def nearest_per_class(
