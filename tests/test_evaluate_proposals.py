@@ -285,18 +285,18 @@ def test_a_round_is_what_propose_labels_and_evaluate_proposals_give(
 
 def test_rounds_leave_the_workspace_as_it_was_and_a_page(street: SimpleNamespace) -> None:
     before = sorted(path.relative_to(street.root).as_posix() for path in street.root.rglob("*"))
-    asked_for = rounds(street, ways=["", ":hog+raw"], strategies=["random", "typical"], draws=1)
+    asked_for = rounds(street, ways=["", ":hog+raw"], strategies="random", draws=1)
     report = run(asked_for, street.root)
     assert isinstance(report, RoundsReport)
     after = sorted(path.relative_to(street.root).as_posix() for path in street.root.rglob("*"))
     assert [path for path in after if not path.startswith("rounds")] == before
-    assert len(report.rounds) == 2 * 2 * 2
+    assert len(report.rounds) == 2 * 2
     assert {each.images for each in report.rounds} == {3, 6}
     page = Path(report.page).read_text()
     assert page.count("<svg") == 3
     assert "random :hog+raw" in page
     assert "<script" not in page
-    assert len(json.loads(Path(report.file).read_text())["rounds"]) == 8
+    assert len(json.loads(Path(report.file).read_text())["rounds"]) == 4
     again = run(asked_for, street.root)
     assert again.lines() == report.lines()
     assert Path(report.page).read_text() == page
@@ -305,10 +305,10 @@ def test_rounds_leave_the_workspace_as_it_was_and_a_page(street: SimpleNamespace
 
 
 def test_draws_by_lot_grow_and_hold_as_many_of_each_class(street: SimpleNamespace) -> None:
-    report = run(rounds(street, rounds=[1, 2], per_class=True, strategies="random"), street.root)
+    report = run(rounds(street, rounds=[2], per_class=True, strategies="random"), street.root)
     assert isinstance(report, RoundsReport)
-    assert [(each.spent, each.labels, each.classes) for each in report.rounds] == [(1, 3, 3), (2, 6, 3)] * 2
-    first, second = (each.figures for each in report.rounds if each.spent == 2)
+    assert [(each.spent, each.labels, each.classes) for each in report.rounds] == [(2, 6, 3)] * 2
+    first, second = (each.figures for each in report.rounds)
     assert first != second  # another draw
 
 
