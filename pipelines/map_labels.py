@@ -71,7 +71,7 @@ def beside(items: pd.DataFrame, labels: pd.DataFrame, kind: str) -> pd.DataFrame
     by " + ", and the rest is that of the first.
     """
     key = "item" if kind == "region" else "image"
-    own = labels[(labels["kind"] == kind) & (labels["label"].astype("str") != "")]
+    own = labels[labels["kind"] == kind]
     own = own.assign(**{name: own[name].astype("str") for name in _texts(own)})
     first = own.drop_duplicates(key).set_index(key)
     several = own[own[key].duplicated(keep=False)]
@@ -118,26 +118,29 @@ def colourings_of(items: pd.DataFrame, rows: pd.DataFrame, clusters: Int64) -> t
 
 
 def _labels(rows: pd.DataFrame) -> list[str]:
-    """Return what each point is called; what was rejected or left unknown has no label."""
-    return [
-        NONE
-        if isinstance(label, float)
-        else NO
-        if status == REJECTED
-        else LEFT
-        if advice == UNKNOWN
-        else label
-        for label, status, advice in zip(rows["label"], rows["status"], rows["advice"], strict=True)
-    ]
+    """Return what each point is called."""
+    known = zip(rows["label"], rows["status"], rows["advice"], strict=True)
+    return [_called(label, status, advice) for label, status, advice in known]
+
+
+def _called(label: object, status: object, advice: object) -> str:
+    """Return a label, or why there is none; NaN, where nothing is known, is a float."""
+    if isinstance(label, float):
+        return NONE
+    if status == REJECTED:
+        return NO
+    return LEFT if advice == UNKNOWN else str(label) or NONE
 
 
 def _advice(rows: pd.DataFrame) -> list[str]:
-    words = {GIVEN: BY_PEOPLE, UNKNOWN: LEFT}
-    return [
-        NONE
-        if isinstance(advice, float)
-        else NO_BY_PEOPLE
-        if status == REJECTED
-        else words.get(advice, advice)
-        for advice, status in zip(rows["advice"], rows["status"], strict=True)
-    ]
+    """Return what is to be done with each point, or what somebody did."""
+    known = zip(rows["label"], rows["status"], rows["advice"], strict=True)
+    return [_advised(label, status, advice) for label, status, advice in known]
+
+
+def _advised(label: object, status: object, advice: object) -> str:
+    if isinstance(label, float):
+        return NONE
+    if status == REJECTED:
+        return NO_BY_PEOPLE
+    return {GIVEN: BY_PEOPLE, UNKNOWN: LEFT}.get(str(advice), str(advice))

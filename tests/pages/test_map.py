@@ -327,20 +327,20 @@ def test_the_layouts_are_switched_and_points_go_there(browser: Any, page: Path) 
 
 
 def test_webgl_and_pixels_show_the_same_picture(browser: Any, page: Path, tmp_path: Path) -> None:
-    without = """const get = HTMLCanvasElement.prototype.getContext;
-        HTMLCanvasElement.prototype.getContext = function (kind, more) {
-            return kind === "webgl2" ? null : get.call(this, kind, more); }"""
+    # The page writes pixels itself where WebGL is only software: here it is kept from finding out.
+    blind = """const get = WebGL2RenderingContext.prototype.getParameter;
+        WebGL2RenderingContext.prototype.getParameter = function (what) {
+            return what === 0x9246 ? "a card" : get.call(this, what); }"""
     pictures = []
-    for source in ("", without):
+    for source in ("", blind):
         added = browser.tell("Page.addScriptToEvaluateOnNewDocument", source=source)
         browser.open(page, until=SHOWN)
         pictures.append((browser.run("painter.name"), tmp_path / f"{len(pictures)}.png"))
         browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         browser.picture(pictures[-1][1])
         browser.tell("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
-    assert pictures[1][0] == "Canvas"
-    if pictures[0][0] == "Canvas":
-        pytest.skip("this browser has no WebGL, not even in software")
+    if pictures[0][0] == pictures[1][0]:
+        pytest.skip(f"this browser draws in one way only: {pictures[0][0]}")
     one, other = (np.asarray(Image.open(file).convert("RGB"), int)[100:800, 100:1000] for _, file in pictures)
     assert (np.abs(one - 255).max(axis=2) > 60).sum() > 5000  # there are points at all
     assert (np.abs(one - other).max(axis=2) > 100).mean() < 0.02  # edges of points differ

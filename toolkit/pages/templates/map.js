@@ -29,7 +29,8 @@ const theme = () => dark.matches ? "dark" : "light";
 const ground = () => rgb(data.grounds[theme()]);
 
 function lookOf(code) {
-  if (colouring.grey.includes(code)) return [data.greys[theme()], 0];
+  const blank = colouring.grey.indexOf(code);
+  if (blank >= 0) return [data.greys[theme()], blank % SHAPES];
   if (colouring.ordered) return [data.ramps[theme()][code], 0];
   const palette = data.palettes[theme()];
   return [palette[code % palette.length], Math.floor(code / palette.length) % SHAPES];

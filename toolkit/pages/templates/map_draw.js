@@ -26,6 +26,9 @@ class GlPainter {
     const wanted = { alpha: false, antialias: false, depth: false, failIfMajorPerformanceCaveat: true };
     const gl = this.gl = canvas.getContext("webgl2", wanted);
     if (!gl) throw new Error("no WebGL");
+    const about = gl.getExtension("WEBGL_debug_renderer_info");
+    const card = about ? String(gl.getParameter(about.UNMASKED_RENDERER_WEBGL)) : "";
+    if (/swiftshader|llvmpipe|softpipe|software|basic render/i.test(card)) throw new Error(card);
     this.name = "WebGL";
     const program = gl.createProgram();
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
