@@ -254,7 +254,8 @@ function point(i) {
   if (boxes) line(`box ${[0, 1, 2, 3].map(k => Math.round(boxes[4 * i + k])).join(", ")}`);
   for (const each of colourings) {
     if (each.ordered || each.grey.includes(each.codes[i]) && each !== colouring) continue;
-    line(`${each.title}: ${each.names[each.codes[i]]}`);
+    const name = each.names[each.codes[i]];
+    line(name.startsWith(each.title) ? name : `${each.title}: ${name}`);
   }
   if (scores && !Number.isNaN(scores[i])) line(`score: ${scores[i].toFixed(2)}`);
   if (data.reasons[reasonOf[i]]) line(data.reasons[reasonOf[i]]);
