@@ -162,6 +162,22 @@ def test_networks_that_pad_small_maps_are_asked_where_they_look(saliency: str) -
     assert all(np.isfinite(parts[name]).all() for name in PARTS)
 
 
+@pytest.mark.parametrize("size_hw", [(96, 128), (1, 2), (50, 71)])
+def test_tiles_add_regions_and_leave_the_vectors_of_the_picture(
+    network: NAT, size_hw: tuple[int, int]
+) -> None:
+    recipe = Recipe(size=64, region_size=32, saliency="rarity", max_regions=9)
+    (_, plain), (items, tiled) = (
+        embed_shard(network, [image("a.png", *size_hw)], recipe.model_copy(update={"tiles": count}))
+        for count in (0, 3)
+    )
+    assert all(plain[name][0].tobytes() == tiled[name][0].tobytes() for name in PARTS)
+    assert len(items) <= 10
+    for counts in items["mask_counts"][1:]:
+        assert sum(counts) == size_hw[0] * size_hw[1]
+    assert (items["x"] + items["w"] <= size_hw[1]).all()
+
+
 def test_a_region_found_beyond_the_picture_is_cut_back() -> None:
     mask = np.zeros((40, 60), dtype=bool)
     mask[10:20, 45:58] = True  # the picture ends at column 50

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinonat.saliency.guided import guided_filter, resized, shrunk
@@ -33,6 +33,7 @@ def test_a_blurred_mask_gets_the_edge_of_the_picture():
     assert (mask == (picture > 0.5)).all()
 
 
+@settings(deadline=None)  # the first call loads SciPy
 @given(st.floats(0, 1, width=32))
 def test_constants_stay(value):
     rng = np.random.default_rng(0)

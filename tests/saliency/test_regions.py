@@ -39,6 +39,17 @@ def test_objects_that_the_tokens_know_are_found(scene, method):
     assert (overlaps(propose_regions(*scene, method=method), OBJECTS[:2]) > 0.8).all()
 
 
+def test_rarity_finds_what_is_not_on_the_border(scene):
+    assert overlaps(propose_regions(*scene, method="rarity"))[0] > 0.8
+
+
+def test_masks_below_the_smallest_area_are_left_out(scene):
+    few = propose_regions(*scene, method="contrast", min_area=300)
+    assert few
+    assert all(sum(region.mask_counts[1::2]) >= 300 for region in few)
+    assert len(few) < len(propose_regions(*scene, method="contrast"))
+
+
 @pytest.mark.parametrize("method", ["ncut+attention", "contrast"])
 def test_objects_smaller_than_tokens_are_found_by_contrast(scene, method):
     assert overlaps(propose_regions(*scene, method=method))[2] > 0.6
@@ -71,7 +82,7 @@ def test_a_refined_mask_follows_the_object_and_not_the_tokens(scene):
 
 
 def test_only_the_channel_that_was_asked_for_gives_regions(scene):
-    for method in ("ncut", "attention", "contrast"):
+    for method in ("ncut", "attention", "rarity", "contrast"):
         assert {region.source for region in propose_regions(*scene, method=method)} == {method}
     assert propose_regions(scene[0], None, scene[2], method="attention") == []
 

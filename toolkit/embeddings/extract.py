@@ -7,7 +7,7 @@ give the same bytes.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from dinonat.embeddings.framing import (
     under_tokens,
     valid_tokens,
 )
+from dinonat.embeddings.tiling import Tile, merged, tiles
 from dinonat.embeddings.warmth import UNMEASURED, warmth
 from dinonat.files import short_hash
 from dinonat.geometry import box_of_mask, clip_xywh, counts_to_mask, mask_to_counts
@@ -50,6 +51,9 @@ class Recipe(Settings):
     square: bool = False  # squash whole pictures to size x size instead
     saliency: str = "ncut+attention"  # one of SALIENCIES
     max_regions: int = Field(30, ge=1, le=1000)
+    min_area: int = Field(0, ge=0)  # pixels of the picture that a region's mask has at least
+    tiles: Literal[0, 2, 3] = 0  # regions are also sought in tiles x tiles tiles, each seen at `size`
+    tile_overlap: float = Field(0.2, ge=0, le=0.5)  # of a tile's side, shared with its neighbour
     region_size: int = Field(96, ge=32, le=1024)  # side of a region's crop, pixels
     region_crop: Crop = "square"
     region_context: float = Field(0.05, ge=0, le=10)  # of the region's longer side, on every side of it
@@ -182,12 +186,44 @@ def _seen(
     network: Network, batch: Sequence[_Picture], recipe: Recipe, given: Given | None
 ) -> tuple[list[Tensor], list[list[Region]]]:
     """Return the tokens of a batch, and the regions of each of its pictures: given or found."""
-    x = as_input(network, [picture.pixels for picture in batch])
     if given is not None:
         own = [given.get(picture.image.ref.name, ()) for picture in batch]
+        x = as_input(network, [picture.pixels for picture in batch])
         return network.tokens(x), [
             _within(regions, one.size) for regions, one in zip(own, batch, strict=True)
         ]
+    tokens, regions = _looked_at(network, batch, recipe)
+    if recipe.tiles and recipe.saliency != "none":
+        regions = [_tiled(network, *one, recipe) for one in zip(batch, regions, strict=True)]
+    return tokens, regions
+
+
+def _tiled(network: Network, picture: _Picture, whole: Sequence[Region], recipe: Recipe) -> list[Region]:
+    """Return the regions of a picture, of which ``whole`` are known, and of its tiles."""
+    windows = tiles(picture.size, count=recipe.tiles, overlap=recipe.tile_overlap)
+    parts = [_part(picture, window, recipe, network.stride) for window in windows]
+    _, found = _looked_at(network, parts, recipe)  # all of one size
+    luminance = under_tokens(picture.original, picture.size, (1, 1))
+    together = merged(
+        whole, list(zip(windows, found, strict=True)), luminance, max_regions=recipe.max_regions
+    )
+    return _within(together, picture.size)
+
+
+def _part(picture: _Picture, window: Tile, recipe: Recipe, stride: int) -> _Picture:
+    """Return a tile of a picture as a picture of its own."""
+    x, y, width, height = window
+    original = picture.original[y : y + height, x : x + width]
+    shape = fitted((height, width), size=recipe.size, square=recipe.square)
+    seen = padded(shown(original, shape), stride=stride)
+    return replace(picture, original=original, shape=shape, pixels=seen)
+
+
+def _looked_at(
+    network: Network, batch: Sequence[_Picture], recipe: Recipe
+) -> tuple[list[Tensor], list[list[Region]]]:
+    """Return the tokens of a batch of one padded size, and what saliency finds in each picture."""
+    x = as_input(network, [picture.pixels for picture in batch])
     attention: list[list[list[Tensor]] | None] = [None] * len(batch)
     if "attention" in recipe.saliency:
         tokens, weights = network.tokens_and_attention(x)
@@ -218,6 +254,7 @@ def _proposed(
         luminance,
         method=recipe.saliency,
         max_regions=recipe.max_regions,
+        min_area=recipe.min_area,
     )
     if luminance.shape != picture.size:
         covered = (luminance.shape[0], luminance.shape[1])

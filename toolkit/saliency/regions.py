@@ -12,6 +12,7 @@ from dinonat.records import Bool, Float32, Int64, Region
 from dinonat.saliency.contrast import Parts, box_scores, contrast_parts
 from dinonat.saliency.guided import guided_filter, resized, shrunk
 from dinonat.saliency.ncut import Cut, ncut_candidates
+from dinonat.saliency.rarity import rarity_map
 
 Float64 = NDArray[np.float64]
 
@@ -20,6 +21,7 @@ CHANNELS: dict[str, tuple[str, ...]] = {
     "ncut+attention": ("ncut", "contrast"),
     "ncut": ("ncut",),
     "attention": ("attention",),
+    "rarity": ("rarity",),
     "contrast": ("contrast",),
     "none": (),
 }
@@ -52,15 +54,17 @@ def propose_regions(
     *,
     method: str = "ncut+attention",
     max_regions: int = 30,
+    min_area: int = 0,
 ) -> list[Region]:
     """Return at most ``max_regions`` regions of ``picture``, best first, boxes and masks in its pixels.
 
     ``tokens`` (h, w, c) and ``attention`` (h', w') cover the picture (H, W), luminance in [0, 1], without
     padding. ``method`` is one of SALIENCIES: "ncut+attention" takes the cuts of the tokens, ranked by
     their votes and by attention (so the side of a cut that the network looks at comes first), and beside
-    them the parts of the picture that differ from their surroundings; "ncut", "attention" and "contrast"
-    take one channel alone. ``objectness`` is a rank score in (0, 1), not a probability. A flat or
-    tiny picture gives []. Raises UsageError for an unknown method.
+    them the parts of the picture that differ from their surroundings; "ncut", "attention", "rarity" (tokens
+    unlike those on the border) and "contrast" take one channel alone. Masks below ``min_area`` pixels are
+    left out. ``objectness`` is a rank score in (0, 1), not a probability. A flat or tiny picture gives [].
+    Raises UsageError for an unknown method.
     """
     if method not in CHANNELS:
         raise UsageError(f"--saliency {method}: not known. Choose one of {', '.join(SALIENCIES)}.")
@@ -80,7 +84,7 @@ def propose_regions(
     for number, row, score in _ranked(channels, working, max_regions):
         mask = _refined(_mask(channels[number], row, working), picture, factor)
         box = box_of_mask(mask)
-        if not box[2]:  # cells smaller than pixels
+        if not box[2] or np.count_nonzero(mask) < min_area:  # none: cells smaller than pixels
             continue
         region = Region(box, score, tuple(mask_to_counts(mask)), channels[number].channel)
         regions.setdefault(box, region)  # two candidates can become one mask
@@ -93,12 +97,13 @@ def _candidates(channel: str, tokens: Float32, attention: Float32 | None, workin
         return _cut_candidates(ncut_candidates(tokens), tokens.shape, working.shape)
     if channel == "contrast":
         return _part_candidates("contrast", contrast_parts(working))
-    if attention is None:
-        return _part_candidates("attention", contrast_parts(np.zeros_like(working)))
+    coarse = rarity_map(tokens) if channel == "rarity" else attention
+    if coarse is None:
+        return _part_candidates(channel, contrast_parts(np.zeros_like(working)))
     size = (working.shape[0], working.shape[1])
-    cell = max(1, round(size[0] / attention.shape[0]))
-    looked_at = guided_filter(working, resized(attention, size), radius=cell)
-    return _part_candidates("attention", contrast_parts(looked_at))
+    cell = max(1, round(size[0] / coarse.shape[0]))
+    refined = guided_filter(working, resized(coarse, size), radius=cell)
+    return _part_candidates(channel, contrast_parts(refined))
 
 
 def _part_candidates(channel: str, parts: Parts) -> Candidates:
