@@ -164,7 +164,7 @@ def embed(
     ] = None,
     size: Annotated[int | None, typer.Option(help="Shorter side in pixels (default 224).")] = None,
     saliency: Annotated[
-        str | None, typer.Option(help="ncut+attention (default), ncut, attention or none.")
+        str | None, typer.Option(help="ncut+attention (default), ncut, attention, rarity, contrast, none.")
     ] = None,
     prepare: Annotated[
         str | None, typer.Option(help="percentile (default), recording, dataset, window=LO:HI or clahe.")
