@@ -28,7 +28,8 @@ from dinonat.images.listing import list_images, spread
 from dinonat.models.catalog import load_network
 from dinonat.models.network import Network
 from dinonat.pipelines.embed import EmbedSettings, run
-from dinonat.pipelines.timing import Spent, in_turn, machine, threads
+from dinonat.pipelines.timing import in_turn, machine, threads
+from dinonat.pipelines.turns import Spent
 from dinonat.records import Loaded, UInt8
 from dinonat.settings import Settings
 

@@ -4,19 +4,14 @@ import ctypes
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple, TypeVar
 
 import torch
 
 from dinonat.errors import UsageError
-from dinonat.pipelines.progress import track
-
-Work = Callable[[], object]
-Name = TypeVar("Name")
+from dinonat.pipelines.turns import Name, Spent, Work, medians_in_turn
 
 MEGABYTE = 1e6
 
@@ -43,29 +38,15 @@ def threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Spent(NamedTuple):
-    """Seconds that a work took."""
-
-    wall: float  # by the clock
-    cpu: float  # of this process on all its cores
-
-
 def in_turn(
     works: Mapping[Name, Work], *, rounds: int, device: torch.device, said: str = ""
 ) -> dict[Name, Spent]:
     """Return the medians of what each work takes: all run one after another, ``rounds`` times.
 
-    A round before those makes plans, fills caches and wakes the device; it is not counted. What the
-    machine does meanwhile falls on all alike, so ratios hold where single figures would not.
+    As `turns.medians_in_turn`: a round before those is not counted, and ratios hold where single figures
+    would not.
     """
-    taken: dict[Name, list[Spent]] = {name: [] for name in works}
-    numbers = range(rounds + 1)
-    for number in track(numbers, said) if said else numbers:
-        for name, work in works.items():
-            spent = spent_on(work, device)
-            if number:
-                taken[name].append(spent)
-    return {name: Spent(*map(median, zip(*each, strict=True))) for name, each in taken.items()}
+    return medians_in_turn(works, rounds=rounds, spend=lambda work: spent_on(work, device), said=said)
 
 
 def refusal(work: Work, what: str) -> str | None:
