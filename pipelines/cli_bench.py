@@ -176,6 +176,54 @@ def bench_model(
         show(run_model(settings, workspace), json)
 
 
+@bench_app.command("neighbors")
+def bench_neighbors(
+    rounds: Annotated[int | None, typer.Option(help="How often each runs (default 3).")] = None,
+    queries: Annotated[int | None, typer.Option(help="Searched for in each round (default 4096).")] = None,
+    threads: Threads = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time search, vote, graph and diffusion.
+
+    Beside FAISS's own search, with 20,000 and 200,000 made vectors (--set "sizes=[20000,200000,500000]").
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_neighbors import BenchNeighborsSettings, run_neighbors
+
+        named = {"rounds": rounds, "queries": queries, "threads": threads}
+        settings = BenchNeighborsSettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_neighbors(settings, workspace), json)
+
+
+@bench_app.command("saliency")
+def bench_saliency(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of images (default: made scenes).")] = None,
+    images: Annotated[int | None, typer.Option(help="How many at most (default 8).")] = None,
+    weights: Annotated[str | None, typer.Option(help="File, untrained:SEED (default untrained:0).")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How often each runs (default 5).")] = None,
+    threads: Threads = None,
+    config: Config = None,
+    set_: Overrides = None,
+    workspace: Workspace = WORKSPACE,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Time regions, without the network.
+
+    CPU milliseconds an image by stage and saliency; our normalised cut beside a dense float64 solver.
+    """
+    with sentences(debug):
+        from dinonat.pipelines.bench_saliency import BenchSaliencySettings, run_saliency
+
+        named = {"folder": folder, "images": images, "weights": weights, "rounds": rounds, "threads": threads}
+        settings = BenchSaliencySettings.resolve(config=config, overrides=set_ or (), named=named)
+        show(run_saliency(settings, workspace), json)
+
+
 @bench_app.command("train")
 def bench_train(
     folder: Annotated[Path | None, typer.Argument(help="Folder of images (default: noise).")] = None,

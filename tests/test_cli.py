@@ -39,6 +39,7 @@ SETTINGS = {
     "bench formats": ("bench_formats", "BenchFormatsSettings"),
     "bench labels": ("bench_labels", "BenchLabelsSettings"),
     "bench model": ("bench_model", "BenchModelSettings"),
+    "bench neighbors": ("bench_neighbors", "BenchNeighborsSettings"),
     "bench train": ("bench_train", "BenchTrainSettings"),
     "bench views": ("bench_views", "BenchViewsSettings"),
     "run": ("run", "RunSettings"),
