@@ -22,11 +22,14 @@ from dinonat.pipelines.progress import say
 from dinonat.proposals.abstain import BACKGROUND
 from dinonat.proposals.bank import Bank, make_bank, stacked
 from dinonat.proposals.objects import APART, overlap_with, shown_by
-from dinonat.proposals.votes import LEAST
 from dinonat.records import LABEL_COLUMNS, PARTS, Bool
 
 MARK = ".labelled-"  # in the name of a set of labelled boxes, after the name of the set they belong to
-MET = 0.5  # IoU with a labelled box at which a region shows the same thing
+MET, TAKEN = (
+    0.5,
+    0.95,
+)  # IoU with a labelled box at which a region shows the same thing; at which it is that box
+FEW = 20  # examples of nothing that are kept however few there are of things
 GIVEN, LISTED = "labels.csv", "images.txt"  # kept beside the proposals: all labels, and who has boxes
 
 
@@ -66,8 +69,8 @@ def region_bank(
     process of its own (torch and faiss must not meet). A region that meets a labelled box by IoU 0.5 is
     one more example of its class: what is asked about are regions too, never as tight as a person draws.
     Nothing are the regions of ``rejected`` (image, kind, x, y, w, h of labels that people said no to),
-    and as many regions of images ``complete``, labelled completely, as make them no more than the largest
-    class; all of these overlap every labelled box by an IoU below 0.2.
+    and of those of images ``complete``, labelled completely, so many that nothing has as many examples as
+    the largest class (20 at least); all of these overlap every labelled box by an IoU below 0.2.
     """
     boxes = embed_boxes(known, labels, workspace=workspace, folder=folder)
     items = boxes.items
@@ -80,10 +83,10 @@ def region_bank(
         )
     banks = [(given, ready_parts(boxes, marks, means=known, kind="region"))]
     names = given["label"].to_list()
-    met, meant = regions_met(known.items, labels, given)
+    met, meant = regions_met(known.items, labels)
     no = rejected_rows(known.items, labels, rejected)
     limit = pd.Series([*names, *meant]).value_counts().max()
-    far = thinned_background(no, background_rows(known, labels, complete), int(limit))
+    far = thinned_background(no, background_rows(known, labels, complete), max(FEW, int(limit)))
     for rows, called in ((met, meant), (far, [BACKGROUND] * int(far.sum()))):
         if rows.any():
             own = known.items[rows].reset_index(drop=True)
@@ -93,16 +96,16 @@ def region_bank(
     return make_bank(stacked_items, ready, names, background=BACKGROUND)
 
 
-def regions_met(items: pd.DataFrame, labels: pd.DataFrame, given: pd.DataFrame) -> tuple[Bool, list[str]]:
+def regions_met(items: pd.DataFrame, labels: pd.DataFrame) -> tuple[Bool, list[str]]:
     """Mark the regions that meet a labelled box by IoU 0.5, and name the class of each.
 
     None where a single image is labelled: nothing could be left out then but the item itself, and its
-    copy would speak for it. A region that is itself a labelled box (``given``, ITEM_COLUMNS) is there once.
+    copy would speak for it. A region that a person took as it is (IoU 0.95) is a labelled box already.
     """
     marks: Bool = np.zeros(len(items), bool)
-    if given["image"].nunique() < 2:
+    if labels["image"].nunique() < 2:
         return marks, []
-    there = items[usable_regions(items) & ~items["item"].isin(given["item"]).to_numpy()]
+    there = items[usable_regions(items) & (overlap_with(items, labels) < TAKEN)]
     rows = shown_by(labels, there, least=MET)
     marks[there.index[rows >= 0]] = True
     return marks, labels["label"].iloc[rows[rows >= 0]].to_list()
@@ -138,7 +141,7 @@ def thinned_background(no: Bool, far: Bool, limit: int) -> Bool:
     are nearer by chance alone, and background is what there is most of.
     """
     rest = np.flatnonzero(far & ~no)
-    count = min(len(rest), max(LEAST, limit - int(no.sum())))
+    count = min(len(rest), max(0, limit - int(no.sum())))
     marks = no.copy()
     marks[rest[np.linspace(0, len(rest) - 1, count).astype(np.int64)]] = True
     return marks
