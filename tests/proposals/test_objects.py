@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from dinonat.geometry import iou_xywh
 from dinonat.proposals.abstain import Verdict
-from dinonat.proposals.objects import overlap_with, refused, shown_by, without_repeats
+from dinonat.proposals.objects import overlap_with, ranked, refused, shown_by, without_repeats
 from dinonat.proposals.table import Origin, clustered_rows, voted_rows
 from dinonat.proposals.votes import Near
 from dinonat.records import ITEM_COLUMNS, PROPOSAL_COLUMNS, as_table
@@ -195,3 +195,37 @@ def test_a_box_without_area_or_number_is_shown_by_no_region() -> None:
     )
     assert shown_by(regions, boxes).tolist() == [-1, -1, 0]
     assert shown_by(regions[:0], boxes).tolist() == [-1, -1, -1]
+
+
+def test_a_region_ranks_by_its_vote_and_by_being_something() -> None:
+    boxes = [
+        (0, 0, 10, 10),
+        (20, 0, 10, 10),
+        (40, 0, 10, 10),
+        (60, 0, 10, 10),
+        (60, 20, 10, 10),
+        (0, 40, 9, 9),
+    ]
+    table = proposals(boxes, [0.8, 0.6, 0.6, 0.6, np.nan, 0.7], ["car", "car", "car", "", "car", "car"])
+    table = table.assign(objectness=np.float32([0.1, 0.9, np.nan, 0.9, 0.9, 0.2]), margin=np.float32(0.3))
+    table.loc[5, "kind"] = "image"
+    after = ranked(table)
+    expected = [(0.8**0.5 * 0.1**0.25) ** (4 / 3), (0.6**0.5 * 0.9**0.25) ** (4 / 3), 0.6, 0.6, np.nan, 0.7]
+    np.testing.assert_allclose(after["score"], expected, rtol=1e-6)
+    assert after["score"].dtype == np.float32
+    pd.testing.assert_frame_equal(after.drop(columns="score"), table.drop(columns="score"))
+    assert table["score"][0] == np.float32(0.8)  # not changed in place
+    assert ranked(table[:0]).empty
+
+
+@settings(max_examples=30, deadline=None)
+@given(pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8))
+def test_ranks_stay_between_none_and_certain_and_follow_both(pairs) -> None:
+    table = proposals([(0, 0, 10, 10)] * len(pairs), [p for p, _ in pairs], ["car"] * len(pairs))
+    score = ranked(table.assign(objectness=np.float32([o for _, o in pairs])))["score"].to_numpy()
+    for (p, o), own in zip(pairs, score, strict=True):
+        assert min(p, o) * (1 - 1e-5) <= own + 1e-7
+        assert own <= max(p, o) * (1 + 1e-5) + 1e-7
+        assert all(
+            own >= other - 1e-6 for (q, u), other in zip(pairs, score, strict=True) if q <= p and u <= o
+        )

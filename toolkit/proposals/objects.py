@@ -56,6 +56,25 @@ def _rows_by_image(images: Sequence[object] | NDArray[np.object_]) -> list[tuple
     return list(zip(names, parts, strict=True))
 
 
+def ranked(proposals: pd.DataFrame) -> pd.DataFrame:
+    """Return voted ``proposals`` (PROPOSAL_COLUMNS) whose score says what it is and that it is something.
+
+    The score of a labelled region becomes (p^2 o)^(1/3) of its share of the vote p and its objectness o, in
+    the order of p^0.5 o^0.25. A box is right where the class is and where it frames one whole
+    thing, and the vote knows little of the latter. Margin and reason keep speaking of the vote; without
+    an objectness (NaN), for images and for background nothing changes.
+    """
+    # With 10 labelled images at 224 pixels, means of three draws, AP50 rose from 7.3 to 8.4 on thermal_aerial
+    # and from 2.9 to 3.8 on paired_road. Logistic regressions on the regions of the labelled images (logit p,
+    # objectness, area and aspect against the class) came to 8.5 and 3.6: not worth their labels. The
+    # vote times a prior of area and aspect came to 6.4 and 2.7: objects of one class differ in size.
+    vote, objectness = (proposals[name].to_numpy(np.float64) for name in ("score", "objectness"))
+    mixed = np.cbrt(vote**2 * np.clip(objectness, 0, 1))
+    there = (proposals["kind"] == "region") & (proposals["label"] != "") & np.isfinite(mixed)
+    score = np.where(there, mixed, vote).astype(np.float32)
+    return proposals.assign(score=score)
+
+
 def without_repeats(proposals: pd.DataFrame, *, overlap: float = 0.5) -> pd.DataFrame:
     """Return ``proposals`` (PROPOSAL_COLUMNS) in which one object has one region to review.
 
