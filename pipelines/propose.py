@@ -23,11 +23,12 @@ from dinonat.pipelines.propose_graph import CHUNK, chunks, net_of, search_vector
 from dinonat.pipelines.propose_report import TABLE, Found, ProposeReport, before, report_of, write
 from dinonat.pipelines.propose_settings import NOT_IN_NAME, ProposeSettings
 from dinonat.proposals.bank import Bank, choose_for
+from dinonat.proposals.box_scale import corrected, measured
 from dinonat.proposals.choose import Choice
 from dinonat.proposals.clusters import cluster
 from dinonat.proposals.deciding import Decided, Voting, decided, propose
 from dinonat.proposals.methods import DIFFUSE, needed
-from dinonat.proposals.objects import overlap_with, refused, without_repeats
+from dinonat.proposals.objects import overlap_with, ranked, refused, without_repeats
 from dinonat.proposals.table import Origin, clustered_rows
 from dinonat.records import LABEL_COLUMNS, PROPOSAL_COLUMNS, REJECTED, Bool, as_table
 
@@ -127,7 +128,10 @@ def _by_labels(
         )
         there = items["image"].isin(complete).to_numpy()
         taken = there if background else there & (overlap_with(items, boxes) >= settings.overlap)
-        yield _vote(known, bank, regions, regions & ~taken, "region", settings, origin)
+        found = _vote(known, bank, regions, regions & ~taken, "region", settings, origin)
+        scales = measured(items, boxes)
+        table = ranked(corrected(found.table, scales)) if len(found.table) else found.table
+        yield dataclasses.replace(found, table=table, warnings=(*found.warnings, *scales.lines()))
 
 
 def _vote(
