@@ -172,7 +172,7 @@ def _rounds(settings: EvaluateProposalsSettings, labels: Path, workspace: Path) 
         seed=settings.seed,
     )
     how = replace(settings.how(), resamples=0)
-    played = play(plan, truth, known, how, warn=warnings.append)
+    played = play(plan, truth, known, how)
     facts = settings.model_dump(mode="json", exclude={"set", "run"})
     name = f"{known.folder.name}-{short_hash(known.meta['identity'], facts)[:6]}"
     folder = places.rounds_folder(workspace, name)

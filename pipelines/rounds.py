@@ -5,7 +5,7 @@ its own that borrows the set: what is measured is what a person would get.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,9 +58,7 @@ class Plan:
     seed: int
 
 
-def play(
-    plan: Plan, truth: Truth, known: EmbeddingSet, how: How, *, warn: Callable[[str], object]
-) -> list[Round]:
+def play(plan: Plan, truth: Truth, known: EmbeddingSet, how: How) -> list[Round]:
     """Return every round of every strategy, draw and way of proposing.
 
     Raises LabelError where the truth holds fewer images than the last round asks for.
@@ -88,7 +86,7 @@ def play(
                     for name, settings in plan.ways:
                         key = (name, *sorted(spent))
                         if key not in known_rounds:
-                            judged = once(scratch / GIVEN, settings, truth, known, scratch, how, warn=warn)
+                            judged = once(scratch / GIVEN, settings, truth, known, scratch, how)
                             known_rounds[key] = figures_of(judged, given, how)
                         at = count if plan.per_class else len(spent)
                         classes = given["label"].nunique()
@@ -125,15 +123,13 @@ def once(
     known: EmbeddingSet,
     scratch: Path,
     how: How,
-    *,
-    warn: Callable[[str], object],
 ) -> Judgement:
-    """Propose from the labels in ``file`` and judge."""
+    """Propose from the labels in ``file`` and judge; what a round lacks shows in its counts."""
     told = propose.ProposeSettings.checked({"set": known.folder.name, "labels": file, **settings})
     report = propose.run(told, scratch)
     folder = places.proposals_folder(scratch, report.run)
     table = read_proposals(folder / propose.TABLE)
-    return judge(table, truth, known, given_to(folder), how, run=report.run, warn=warn)
+    return judge(table, truth, known, given_to(folder), how, run=report.run, warn=lambda _: None)
 
 
 def _more(

@@ -321,7 +321,7 @@ def test_what_is_in_doubt_needs_proposals_and_begins_by_lot(street: SimpleNamesp
 def test_images_without_a_true_label_are_never_labelled(street: SimpleNamespace) -> None:
     truth = read_truth(some(street, 8, boxes=False), street.known, warn=print)
     plan = Plan("image", (4, 7), False, ("select", "random"), (("", {}),), 1, 0)
-    played = play(plan, truth, street.known, How(resamples=0), warn=print)
+    played = play(plan, truth, street.known, How(resamples=0))
     assert [each.images for each in played] == [4, 7] * 2
     assert all(each.figures["accuracy"] >= 0 for each in played)
 
