@@ -48,13 +48,18 @@ def draw_audit(
 
     ``table`` (PROPOSAL_COLUMNS) is a run, ``events`` are the last ones of the set. What is unknown is
     not drawn: it is not accepted either. A sheet that somebody has begun to fill in is left as it is.
-    Raises WorkspaceError where nothing is left to draw from.
+    Raises WorkspaceError where nothing is left to draw from, or nobody has named the classes.
     """
     asked = (
         (table["advice"] != UNKNOWN) & (table["label"] != "") & ~table["proposal"].isin(events["label_id"])
     )
     asked &= ~table["image"].isin(events.loc[events["kind"] == "image", "image"])
-    rows = table[asked].reset_index(drop=True)
+    rows = table[asked & (table["cluster"] < 0)].reset_index(drop=True)
+    if len(table) and (table["cluster"] >= 0).all():
+        raise WorkspaceError(
+            "select --audit: these proposals are clusters that nobody has named, so none can be right. Run "
+            "`dinotool propose-labels --labels FILE` first."
+        )
     if rows.empty:
         raise WorkspaceError(
             "select --audit: no proposal is to be reviewed that nobody has answered yet. Run "

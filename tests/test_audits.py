@@ -121,6 +121,13 @@ def test_the_next_audit_asks_about_others_until_none_are_left(root: Path) -> Non
         selection.run(selection.SelectSettings(audit=100), root)
 
 
+def test_clusters_that_nobody_named_cannot_be_audited(root: Path) -> None:
+    file = places.proposals_folder(root, "run1") / "proposals.parquet"
+    table_of(root).assign(cluster=np.int32(1)).to_parquet(file)
+    with pytest.raises(WorkspaceError, match="nobody has named"):
+        selection.run(selection.SelectSettings(audit=5), root)
+
+
 def test_a_sheet_that_was_filled_in_where_it_lies_is_never_written_over(root: Path) -> None:
     first = selection.run(selection.SelectSettings(audit=20), root)
     sheet = Path(first.files[1])
