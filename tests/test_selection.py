@@ -9,7 +9,7 @@ import pytest
 from dinonat.errors import UsageError, WorkspaceError
 from dinonat.formats.name_lists import read_names
 from dinonat.images.listing import list_images
-from dinonat.pipelines import export, import_labels
+from dinonat.pipelines import export, import_labels, selection
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export_settings import ExportSettings
 from dinonat.pipelines.selection import SelectReport, SelectSettings, run
@@ -93,6 +93,13 @@ def test_the_doubtful_ones_are_those_of_which_the_proposals_say_so(root: Path) -
     assert report.chosen[0] == NAMES[0]
     with Path(report.files[1]).open(newline="") as stream:
         assert next(csv.DictReader(stream))["reason"] == "undecided between car and tram: lead 0.000"
+
+
+def test_few_cover_and_many_are_typical(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "MANY", 10)
+    labelled(root, NAMES[:4])
+    assert chosen(root, n=6).strategy == "coverage"
+    assert chosen(root, n=7).strategy == "typical"
 
 
 def test_names_with_line_ends_are_parted_otherwise(tmp_path: Path, made: Any, root: Path) -> None:
