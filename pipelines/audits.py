@@ -26,6 +26,7 @@ from dinonat.proposals.abstain import REVIEW, UNKNOWN
 from dinonat.proposals.calibration import (
     Calibration,
     Threshold,
+    allowed,
     expected_error,
     fit,
     lower_bound,
@@ -166,8 +167,8 @@ def sentences_of(found: Judged) -> list[str]:
     if found.above is None:
         return [
             f"{first} Nothing is accepted: {found.wrong} of the {found.tested} audited ones with the best "
-            f"scores are wrong, and {asked} allows none of {needed(found.precision)}. Label more, ask for "
-            "less with --precision, or audit many more: then those with the best scores are fewer of all."
+            f"scores are wrong, and {asked} allows {allowed(found.precision, found.tested) or 'none'}. Label "
+            "more, or ask for less with --precision."
         ]
     return [
         f"{first} Accepted are {found.accepted} of {found.proposals} {what}, those with a score above "

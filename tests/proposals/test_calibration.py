@@ -9,6 +9,7 @@ from scipy.stats import binom
 
 from dinonat.proposals.calibration import (
     Threshold,
+    allowed,
     expected_error,
     fit,
     lower_bound,
@@ -110,6 +111,16 @@ def test_the_first_failure_ends_it_though_a_looser_one_would_pass() -> None:
     right = np.ones(200, bool)
     right[10] = False  # among the first 29: none may be wrong there, of 200 many
     assert threshold(scores, right, 0.9) == Threshold(np.inf, 29, 1, lower_bound(28, 29))
+
+
+@pytest.mark.parametrize("audited", [100, 200, 400, 1000])
+def test_of_a_large_audit_more_is_asked_than_that_the_few_best_are_faultless(audited: int) -> None:
+    scores, right = np.linspace(1, 0, audited), np.ones(audited, bool)
+    right[2] = False
+    found = threshold(scores, right, 0.9)
+    assert found.accepts == (audited > 29 * 8)  # one wrong among an eighth of the items is no harm there
+    assert allowed(0.9, 29) == 0
+    assert needed(0.9, allowed(0.9, audited)) <= audited < needed(0.9, allowed(0.9, audited) + 1)
 
 
 @pytest.mark.parametrize("slope", [0.7, 3.0])

@@ -23,6 +23,7 @@ CONFIDENCE = 0.95  # of every bound, one-sided
 FOLDS = 5
 ISOTONIC = 1000  # items from which steps are better than a sigmoid (Niculescu-Mizil and Caruana 2005)
 EDGE = 1e-4  # scores nearer to 0 or 1 say no more than that
+STRICTEST = 1 / 8  # of the audited items lie above the first threshold, at least
 BINS = 15  # of the calibration error, as Guo et al. have it
 
 
@@ -102,6 +103,18 @@ def needed(precision: float, wrong: int = 0, confidence: float = CONFIDENCE) -> 
     return enough
 
 
+def allowed(precision: float, items: int, confidence: float = CONFIDENCE) -> int:
+    """Return how many of ``items`` may be wrong for them to show ``precision``; -1 where they are too few.
+
+    >>> [allowed(0.9, items) for items in (28, 29, 45, 46)]
+    [-1, 0, 0, 1]
+    """
+    wrong = -1
+    while needed(precision, wrong + 1, confidence) <= items:
+        wrong += 1
+    return wrong
+
+
 def threshold(
     scores: ArrayLike, right: ArrayLike, precision: float, confidence: float = CONFIDENCE
 ) -> Threshold:
@@ -109,10 +122,12 @@ def threshold(
 
     Fixed sequence testing: thresholds are fixed by how many audited items lie above them, namely as many
     as `needed` says with 0, 1, 2, ... wrong ones, from strict to loose; each is taken while the exact lower
-    bound of the precision above it is at least ``precision``, and the first failure ends it. The promise:
-    where the audit is a random sample and the precision does not grow as the threshold is loosened, the
-    probability that any threshold taken has less than ``precision`` is at most 1 - ``confidence``. (The
-    first threshold that is too loose must pass a test of that level before any looser one is looked at.)
+    bound of the precision above it is at least ``precision``, and the first failure ends it. The first one
+    has an eighth of the items above it, so that of a large audit more is asked than that the few best are
+    faultless. The promise: where the audit is a random sample and the precision does not grow as the
+    threshold is loosened, the probability that any threshold taken has less than ``precision`` is at most
+    1 - ``confidence``. (The first threshold that is too loose must pass a test of that level before any
+    looser one is looked at.)
     """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     ranked, correct = np.asarray(scores, np.float64)[order], np.asarray(right, bool)[order]
@@ -136,7 +151,8 @@ def _steps(ranked: Float64, precision: float, confidence: float) -> list[int]:
     """Return how many items lie above each threshold; equal scores are on one side."""
     steps, wrong = [], 0
     while (items := needed(precision, wrong, confidence)) < len(ranked):
-        steps.append(int(np.searchsorted(-ranked, -ranked[items - 1], side="right")))
+        if items >= STRICTEST * len(ranked):
+            steps.append(int(np.searchsorted(-ranked, -ranked[items - 1], side="right")))
         wrong += 1
     return sorted({*steps, len(ranked)})
 
