@@ -57,8 +57,8 @@ def ranked(bank: Float32, queries: Float32, candidates: Int64, k: int) -> tuple[
     step = max(1, CELLS // max(1, width * bank.shape[1]))
     for start in range(0, len(queries), step):
         rows = candidates[start : start + step]
-        gathered = bank[rows] * queries[start : start + step, None]  # (step, c, d)
-        cosines[start : start + step] = np.where(rows < 0, -np.inf, gathered.sum(axis=-1))
+        each = np.einsum("qcd,qd->qc", bank[rows], queries[start : start + step])  # no product of matrices
+        cosines[start : start + step] = np.where(rows < 0, -np.inf, each)
     order = np.lexsort((candidates, -cosines), axis=-1)[:, :k]
     found = np.take_along_axis(candidates, order, 1), np.take_along_axis(cosines, order, 1)
     similarity, index = empty(len(queries), k)
