@@ -98,8 +98,8 @@ def label_errors(
     when the item and its recording have no say (`vote_shares`). A class is believed of an item whose share
     reaches the mean share of that class among the items labelled so; an item is listed where the most
     believed class is not its label. First where label / other is least, both in parts of their thresholds:
-    on thermal_modules with every twentieth label turned, of as many listed first as were turned half are,
-    by the difference of the shares four in ten.
+    on thermal_modules with every twentieth label turned, of as many listed first as were turned 45 % are,
+    by the difference of the shares 39 %.
     """
     given = np.asarray(labels, np.int64)
     rows, every = np.arange(len(given)), np.arange(len(names))
