@@ -53,6 +53,26 @@ class Comparison:
     note: str = ""
 
 
+class DoubtTile(NamedTuple):
+    """One picture, and why it is shown."""
+
+    name: str
+    caption: str
+    address: str
+    width: int  # of the original
+    height: int
+    box_xywh: tuple[float, float, float, float] | None  # in its pixels; None: the whole picture
+
+
+class DoubtList(NamedTuple):
+    """One list of doubts as a page shows it."""
+
+    title: str
+    sentence: str
+    tiles: tuple[DoubtTile, ...]
+    more: int  # rows that are not shown
+
+
 @dataclass(frozen=True, eq=False)
 class ReportFacts:
     """All that a page says; an empty part is left out of it."""
@@ -67,6 +87,7 @@ class ReportFacts:
     abstentions: tuple[Abstention, ...] = ()
     comparison: Comparison | None = None
     reliability: tuple[Reliability, ...] = ()
+    doubts: tuple[DoubtList, ...] = ()
     curves: tuple[Curve, ...] = ()
     training: tuple[tuple[str, str], ...] = ()
     used: tuple[tuple[str, str], ...] = ()
