@@ -40,6 +40,7 @@ SETTINGS = {
     "bench labels": ("bench_labels", "BenchLabelsSettings"),
     "bench model": ("bench_model", "BenchModelSettings"),
     "bench neighbors": ("bench_neighbors", "BenchNeighborsSettings"),
+    "bench saliency": ("bench_saliency", "BenchSaliencySettings"),
     "bench train": ("bench_train", "BenchTrainSettings"),
     "bench views": ("bench_views", "BenchViewsSettings"),
     "run": ("run", "RunSettings"),
