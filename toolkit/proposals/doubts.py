@@ -82,6 +82,8 @@ def near_duplicates(items: pd.DataFrame, graph: Graph, vectors: Float32, *, same
     value = (vectors[rows] * vectors[kept[rows]]).sum(axis=1)
     images = items["image"].to_numpy()
     table = _table(items, rows, DUPLICATE, group=group, other=images[kept[rows]], value=value)
+    if not len(rows):
+        return Doubts(table, f"None of {len(items):,} repeats another one (cosine of at least {same:g}).")
     return Doubts(
         table,
         f"{len(rows):,} of {len(items):,} repeat another one (cosine of at least {same:g}), in "
