@@ -106,7 +106,14 @@ def box_lines(judged: BoxesJudged) -> list[str]:
         f"  true boxes found by the most object-like regions: {recalls} an image",
         *([f"  AP by class: {precisions}"] if several else []),
         *bill_lines(judged.bill, "boxes", of["saved"]),
+        *([_cut_line(judged)] if judged.shown else []),
     ]
+
+
+def _cut_line(judged: BoxesJudged) -> str:
+    """Say what the best proposals alone would save."""
+    said = ", ".join(f"{percent(saved)} by {shown}" for shown, saved in judged.cuts[:-1])
+    return f"  clicks saved if only those with the best scores were shown: {said}"
 
 
 def bill_lines(bill: Bill, what: str, saved: Rate) -> list[str]:

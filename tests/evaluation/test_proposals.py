@@ -237,6 +237,13 @@ def test_the_truth_itself_is_worth_everything() -> None:
     }
     assert judged.bill.unchanged == len(truth)
     assert judged.bill.saved == pytest.approx(1 - 1 / 3)  # one click instead of three
+    junk = perfect.assign(
+        x=perfect["x"] + 500, score=0.1
+    )  # as many that are nowhere, and known to be doubtful
+    both = judge_boxes(pd.concat([perfect, junk], ignore_index=True), truth, shots(), resamples=0)
+    cuts = dict(both.cuts)
+    assert cuts[len(truth)] == pytest.approx(1 - 1 / 3)
+    assert cuts[2 * len(truth)] == pytest.approx(1 - 2 / 3) == both.bill.saved
 
 
 def test_recall_by_candidates_corloc_and_nearest_are_those_of_a_loop() -> None:

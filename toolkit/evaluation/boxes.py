@@ -14,6 +14,7 @@ from dinonat.evaluation.rates import Float64, Rate, bootstrap
 from dinonat.records import Bool, Int64
 
 CANDIDATES = (1, 5, 10, 30)  # boxes an image at which recall is read
+CUTS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # shares of the proposals, the best first
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class BoxesJudged:
     figures: Mapping[str, Rate]  # by the names that `judge_boxes` lists
     by_class: Mapping[str, float]  # class -> average precision
     bill: Bill
+    cuts: tuple[tuple[int, float], ...]  # proposals shown, the best first; share of the clicks saved by them
 
 
 def judge_boxes(
@@ -93,6 +95,7 @@ def judge_boxes(
         figures=bootstrap(figures, groups, resamples=resamples, seed=seed),
         by_class=average_precision(_scored(shown), truth, list(group), iou=iou),
         bill=box_bill(fates, prices),
+        cuts=tuple(_cut(shown, truth, list(group), prices, share) for share in CUTS),
     )
 
 
@@ -137,6 +140,14 @@ class _Own:
         images, place = shown["image"].astype(str).to_list(), overlap >= self.iou
         right = place & (label == shown["label"].astype(str).to_numpy(object))
         return {"place": self.sums(images, place), "right": self.sums(images, right)}
+
+
+def _cut(
+    shown: pd.DataFrame, truth: pd.DataFrame, images: list[str], prices: Prices, share: float
+) -> tuple[int, float]:
+    """Return how many proposals a share of them is, and what they alone save."""
+    best = shown.sort_values("score", ascending=False, kind="stable").head(round(share * len(shown)))
+    return len(best), box_bill(box_fates(best, truth, images, prices), prices).saved
 
 
 def _scored(shown: pd.DataFrame) -> pd.DataFrame:
