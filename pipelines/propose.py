@@ -10,6 +10,7 @@ import pandas as pd
 from dinonat.embeddings.store import EmbeddingSet, open_set
 from dinonat.errors import WorkspaceError
 from dinonat.files import short_hash
+from dinonat.neighbors.graph import symmetric
 from dinonat.neighbors.index import search
 from dinonat.neighbors.parts import default_weights, features_text, parse_features
 from dinonat.pipelines import workspace as places
@@ -19,18 +20,19 @@ from dinonat.pipelines.labelled import chosen_set, image_bank, region_bank, usab
 from dinonat.pipelines.odd_labels import contradictions, missing
 from dinonat.pipelines.people import digest, reviewed, said, standing
 from dinonat.pipelines.progress import track
-from dinonat.pipelines.propose_graph import CHUNK, chunks, net_of, search_vectors
+from dinonat.pipelines.propose_doubts import looked_at, write_doubts
+from dinonat.pipelines.propose_graph import CHUNK, Place, chunks, net_of, place_of
 from dinonat.pipelines.propose_report import TABLE, Found, ProposeReport, before, report_of, write
 from dinonat.pipelines.propose_settings import NOT_IN_NAME, ProposeSettings
 from dinonat.proposals.bank import Bank, choose_for
 from dinonat.proposals.box_scale import corrected, measured
 from dinonat.proposals.choose import Choice
-from dinonat.proposals.clusters import cluster
+from dinonat.proposals.communities import communities, members
 from dinonat.proposals.deciding import Decided, Voting, decided, propose
 from dinonat.proposals.methods import DIFFUSE, needed
 from dinonat.proposals.objects import overlap_with, ranked, refused, without_repeats
 from dinonat.proposals.table import Origin, clustered_rows
-from dinonat.records import LABEL_COLUMNS, PROPOSAL_COLUMNS, REJECTED, Bool, as_table
+from dinonat.records import LABEL_COLUMNS, PROPOSAL_COLUMNS, REJECTED, Bool, Int64, as_table
 
 __all__ = ["TABLE", "ProposeReport", "ProposeSettings", "run"]
 
@@ -66,12 +68,16 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
     else:
         write_labels(labels, folder)
         found = list(_by_labels(known, labels, events, settings, origin, workspace=workspace, folder=folder))
+        found, more = _boxed(found, known, labels)
+        warnings += more
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
     table = refused(table, _no(events), overlap=settings.overlap)
     table, audit = applied(table, workspace, known, precision=settings.precision)
     warnings += [word for each in found for word in each.warnings]
     report = report_of(known, folder, table, found, audit=audit, warnings=warnings)
-    write(folder, table, report, {"identity": identity, "settings": facts, "said": digest(every)})
+    doubts = write_doubts(folder, [each.looked for each in found if each.looked])
+    made = {"identity": identity, "settings": facts, "said": digest(every), "doubts": doubts}
+    write(folder, table, report, made)
     places.remember(workspace, "proposals", name)
     return report
 
@@ -134,6 +140,19 @@ def _by_labels(
         yield dataclasses.replace(found, table=table, warnings=(*found.warnings, *scales.lines()))
 
 
+def _boxed(
+    found: Sequence[Found], known: EmbeddingSet, labels: pd.DataFrame
+) -> tuple[list[Found], list[str]]:
+    """Return proposals with boxes as people draw them, scored as objects, and what was changed in words."""
+    boxes = labels[labels["x"].notna()].reset_index(drop=True)
+    if boxes.empty:
+        return list(found), []
+    scales = measured(known.items[usable_regions(known.items)].reset_index(drop=True), boxes)
+    tables = [ranked(corrected(each.table, scales)) if len(each.table) else each.table for each in found]
+    done = [dataclasses.replace(each, table=table) for each, table in zip(found, tables, strict=True)]
+    return done, scales.lines()
+
+
 def _vote(
     known: EmbeddingSet,
     bank: Bank,
@@ -150,19 +169,27 @@ def _vote(
         choice = Choice(parse_features(settings.features), f"{settings.features}, as asked for", ())
     origin = dataclasses.replace(origin, features=choice.features)
     voting = Voting(settings.method, settings.k, settings.temperature, settings.abstain, settings.alpha)
-    net = None
+    place, net = None, None
     if DIFFUSE in needed(settings.method):
-        net = net_of(known, usable, bank, kind, choice.weights, settings.graph_neighbours)
+        place = place_of(known, usable, kind, choice.weights, settings.graph_neighbours)
+        net = net_of(place, bank, choice.weights)
     about = decided(bank, choice.weights, voting, search=search, net=net)
     rows = chunks(known, asked, kind, usable)
     rows = track(rows, f"propose {kind}s", total=-(-int(asked.sum()) // CHUNK))
     table = propose(about, rows, search=search, origin=origin)
     return Found(
-        table, choice, bank, about.method, about.temperature, about.judged, _doubts(about, kind, settings)
+        table,
+        choice,
+        bank,
+        about.method,
+        about.temperature,
+        about.judged,
+        warnings=_untold(about, kind, settings),
+        looked=looked_at(place, about),
     )
 
 
-def _doubts(about: Decided, kind: str, settings: ProposeSettings) -> tuple[str, ...]:
+def _untold(about: Decided, kind: str, settings: ProposeSettings) -> tuple[str, ...]:
     """Say what these labels cannot tell."""
     _, word = about.bank.groups
     counts = np.bincount(about.bank.classes, minlength=len(about.bank.names))
@@ -202,13 +229,24 @@ def _by_clusters(known: EmbeddingSet, settings: ProposeSettings, origin: Origin)
     kind = "region" if regions.any() else "image"
     asked = regions if kind == "region" else (known.items["status"] == "ok").to_numpy()
     weights = default_weights(kind) if settings.features == "auto" else parse_features(settings.features)
-    vectors, _ = search_vectors(known, asked, kind, weights)
-    clusters = cluster(vectors, settings.clusters, seed=settings.seed)
+    place = place_of(known, asked, kind, weights, settings.graph_neighbours)
+    clusters, how = communities(
+        symmetric(place.graph), place.vectors, clusters=settings.clusters, seed=settings.seed
+    )
     origin = dataclasses.replace(origin, features=features_text(weights))
-    table = clustered_rows(known.items[asked].reset_index(drop=True), clusters, origin=origin)
+    table = clustered_rows(place.items, clusters, origin=origin)
+    table["neighbours"] = _medoids(place, clusters)
     why = "the default without labels" if settings.features == "auto" else "as asked for"
-    choice = Choice(weights, f"{features_text(weights)}, {why}", ())
-    return Found(table, choice, None, clusters=int(clusters.max(initial=-1)) + 1)
+    choice = Choice(weights, f"{features_text(weights)}, {why}; {how}", ())
+    count = int(clusters.max(initial=-1)) + 1
+    return Found(table, choice, None, clusters=count, looked=looked_at(place, None))
+
+
+def _medoids(place: Place, clusters: Int64) -> list[list[str]]:
+    """Name for each item the most typical one of its cluster."""
+    names = place.items["item"].to_numpy(object)
+    typical = [names[each.medoid] for each in members(clusters, place.vectors, n=0)]
+    return [[typical[c]] for c in clusters]
 
 
 def _ordered(tables: list[pd.DataFrame], known: EmbeddingSet, *, overlap: float) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import WorkspaceError
 from dinonat.files import write_json, write_whole
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.propose_doubts import Looked
 from dinonat.proposals.abstain import UNKNOWN
 from dinonat.proposals.bank import Bank
 from dinonat.proposals.choose import Choice, Compared, compared_lines
@@ -94,6 +95,7 @@ class Found:
     judged: tuple[Judged, ...] = ()
     warnings: tuple[str, ...] = ()
     clusters: int = 0
+    looked: Looked | None = None
 
 
 def report_of(
