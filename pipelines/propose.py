@@ -68,8 +68,6 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
     else:
         write_labels(labels, folder)
         found = list(_by_labels(known, labels, events, settings, origin, workspace=workspace, folder=folder))
-        found, more = _boxed(found, known, labels)
-        warnings += more
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
     table = refused(table, _no(events), overlap=settings.overlap)
     table, audit = applied(table, workspace, known, precision=settings.precision)
@@ -138,19 +136,6 @@ def _by_labels(
         scales = measured(items, boxes)
         table = ranked(corrected(found.table, scales)) if len(found.table) else found.table
         yield dataclasses.replace(found, table=table, warnings=(*found.warnings, *scales.lines()))
-
-
-def _boxed(
-    found: Sequence[Found], known: EmbeddingSet, labels: pd.DataFrame
-) -> tuple[list[Found], list[str]]:
-    """Return proposals with boxes as people draw them, scored as objects, and what was changed in words."""
-    boxes = labels[labels["x"].notna()].reset_index(drop=True)
-    if boxes.empty:
-        return list(found), []
-    scales = measured(known.items[usable_regions(known.items)].reset_index(drop=True), boxes)
-    tables = [ranked(corrected(each.table, scales)) if len(each.table) else each.table for each in found]
-    done = [dataclasses.replace(each, table=table) for each, table in zip(found, tables, strict=True)]
-    return done, scales.lines()
 
 
 def _vote(
