@@ -303,3 +303,134 @@ def test_what_the_child_is_told(
     given = pd.read_csv(told["regions"].strip('"'))
     assert len(given) == 6
     assert workspace.newest(street.root, "set") == "thermal"
+
+
+@pytest.mark.parametrize("method", ["vote", "diffuse", "linear", "joint", "auto"])
+def test_each_method_says_who_decided_and_who_agrees(
+    street: SimpleNamespace, tmp_path: Path, method: str
+) -> None:
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 4))
+    report = run(ProposeSettings(labels=file, method=method), street.root)
+    table = read_proposals(report.file)
+    decided = {"auto": {report.method}}.get(method, {method})
+    assert set(table["method"]) == decided
+    agree = table.loc[table["advice"] == "review", "agree"].str.split()
+    assert agree.str.len().min() >= 1
+    assert set(agree.explode()) <= {"vote", "diffuse", "linear"}
+    if method in ("joint", "auto"):
+        assert [one.name for one in report.judged] == ["joint", "vote", "diffuse", "linear"]
+        assert agree.str.len().max() == 3
+        whole = table[table["agree"] == "vote diffuse linear"]
+        assert whole["reason"].str.contains("all methods agree").all()
+    else:
+        assert not report.judged
+    assert table["neighbours"].map(len).min() >= 1
+    class_of = {short_hash(image, "region", list(box)): c for image, c, box in street.things}
+    sure = table[table["advice"] == "review"]
+    right = [CLASSES[class_of[item]] == label for item, label in zip(sure["item"], sure["label"], strict=True)
+             if class_of[item] < 3]  # fmt: skip
+    assert len(right) >= 12
+    assert np.mean(right) > 0.9
+
+
+def image_labels(
+    street: SimpleNamespace, tmp_path: Path, lines: list[str], **more: object
+) -> ProposeSettings:
+    return ProposeSettings(labels=write_labels(tmp_path / "l.csv", lines, header="image,label"), **more)
+
+
+def test_one_class_alone_is_that_or_unknown(street: SimpleNamespace, tmp_path: Path) -> None:
+    report = run(image_labels(street, tmp_path, [f"{n:02}.png,road" for n in range(0, 12, 3)]), street.root)
+    assert any("'road' is the only class" in warning for warning in report.warnings)
+    table = read_proposals(report.file)
+    assert set(table["label"]) == {"road"}
+    other = [int(image[4:6]) % 3 != 0 for image in table["image"]]
+    assert (table["advice"] == "unknown")[other].all()  # like none of the labels
+
+
+def test_a_class_with_one_label_is_named(street: SimpleNamespace, tmp_path: Path) -> None:
+    rows = [*(f"{n:02}.png,scene {n % 3}" for n in range(9)), "09.png,wet"]
+    report = run(image_labels(street, tmp_path, rows), street.root)
+    assert any(warning.startswith("'wet' with one label each") for warning in report.warnings)
+    assert read_proposals(report.file)["label"].tolist()[0] == "scene 1"
+
+
+def test_labels_against_each_other_are_kept_and_counted(street: SimpleNamespace, tmp_path: Path) -> None:
+    rows = [*(f"{n:02}.png,scene {n % 3}" for n in range(6)), "00.png,wet", "01.png,wet"]
+    report = run(image_labels(street, tmp_path, rows), street.root)
+    said = next(warning for warning in report.warnings if "several labels" in warning)
+    assert said.startswith("2 images have several labels ('day/00.png', 'day/01.png')")
+    assert report.labelled["wet"] == 2
+    image, c, box = street.things[0]
+    twice = [*boxes(street, 3), ",".join(map(str, (image, CLASSES[(c + 1) % 3], *box)))]
+    report = run(ProposeSettings(labels=write_labels(tmp_path / "b.csv", twice)), street.root)
+    assert any(warning.startswith("1 places have boxes of several classes") for warning in report.warnings)
+
+
+def test_labels_of_images_that_are_gone_are_counted_and_named(
+    street: SimpleNamespace, tmp_path: Path
+) -> None:
+    run(image_labels(street, tmp_path, [f"{n:02}.png,scene {n % 3}" for n in range(8)]), street.root)
+    rows = [row(f"day/{n:02}.png", "image", (0, 0, 100, 80)) for n in range(6)]
+    generator = np.random.default_rng(5)
+    folder = workspace.set_folder(street.root, "thermal")
+    for path in folder.iterdir():
+        path.unlink()
+    write_set(street.root, "thermal", rows, [vector(n % 3, generator) for n in range(6)])
+    report = run(ProposeSettings(), street.root)
+    said = next(warning for warning in report.warnings if "could not read" in warning)
+    assert said.startswith("2 labels are for images")
+    assert "'day/06.png', 'day/07.png'" in said
+
+
+def test_equal_vectors_are_proposed_nothing_and_it_is_said(tmp_path: Path) -> None:
+    rows = [row(f"{n}.png", "image", (0, 0, 9, 9)) for n in range(8)]
+    write_set(tmp_path, "flat", rows, [np.ones(DIM)] * 8)
+    file = write_labels(tmp_path / "l.csv", [f"{n}.png,{'ab'[n % 2]}" for n in range(4)], "image,label")
+    report = run(ProposeSettings(labels=file), tmp_path)
+    assert any("one and the same vector" in warning for warning in report.warnings)
+    assert (report.unknown, report.proposals) == (4, 4)
+
+
+def test_more_neighbours_than_items_are_all_of_them(street: SimpleNamespace, tmp_path: Path) -> None:
+    rows = [f"{n:02}.png,scene {n % 3}" for n in range(6)]
+    report = run(image_labels(street, tmp_path, rows, k=5000, graph_neighbours=5000), street.root)
+    table = read_proposals(report.file)
+    assert table["label"].tolist() == [f"scene {n % 3}" for n in range(6, 12)]
+
+
+def test_nothing_to_ask_about_is_no_error(street: SimpleNamespace, tmp_path: Path) -> None:
+    report = run(
+        image_labels(street, tmp_path, [f"{n:02}.png,scene {n % 3}" for n in range(12)]), street.root
+    )
+    assert (report.proposals, report.unknown) == (0, 0)
+
+
+def test_boxes_embedded_by_another_network_are_refused_with_the_command(
+    street: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+
+    def child(command: list[str], **_: object) -> SimpleNamespace:
+        name = next(word for word in command if word.startswith("name="))[len('name="') : -1]
+        folder = workspace.set_folder(street.root, name)
+        making = {"model": "def", "settings": {"size": 96}, "root": "nowhere", "n": 1}
+        writer = SetWriter(folder, making)
+        writer.write(0, as_table([row("day/00.png", "region", (0, 10, 18, 20))], ITEM_COLUMNS),
+                     dict.fromkeys(PARTS, np.ones((1, DIM), np.float32)))  # fmt: skip
+        writer.finish(shards=1)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(labelled.subprocess, "run", child)
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 2))
+    with pytest.raises(WorkspaceError, match=r"now def, but set 'thermal' was made with abc.*--again"):
+        run(ProposeSettings(labels=file), street.root)
+
+
+def test_what_to_look_at_first_lies_beside_the_proposals(street: SimpleNamespace, tmp_path: Path) -> None:
+    rows = [f"{n:02}.png,scene {n % 3}" for n in range(8)]
+    rows[4] = "04.png,scene 0"  # it shows scene 1
+    report = run(image_labels(street, tmp_path, rows), street.root)
+    doubts = pd.read_parquet(Path(report.folder) / "doubts.parquet")
+    wrong = doubts[doubts["doubt"] == "label"].iloc[0]
+    assert (wrong["image"], wrong["label"], wrong["other"]) == ("day/04.png", "scene 0", "scene 1")

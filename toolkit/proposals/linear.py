@@ -141,7 +141,9 @@ def axes(rows: Float32) -> Float32:
     values, vectors = eigh(product.astype(np.float64), subset_by_index=(side - wanted, side - 1))
     if d > n:
         vectors = rows.T @ (vectors / np.sqrt(np.maximum(values, 1e-12)))
-    columns: Float32 = vectors[:, values > 1e-7 * values[-1]].astype(np.float32)
+    kept = values > 1e-7 * values[-1]
+    kept[-1] = True  # of rows that are all zero too, so that there is something to be even about
+    columns: Float32 = vectors[:, kept].astype(np.float32)
     return columns
 
 
