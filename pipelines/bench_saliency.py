@@ -151,7 +151,7 @@ def _seen(network: Network, pixels: UInt8) -> _Maps:
         tokens, weights = network.tokens_and_attention(as_input(network, [pixels]))
         attention = [[block[0] for block in stage] for stage in weights]
         looked_at = attended(network, attention, valid_tokens(SIZE, network.strides), tokens[-1][0])
-    grey = np.asarray(Image.fromarray(pixels).convert("L"), dtype=np.float32) / 255
+    grey = (np.asarray(Image.fromarray(pixels).convert("L")) / 255).astype(np.float32)
     return _Maps(tokens[-2][0].numpy(), looked_at, grey)
 
 

@@ -167,12 +167,16 @@ def test_tiles_add_regions_and_leave_the_vectors_of_the_picture(
     network: NAT, size_hw: tuple[int, int]
 ) -> None:
     recipe = Recipe(size=64, region_size=32, saliency="rarity", max_regions=9)
+    picture = image("a.png", *size_hw)
+    pixels = np.full((*size_hw, 3), 90, np.uint8)
+    pixels[3:9, 5:14] = 200
+    picture = replace(picture, prepared=Prepared(pixels, "percentile", 0, 255, "grey"))
     (_, plain), (items, tiled) = (
-        embed_shard(network, [image("a.png", *size_hw)], recipe.model_copy(update={"tiles": count}))
-        for count in (0, 3)
+        embed_shard(network, [picture], recipe.model_copy(update={"tiles": count})) for count in (0, 3)
     )
     assert all(plain[name][0].tobytes() == tiled[name][0].tobytes() for name in PARTS)
     assert len(items) <= 10
+    assert (len(items) > 1) == (min(size_hw) > 9)
     for counts in items["mask_counts"][1:]:
         assert sum(counts) == size_hw[0] * size_hw[1]
     assert (items["x"] + items["w"] <= size_hw[1]).all()

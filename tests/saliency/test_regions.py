@@ -4,6 +4,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from dinonat.errors import UsageError
 from dinonat.evaluation.detection import hot_blobs
@@ -99,6 +100,36 @@ def test_tiny_flat_and_empty_pictures_cost_nothing(size, grid, method):
             assert sum(region.mask_counts) == size[0] * size[1]
             assert min(region.box_xywh[2:]) >= 1
     assert propose_regions(np.zeros_like(tokens), attention, np.zeros(size, np.float32), method=method) == []
+
+
+@pytest.mark.parametrize("method", SALIENCIES)
+@pytest.mark.parametrize("kind", ["noise", "uniform", "blurred", "ramp", "steps", "noisy ramp"])
+def test_a_picture_with_nothing_in_it_gives_no_regions(scene, method, kind):
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:200, :300] / 300
+    picture = {
+        "noise": rng.normal(0.5, 0.05, x.shape),
+        "uniform": rng.random(x.shape),
+        "blurred": ndimage.gaussian_filter(rng.standard_normal(x.shape), 2),
+        "ramp": x + y,
+        "steps": np.round(255 * (x + y) / 1.7) / 255,
+        "noisy ramp": x + 0.02 * rng.standard_normal(x.shape),
+    }[kind]
+    assert propose_regions(scene[0], scene[1], picture.astype(np.float32), method=method) == []
+    if method in ("contrast", "ncut+attention"):
+        picture[90:100, 140:152] += 2 * np.ptp(picture)
+        regions = propose_regions(scene[0], scene[1], picture.astype(np.float32), method=method)
+        assert overlaps(regions, [(140, 90, 12, 10)]) > 0.5  # one thing in it is found
+
+
+def test_tight_masks_end_at_the_edge(scene):
+    shown = {
+        tight: propose_regions(*scene, method="contrast", tight=tight)[0].box_xywh for tight in (False, True)
+    }
+    (x, y, w, h), loose = shown[True], shown[False]
+    assert loose[2] > w
+    assert loose[3] > h
+    assert min(abs(np.array([x, y, w, h]) - box).max() for box in OBJECTS) <= 1
 
 
 def test_an_unknown_saliency_names_the_known_ones(scene):

@@ -52,6 +52,7 @@ class Recipe(Settings):
     saliency: str = "ncut+attention"  # one of SALIENCIES
     max_regions: int = Field(30, ge=1, le=1000)
     min_area: int = Field(0, ge=0)  # pixels of the picture that a region's mask has at least
+    tight: bool = False  # masks end at half of an object's strength, not where people draw boxes
     tiles: Literal[0, 2, 3] = 0  # regions are also sought in tiles x tiles tiles, each seen at `size`
     tile_overlap: float = Field(0.2, ge=0, le=0.5)  # of a tile's side, shared with its neighbour
     region_size: int = Field(96, ge=32, le=1024)  # side of a region's crop, pixels
@@ -255,6 +256,7 @@ def _proposed(
         method=recipe.saliency,
         max_regions=recipe.max_regions,
         min_area=recipe.min_area,
+        tight=recipe.tight,
     )
     if luminance.shape != picture.size:
         covered = (luminance.shape[0], luminance.shape[1])

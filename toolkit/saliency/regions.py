@@ -32,6 +32,10 @@ CUT_WEIGHT = 1.0  # of cuts times their vote, against parts: 0.6 costs 5 points 
 # alike: exponents, found as those of ``box_scores`` were. Cuts have no edge of their own to go by, and go by
 # attention more.
 LOOKED_AT, CUTS_LOOKED_AT, RARE, ALIKE = 0.3, 0.6, 0.25, 0.2
+# Deviation of the edges and strongest edge, both over their mean, below which nothing is in a picture. The
+# gradient of noise is Rayleigh distributed: 0.52 and, in 100,000 pixels, 4 to 5.2; ramps have less of both.
+# Of 329 real pictures none is below both; the least uneven has 0.64.
+UNEVEN, STRONGEST = 0.6, 6.0
 SAME_BOX = 0.4  # IoU from which the lower of two candidates is dropped
 LONG_LIST = 600  # best candidates among which overlaps are looked for
 
@@ -55,6 +59,7 @@ def propose_regions(
     method: str = "ncut+attention",
     max_regions: int = 30,
     min_area: int = 0,
+    tight: bool = False,
 ) -> list[Region]:
     """Return at most ``max_regions`` regions of ``picture``, best first, boxes and masks in its pixels.
 
@@ -63,8 +68,9 @@ def propose_regions(
     their votes and by attention (so the side of a cut that the network looks at comes first), and beside
     them the parts of the picture that differ from their surroundings; "ncut", "attention", "rarity" (tokens
     unlike those on the border) and "contrast" take one channel alone. Masks below ``min_area`` pixels are
-    left out. ``objectness`` is a rank score in (0, 1), not a probability. A flat or tiny picture gives [].
-    Raises UsageError for an unknown method.
+    left out. ``tight`` masks end where an object falls to half of its strength; the others a little farther
+    out, where people draw boxes. ``objectness`` is a rank score in (0, 1), not a probability. A picture that
+    is flat, a ramp, noise or tiny gives []. Raises UsageError for an unknown method.
     """
     if method not in CHANNELS:
         raise UsageError(f"--saliency {method}: not known. Choose one of {', '.join(SALIENCIES)}.")
@@ -73,6 +79,8 @@ def propose_regions(
         return []
     factor = shrinking(picture)
     working = shrunk(picture, factor)
+    if _nothing_in(working):
+        return []
     channels = [_candidates(name, tokens, attention, working) for name in CHANNELS[method]]
     channels = [channel for channel in channels if len(channel.boxes)]
     if not channels:
@@ -81,13 +89,20 @@ def propose_regions(
         channels = [_known_by_network(channel, tokens, attention, working.shape) for channel in channels]
     regions: dict[tuple[float, ...], Region] = {}
     for number, row, score in _ranked(channels, working, max_regions):
-        mask = _refined(_mask(channels[number], row, working), picture, factor)
+        mask = _refined(_mask(channels[number], row, working), picture, factor, tight)
         box = box_of_mask(mask)
         if not box[2] or np.count_nonzero(mask) < min_area:  # none: cells smaller than pixels
             continue
         region = Region(box, score, tuple(mask_to_counts(mask)), channels[number].channel)
         regions.setdefault(box, region)  # two candidates can become one mask
     return list(regions.values())
+
+
+def _nothing_in(working: Float32) -> bool:
+    """Say whether a picture (h, w) is flat, a ramp or noise: no edge stands out from all the others."""
+    edges = ndimage.gaussian_gradient_magnitude(working, np.sqrt(2), mode="nearest")
+    mean = float(edges.mean())
+    return bool(edges.std() < UNEVEN * mean and edges.max() < STRONGEST * mean)
 
 
 def shrinking(picture: Float32) -> int:
@@ -201,13 +216,14 @@ def _mask(channel: Candidates, row: int, working: Float32) -> Bool:
     return mask if mask.any() else soft >= 0.5
 
 
-def _refined(mask: Bool, picture: Float32, factor: int) -> Bool:
+def _refined(mask: Bool, picture: Float32, factor: int, tight: bool = False) -> Bool:
     """Return a mask of the working picture on the pixels of ``picture``, its edges on those of the object.
 
     Inside and close around the mask those pixels are kept that differ from a ring of surroundings by more
     than a quarter of what the object's strongest quarter does, and one pixel more all round: people draw
     boxes there. (Without this step recall falls from 49 to 45 % on thermal_aerial and from 29 to 26 % on
-    paired_road.) Where less than a quarter of the mask would stay it is no such object, and the mask stays.
+    paired_road.) ``tight`` takes half instead of a quarter, and no pixel more. Where less
+    than a quarter of the mask would stay it is no such object, and the mask stays.
     """
     out = np.zeros(picture.shape, dtype=bool, order="F")  # column-major: run lengths are read that way
     x, y, w, h = (int(value) for value in box_of_mask(mask))
@@ -220,12 +236,12 @@ def _refined(mask: Bool, picture: Float32, factor: int) -> Bool:
     )
     inside = picture[window]  # may end before the enlarged mask does
     coarse = enlarged[: inside.shape[0], : inside.shape[1]]
-    sharp = _sharpened(coarse, ndimage.gaussian_filter(inside, 0.7), factor)
+    sharp = _sharpened(coarse, ndimage.gaussian_filter(inside, 0.7), factor, tight)
     out[window] = sharp if 4 * sharp.sum() >= coarse.sum() else coarse
     return out
 
 
-def _sharpened(mask: Bool, values: Float32, reach: int) -> Bool:
+def _sharpened(mask: Bool, values: Float32, reach: int, tight: bool) -> Bool:
     """Return the pixels at most ``reach`` from ``mask`` that differ from its surroundings as it does."""
     near = _grown(mask, reach)
     ring = _grown(mask, 3 * reach) & ~near
@@ -235,6 +251,8 @@ def _sharpened(mask: Bool, values: Float32, reach: int) -> Bool:
     if difference[mask].mean() < 0:
         difference = -difference
     strong = np.percentile(difference[mask], 75)
+    if tight:
+        return _largest((difference > strong / 2) & near)
     return _grown(_largest((difference > strong / 4) & near), 1)
 
 
