@@ -61,6 +61,12 @@ def write_doubts(folder: Path, looked: Sequence[Looked]) -> dict[str, str]:
     return said
 
 
+def read_doubts(folder: Path) -> pd.DataFrame:
+    """Return the lists of the run in ``folder`` (DOUBT_COLUMNS), empty where it has none."""
+    path = folder / DOUBTS
+    return pd.read_parquet(path) if path.exists() else together(())
+
+
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Put lists of one kind together: images and regions may each have made one."""
     return table.sort_values("doubt", kind="stable", ignore_index=True)

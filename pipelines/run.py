@@ -1,5 +1,6 @@
 """`dinotool run`: the whole chain in one line, each stage a process of its own, and a page at the end."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from pydantic import Field
 from dinonat.embeddings.store import open_set
 from dinonat.errors import DinonatError, UsageError
 from dinonat.files import write_bytes
+from dinonat.pages.doubts import doubt_lists
 from dinonat.pages.facts import collect
 from dinonat.pages.gather import choose_images, write_drawn
 from dinonat.pages.report import render
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.audits import calibration_of
 from dinonat.pipelines.progress import say
+from dinonat.pipelines.propose_doubts import read_doubts
 from dinonat.records import read_proposals
 from dinonat.scenes import write_scenes
 from dinonat.settings import Settings
@@ -204,10 +207,13 @@ def _write_page(
         files=[(Path(file).name, file) for file in files],
         warnings=reports["export"]["warnings"],
     )
+    root = Path(known.meta["root"])
+    said: Any = made.get("doubts", {})
+    doubts, unseen = doubt_lists(read_doubts(folder), said, root=root, shown=known.shown)
+    facts = dataclasses.replace(facts, doubts=doubts, warnings=(*facts.warnings, *unseen))
     page = folder / "report.html"
     write_bytes(page, render(facts).encode())
     names = choose_images(proposals, [picture.name for picture in facts.pictures], most=DRAWN)
-    root = Path(known.meta["root"])
     return page, write_drawn(names, proposals, folder / "pictures", root=root, shown=known.shown)
 
 

@@ -77,7 +77,7 @@ def collect(
         made_scenes=made_scenes,
         pictures=pictures,
         n_images=len(images),
-        score_is="the share of the vote" if made.get("labelled") else "how much a region stands out",
+        score_is=_score_is(made),
         counts=counts_of(proposals),
         abstentions=abstentions_of(proposals),
         comparison=comparison_of(made),
@@ -88,6 +88,13 @@ def collect(
         files=tuple(files),
         warnings=(*made.get("warnings", ()), *warnings, *lost, *unread),
     )
+
+
+def _score_is(made: Mapping[str, Any]) -> str:
+    """Say what the scores of a run are."""
+    if not made.get("labelled"):
+        return "how much a region stands out"
+    return "the share of the vote" if made.get("method", "vote") == "vote" else "a rank among the proposals"
 
 
 def _summary(proposals: pd.DataFrame) -> str:
