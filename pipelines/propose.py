@@ -24,14 +24,16 @@ from dinonat.pipelines.propose_doubts import looked_at, write_doubts
 from dinonat.pipelines.propose_graph import CHUNK, Place, chunks, net_of, place_of
 from dinonat.pipelines.propose_report import TABLE, Found, ProposeReport, before, report_of, write
 from dinonat.pipelines.propose_settings import NOT_IN_NAME, ProposeSettings
+from dinonat.pipelines.propose_worth import worth_of
 from dinonat.proposals.bank import Bank, choose_for
-from dinonat.proposals.box_scale import corrected, measured
+from dinonat.proposals.box_scale import Scales, corrected, measured
 from dinonat.proposals.choose import Choice
 from dinonat.proposals.communities import communities, members
 from dinonat.proposals.deciding import Decided, Voting, decided, propose
 from dinonat.proposals.methods import DIFFUSE, needed
 from dinonat.proposals.objects import overlap_with, ranked, refused, without_repeats
 from dinonat.proposals.table import Origin, clustered_rows
+from dinonat.proposals.worth import Worth, shown
 from dinonat.records import LABEL_COLUMNS, PROPOSAL_COLUMNS, REJECTED, Bool, Int64, as_table
 
 __all__ = ["TABLE", "ProposeReport", "ProposeSettings", "run"]
@@ -70,6 +72,8 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
         found = list(_by_labels(known, labels, events, settings, origin, workspace=workspace, folder=folder))
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
     table = refused(table, _no(events), overlap=settings.overlap)
+    for each in found:
+        table = shown(table, each.worth) if each.worth else table
     table, audit = applied(table, workspace, known, precision=settings.precision)
     warnings += [word for each in found for word in each.warnings]
     report = report_of(known, folder, table, found, audit=audit, warnings=warnings)
@@ -135,7 +139,8 @@ def _by_labels(
         found = _vote(known, bank, regions, regions & ~taken, "region", settings, origin)
         scales = measured(items, boxes)
         table = ranked(corrected(found.table, scales)) if len(found.table) else found.table
-        yield dataclasses.replace(found, table=table, warnings=(*found.warnings, *scales.lines()))
+        found = dataclasses.replace(found, table=table, warnings=(*found.warnings, *scales.lines()))
+        yield dataclasses.replace(found, worth=_worth(known, boxes, regions, found, scales, settings))
 
 
 def _vote(
@@ -153,7 +158,7 @@ def _vote(
     else:
         choice = Choice(parse_features(settings.features), f"{settings.features}, as asked for", ())
     origin = dataclasses.replace(origin, features=choice.features)
-    voting = Voting(settings.method, settings.k, settings.temperature, settings.abstain, settings.alpha)
+    voting = _voting(settings)
     place, net = None, None
     if DIFFUSE in needed(settings.method):
         place = place_of(known, usable, kind, choice.weights, settings.graph_neighbours)
@@ -171,7 +176,28 @@ def _vote(
         about.judged,
         warnings=_untold(about, kind, settings),
         looked=looked_at(place, about),
+        about=about,
+        net=net,
     )
+
+
+def _voting(settings: ProposeSettings) -> Voting:
+    return Voting(settings.method, settings.k, settings.temperature, settings.abstain, settings.alpha)
+
+
+def _worth(
+    known: EmbeddingSet,
+    boxes: pd.DataFrame,
+    regions: Bool,
+    found: Found,
+    scales: Scales,
+    settings: ProposeSettings,
+) -> Worth | None:
+    """Return which regions are worth showing, where the labels are complete and tell."""
+    if not settings.worth or settings.background is False or found.about is None:
+        return None
+    more = {"overlap": settings.overlap}
+    return worth_of(known, boxes, regions, found.about, _voting(settings), found.net, scales, **more)
 
 
 def _untold(about: Decided, kind: str, settings: ProposeSettings) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ from dinonat.pipelines.propose_doubts import Looked
 from dinonat.proposals.abstain import UNKNOWN
 from dinonat.proposals.bank import Bank
 from dinonat.proposals.choose import Choice, Compared, compared_lines
+from dinonat.proposals.deciding import Decided, Net
 from dinonat.proposals.methods import SAID, Judged, judged_lines
+from dinonat.proposals.worth import Worth
 from dinonat.records import PROPOSAL_COLUMNS
 
 TABLE, META = "proposals.parquet", "meta.json"
@@ -52,6 +54,7 @@ class ProposeReport:
     accepted: int  # of these, by an audit
     unknown: int
     clusters: int  # 0 where labels were given
+    worth: str  # which regions are shown, and what that does to the labelled images; "" where nothing tells
     audit: tuple[str, ...]  # what audits say, in sentences
     warnings: tuple[str, ...]
     already_done: bool = False
@@ -73,6 +76,7 @@ class ProposeReport:
             f"Features {self.features_reason or self.features}",
             *judged_lines(self.judged),
             *([f"Method {self._methods()}; temperature {self.temperature:g}"] if self.method else []),
+            *([self.worth] if self.worth else []),
             *self.audit,
             f"To review: {review}{clusters}{accepted}; {self.unknown} of {self.proposals} left unknown",
             f"Proposals {self.run} -> {self.file}",
@@ -96,6 +100,9 @@ class Found:
     warnings: tuple[str, ...] = ()
     clusters: int = 0
     looked: Looked | None = None
+    about: Decided | None = None
+    net: Net | None = None
+    worth: Worth | None = None
 
 
 def report_of(
@@ -131,6 +138,7 @@ def report_of(
         accepted=int((table["advice"] == ACCEPT).sum()),
         unknown=int((table["advice"] == UNKNOWN).sum()),
         clusters=sum(each.clusters for each in found),
+        worth="; ".join(each.worth.line() for each in found if each.worth),
         audit=tuple(audit),
         warnings=tuple(warnings),
     )

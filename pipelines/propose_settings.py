@@ -25,6 +25,7 @@ class ProposeSettings(Settings):
     # Labelled images are labelled completely: their other regions are examples of nothing.
     background: bool | Literal["auto"] = "auto"  # auto: where boxes are labelled
     abstain: float = Field(0.1, ge=0, lt=1)  # share of labelled items that would be left unknown as too far
+    worth: bool = True  # leave unknown what in the labelled images costs more clicks than it saves
     overlap: float = Field(0.5, gt=0, le=1)  # IoU at which two regions of one label show the same thing
     precision: float = Field(0.95, gt=0, lt=1)  # of what is accepted after an audit
     audit_votes: bool = False  # whether what an audit found out is an example like other labels

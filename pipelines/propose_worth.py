@@ -1,0 +1,73 @@
+"""Whether regions are worth a look, by proposing for the labelled images as if nobody had labelled them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from dinonat.embeddings.store import EmbeddingSet
+from dinonat.neighbors.index import search
+from dinonat.pipelines.propose_graph import chunks
+from dinonat.proposals.abstain import REVIEW
+from dinonat.proposals.bank import Bank
+from dinonat.proposals.box_scale import Scales, corrected
+from dinonat.proposals.deciding import Decided, Net, Voting, decided, propose
+from dinonat.proposals.objects import ranked, without_repeats
+from dinonat.proposals.table import Origin
+from dinonat.proposals.worth import Worth, gains, worth
+from dinonat.records import Bool, Int64
+
+FOLDS = 5  # parts of the labelled recordings (or images) that are left out in turn
+FEWEST = 20  # regions by which the question is settled
+
+
+def worth_of(
+    known: EmbeddingSet,
+    boxes: pd.DataFrame,
+    usable: Bool,
+    about: Decided,
+    voting: Voting,
+    net: Net | None,
+    scales: Scales,
+    *,
+    overlap: float,
+) -> Worth | None:
+    """Return from which score on regions are worth showing; None where the labels are too few to tell.
+
+    ``boxes`` are all that is in the images of the bank, ``usable`` marks the rows of the set with regions.
+    The method and the temperature are those that all labels have chosen.
+    """
+    settled = replace(voting, method=about.method, temperature=about.temperature)
+    tables = []
+    for kept, images in _folds(about.bank):
+        if len(np.unique(about.bank.classes[kept])) < 2:
+            continue
+        own_net = None if net is None else Net(net.graph, net.labelled[kept])
+        own = decided(_part(about.bank, kept), about.weights, settled, search=search, net=own_net)
+        asked = usable & known.items["image"].isin(images).to_numpy()
+        rows = chunks(known, asked, "region", usable)
+        table = propose(own, rows, search=search, origin=Origin("", "", "", ""))
+        if len(table):
+            tables.append(without_repeats(ranked(corrected(table, scales)), overlap=overlap))
+    every = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"advice": []})
+    review = every[every["advice"] == REVIEW]
+    if len(review) < FEWEST:
+        return None
+    return worth(review["score"].to_numpy(np.float64), gains(review, boxes))
+
+
+def _folds(bank: Bank) -> Iterator[tuple[Int64, list[str]]]:
+    """Yield the rows of the bank that stay and the images that are left out, whole groups together."""
+    groups, _ = bank.groups
+    numbers = np.unique(groups, return_inverse=True)[1] % FOLDS
+    for fold in np.unique(numbers):
+        out = numbers == fold
+        yield np.flatnonzero(~out), sorted(set(bank.items["image"][out]))
+
+
+def _part(bank: Bank, rows: Int64) -> Bank:
+    ready = {name: part[rows] for name, part in bank.ready.items()}
+    return Bank(
+        bank.items.iloc[rows].reset_index(drop=True), ready, bank.classes[rows], bank.names, bank.background
+    )
