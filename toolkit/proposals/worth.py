@@ -70,7 +70,8 @@ def _saved_by(own: pd.DataFrame, real: pd.DataFrame) -> Float64:
 def worth(scores: Float64, saved: Float64) -> Worth:
     """Return the score from which on regions save most, from ``scores`` (n,) and ``gains`` (n,), n > 0.
 
-    All of one score are shown or none. Where the best choice shows less than a tenth, a tenth is shown.
+    All of one score are shown or none. The score lies halfway to the best one that is not worth it, and is 0
+    where all are. Where the best choice shows less than a tenth, a tenth is shown.
     """
     order = np.argsort(-scores, kind="stable")
     ranked, total = scores[order], np.cumsum(saved[order])
@@ -78,7 +79,8 @@ def worth(scores: Float64, saved: Float64) -> Worth:
     allowed = last[last + 1 >= LEAST_SHOWN * len(ranked)]
     end = int(allowed[np.argmax(total[allowed])])
     right = int((saved[order[: end + 1]] > REJECTED).sum())
-    return Worth(float(ranked[end]), end + 1, len(ranked), right, float(total[end]))
+    least = float((ranked[end] + ranked[end + 1]) / 2) if end + 1 < len(ranked) else 0.0
+    return Worth(least, end + 1, len(ranked), right, float(total[end]))
 
 
 def shown(proposals: pd.DataFrame, found: Worth) -> pd.DataFrame:
