@@ -13,6 +13,7 @@ from dinonat.proposals.abstain import REVIEW
 from dinonat.proposals.bank import Bank
 from dinonat.proposals.box_scale import Scales, corrected
 from dinonat.proposals.deciding import Decided, Net, Voting, decided, propose
+from dinonat.proposals.leave_out import recordings_of
 from dinonat.proposals.objects import ranked, without_repeats
 from dinonat.proposals.table import Origin
 from dinonat.proposals.worth import Worth, gains, worth
@@ -40,12 +41,11 @@ def worth_of(
     """
     settled = replace(voting, method=about.method, temperature=about.temperature)
     tables = []
-    for kept, images in _folds(about.bank):
+    for kept, asked in _folds(known, usable, about.bank):
         if len(np.unique(about.bank.classes[kept])) < 2:
             continue
         own_net = None if net is None else Net(net.graph, net.labelled[kept])
         own = decided(_part(about.bank, kept), about.weights, settled, search=search, net=own_net)
-        asked = usable & known.items["image"].isin(images).to_numpy()
         rows = chunks(known, asked, "region", usable)
         table = propose(own, rows, search=search, origin=Origin("", "", "", ""))
         if len(table):
@@ -57,13 +57,16 @@ def worth_of(
     return worth(review["score"].to_numpy(np.float64), gains(review, boxes))
 
 
-def _folds(bank: Bank) -> Iterator[tuple[Int64, list[str]]]:
-    """Yield the rows of the bank that stay and the images that are left out, whole groups together."""
-    groups, _ = bank.groups
+def _folds(known: EmbeddingSet, usable: Bool, bank: Bank) -> Iterator[tuple[Int64, Bool]]:
+    """Yield the rows of the bank that stay and the regions of the set asked about, whole recordings apart."""
+    items = known.items
+    there = np.flatnonzero(usable & items["image"].isin(bank.items["image"]).to_numpy())
+    groups, _ = recordings_of(items.iloc[there])
     numbers = np.unique(groups, return_inverse=True)[1] % FOLDS
     for fold in np.unique(numbers):
-        out = numbers == fold
-        yield np.flatnonzero(~out), sorted(set(bank.items["image"][out]))
+        asked = np.zeros(len(items), bool)
+        asked[there[numbers == fold]] = True
+        yield np.flatnonzero(~bank.items["image"].isin(items["image"][asked]).to_numpy()), asked
 
 
 def _part(bank: Bank, rows: Int64) -> Bank:
