@@ -29,7 +29,7 @@ class ProposeSettings(Settings):
     overlap: float = Field(0.5, gt=0, le=1)  # IoU at which two regions of one label show the same thing
     precision: float = Field(0.95, gt=0, lt=1)  # of what is accepted after an audit
     audit_votes: bool = False  # whether what an audit found out is an example like other labels
-    clusters: int | None = Field(None, ge=1)  # without labels; None: by the number of items
+    clusters: int | None = Field(None, ge=1)  # without labels, about so many; None: as many as there are
     name: str | None = None  # of the run; None: a hash of what goes into it
     seed: int = 0  # of the clusters
     again: bool = False
