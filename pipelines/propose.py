@@ -16,11 +16,12 @@ from dinonat.neighbors.parts import default_weights, features_text, parse_featur
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.audits import apart, applied
 from dinonat.pipelines.coming_in import bring_in
+from dinonat.pipelines.doubts_file import write_doubts
 from dinonat.pipelines.labelled import chosen_set, image_bank, region_bank, usable_regions, write_labels
 from dinonat.pipelines.odd_labels import contradictions, missing
 from dinonat.pipelines.people import digest, reviewed, said, standing
 from dinonat.pipelines.progress import track
-from dinonat.pipelines.propose_doubts import looked_at, write_doubts
+from dinonat.pipelines.propose_doubts import looked_at
 from dinonat.pipelines.propose_graph import CHUNK, Place, chunks, net_of, place_of
 from dinonat.pipelines.propose_report import TABLE, Found, ProposeReport, before, report_of, write
 from dinonat.pipelines.propose_settings import NOT_IN_NAME, ProposeSettings

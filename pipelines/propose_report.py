@@ -14,7 +14,7 @@ from dinonat.embeddings.store import EmbeddingSet
 from dinonat.errors import WorkspaceError
 from dinonat.files import write_json, write_whole
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.propose_doubts import Looked
+from dinonat.pipelines.doubts_file import Looked
 from dinonat.proposals.abstain import UNKNOWN
 from dinonat.proposals.bank import Bank
 from dinonat.proposals.choose import Choice, Compared, compared_lines

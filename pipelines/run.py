@@ -20,8 +20,8 @@ from dinonat.pages.gather import choose_images, write_drawn
 from dinonat.pages.report import render
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.audits import calibration_of
+from dinonat.pipelines.doubts_file import read_doubts
 from dinonat.pipelines.progress import say
-from dinonat.pipelines.propose_doubts import read_doubts
 from dinonat.records import read_proposals
 from dinonat.scenes import write_scenes
 from dinonat.settings import Settings

@@ -68,7 +68,10 @@ def test_rooms_with_torch_do_not_load_faiss() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["pretrain", "embed", "propose", "export", "evaluate", "evaluate_linear", "agreement", "run", "doctor"],
+    [
+        *("pretrain", "embed", "propose", "selection", "mapping", "rounds", "evaluate_proposals", "export"),
+        *("evaluate", "evaluate_linear", "agreement", "run", "doctor"),
+    ],
 )
 def test_no_command_loads_torch_and_faiss_together(command: str) -> None:
     assert not {"torch", "faiss"} <= loaded_by(importing(f"dinonat.pipelines.{command}"))
