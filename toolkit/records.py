@@ -193,7 +193,7 @@ PROPOSAL_COLUMNS = {
     "source": "str",
     "cluster": "int32",  # -1 where there is none
     "neighbours": "object",  # list[str]: labelled items that voted, nearest first
-    "method": "str",  # which decided: "vote", "diffuse", "linear" or "joint", their mean; "" where nothing did
+    "method": "str",  # that decided: "vote", "diffuse", "linear", their mean "joint", or "" for none
     "agree": "str",  # the methods that chose this label, with spaces between them
     "probability": "float32",  # that it is right, by an audit; NaN without one: the score is a rank
     "status": "str",  # "proposed"
