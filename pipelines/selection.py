@@ -231,8 +231,7 @@ def _name(
 
 def _write(folder: Path, chosen: Sequence[str], rows: pd.DataFrame, strategy: str, kind: str) -> None:
     """Write the list of names, and the table with the reason of each."""
-    end = "\0" if any("\n" in image or "\r" in image for image in chosen) else "\n"
-    write_bytes(folder / LIST, "".join(image + end for image in chosen).encode())
+    write_bytes(folder / LIST, _listed(chosen).encode())
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("number", "image", "recording", "strategy", "reason", *"xywh"))
@@ -240,6 +239,18 @@ def _write(folder: Path, chosen: Sequence[str], rows: pd.DataFrame, strategy: st
         box = [f"{float(row[side]):.2f}" if kind == "region" else "" for side in "xywh"]
         writer.writerow([number, row["image"], row["recording"], strategy, row["reason"], *box])
     write_bytes(folder / TABLE, stream.getvalue().encode())
+
+
+def _listed(names: Sequence[str]) -> str:
+    r"""Return a list as it is read: a name a line, each ended by NUL where lines or spaces would be misread.
+
+    >>> _listed(["a.png", "b.png"]), _listed(["a.png", " b.png"])
+    ('a.png\nb.png\n', 'a.png\x00 b.png\x00')
+    """
+    odd = any(name.splitlines() != [name] or name.strip() != name for name in names)
+    # The first line of a list may be the header of a table.
+    odd |= any(sign in name for name in names[:1] for sign in ',;\t"')
+    return "".join(name + ("\0" if odd else "\n") for name in names)
 
 
 def _warnings(wanted: int, taken: int, candidates: int, items: int) -> tuple[str, ...]:

@@ -102,8 +102,11 @@ def test_few_cover_and_many_are_typical(root: Path, monkeypatch: pytest.MonkeyPa
     assert chosen(root, n=7).strategy == "typical"
 
 
-def test_names_with_line_ends_are_parted_otherwise(tmp_path: Path, made: Any, root: Path) -> None:
-    names = ["a\nb.png", "c.png"]
+@pytest.mark.parametrize("odd", ["a\nb.png", " b.png", "b.png ", "b\x85.png", "b\u2028.png", 'image,"b.png'])
+def test_names_that_lines_would_not_keep_are_parted_otherwise(
+    tmp_path: Path, made: Any, root: Path, odd: str
+) -> None:
+    names = sorted([odd, "c.png"])
     made.set(
         places.set_folder(root, "odd"),
         tmp_path,
