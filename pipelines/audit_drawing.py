@@ -48,7 +48,8 @@ def draw_audit(
 
     ``table`` (PROPOSAL_COLUMNS) is a run, ``events`` are the last ones of the set. What is unknown is
     not drawn: it is not accepted either. A sheet that somebody has begun to fill in is left as it is.
-    Raises WorkspaceError where nothing is left to draw from, or nobody has named the classes.
+    Raises WorkspaceError where nothing is left to draw from, where nobody has named the classes, or where
+    the sheet of that name asks about other proposals.
     """
     asked = (
         (table["advice"] != UNKNOWN) & (table["label"] != "") & ~table["proposal"].isin(events["label_id"])
@@ -71,7 +72,8 @@ def draw_audit(
     drawn = rows.iloc[audited(recordings_of(facts)[0], wanted, seed=seed)]
     of = facts.loc[drawn.index, "recording"]
     run = str(rows["run"].iloc[0])
-    name = name or f"audit-{wanted}-{short_hash(run, wanted, seed, digest(events))[:6]}"
+    labels = drawn["label"].astype("str").tolist()  # a run of the same name may say something else by now
+    name = name or f"audit-{wanted}-{short_hash(run, wanted, seed, digest(events), labels)[:6]}"
     folder = places.selections_folder(workspace, name)
     warnings = _write(folder, drawn, known, name, classes=sorted(set(rows["label"].astype("str"))))
     if len(drawn) < wanted:
@@ -96,6 +98,8 @@ def _write(
     sheet = folder / SHEET
     said: tuple[str, ...] = ()
     if sheet.exists():
+        if not audit_sheets.asks_about(sheet, drawn):
+            raise WorkspaceError(f"{sheet}: asks about other proposals than these. Give another --name.")
         said = (f"{sheet}: was drawn before; it is left as it is, with what is filled in.",)
     else:
         audit_sheets.write(drawn, sheet, audit=name)

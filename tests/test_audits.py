@@ -138,6 +138,26 @@ def test_a_sheet_that_was_filled_in_where_it_lies_is_never_written_over(root: Pa
     assert "left as it is" in second.warnings[0]
 
 
+def test_a_sheet_and_its_page_never_ask_about_different_proposals(root: Path) -> None:
+    first = selection.run(selection.SelectSettings(audit=20, name="mine"), root)
+    with pytest.raises(WorkspaceError, match="asks about other proposals"):
+        selection.run(selection.SelectSettings(audit=20, name="mine", seed=1), root)
+    own = selection.run(selection.SelectSettings(audit=20), root)
+    file = places.proposals_folder(root, "run1") / "proposals.parquet"
+    table_of(root).assign(label="diode").to_parquet(file)  # made anew from other labels
+    with pytest.raises(WorkspaceError, match="asks about other proposals"):
+        selection.run(selection.SelectSettings(audit=20, name="mine"), root)
+    anew = selection.run(selection.SelectSettings(audit=20), root)
+    assert first.chosen == own.chosen == anew.chosen
+    assert own.name != anew.name
+    keys = {key_of(Path(report.files[0])) for report in (first, own, anew)}
+    assert len(keys) == 3  # what a browser remembers of one page does not answer another
+
+
+def key_of(page: Path) -> str:
+    return page.read_text().split('"dinotool-audit-" + ')[1].split(";")[0]
+
+
 def test_above_the_threshold_proposals_are_accepted_and_audited_ones_leave_the_table(root: Path) -> None:
     audited(root)
     table = table_of(root)

@@ -61,6 +61,19 @@ def is_sheet(path: Path) -> bool:
     return VERDICT in first and LABEL_ID in first and AUDIT in first
 
 
+def asks_about(path: Path, proposals: pd.DataFrame) -> bool:
+    """Say whether all rows of a sheet, answered or not, are of these ``proposals`` with these labels."""
+    try:
+        header, rows, _ = parse_csv(path, exact=True)
+    except LabelError:
+        return False
+    if LABEL_ID not in header or "label" not in header:
+        return False
+    named, called = header.index(LABEL_ID), header.index("label")
+    own = {(row[named].strip(), row[called]) for _, row in rows if len(row) > max(named, called)}
+    return own <= set(zip(proposals["proposal"].astype("str"), proposals["label"].astype("str"), strict=True))
+
+
 def read(path: Path, *, warn: Warn) -> Sheet:
     """Read the answered rows of a sheet; ``warn`` gets a sentence for what is not answered.
 

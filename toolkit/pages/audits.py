@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from dinonat.files import short_hash
 from dinonat.formats.audit_sheets import COLUMNS, sheet_rows
 from dinonat.images.batches import BY_DEFAULT, Shown, read_prepared
 from dinonat.pages.gather import reference
@@ -47,12 +48,14 @@ def audit_page(
         _tile(number, row, pixels[str(row["image"])])
         for number, row in enumerate(drawn.to_dict("records"), start=1)
     ]
+    rows = sheet_rows(drawn, audit=audit)
     page = template("audit.html").render(
         audit=audit,
+        key=short_hash(audit, rows),  # answers that the browser keeps are of these rows
         tiles=tiles,
         classes=classes,
         columns=list(COLUMNS),
-        rows=sheet_rows(drawn, audit=audit),
+        rows=rows,
         boxed=any(tile.box for tile in tiles),
     )
     return page, lost
