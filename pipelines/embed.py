@@ -173,7 +173,7 @@ def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path, work
         "images": len(job.refs),
         "image_files": short_hash([(ref.name, ref.file.stat().st_size) for ref in job.refs]),
         "model": job.fingerprint,
-        "settings": settings.model_dump(mode="json", include=DECIDING),
+        "settings": _deciding(settings, folder),
         "regions": None if job.given is None else short_hash(_plain(job.given)),
         "recordings": short_hash(job.recordings) if job.recordings else None,
         "limits_of": lender["identity"] if lender else None,
@@ -184,6 +184,17 @@ def _making(settings: EmbedSettings, images: Path, job: _Job, folder: Path, work
 
 def _plain(given: dict[str, list[Region]]) -> list[tuple[str, str, tuple[float, ...]]]:
     return [(image, region.label, region.box_xywh) for image, own in given.items() for region in own]
+
+
+def _deciding(settings: EmbedSettings, folder: Path) -> dict[str, Any]:
+    """Return the settings that decide the bytes; those newer than the set in ``folder`` only where set.
+
+    A set made before a setting was there is one made with its default, and stays the same set.
+    """
+    now = settings.model_dump(mode="json", include=DECIDING)
+    usual = EmbedSettings().model_dump(mode="json", include=DECIDING)
+    before = read_meta(folder)["settings"] if (folder / META).exists() and not settings.again else now
+    return {key: value for key, value in now.items() if key in before or value != usual[key]}
 
 
 def _threads_before(folder: Path) -> int | None:

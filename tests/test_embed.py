@@ -19,6 +19,7 @@ from dinonat.embeddings.store import open_set
 from dinonat.errors import CheckpointError, ImageError, LabelError, UsageError, WorkspaceError
 from dinonat.models.catalog import STARTER_FILE
 from dinonat.models.checkpoint import fingerprint, load
+from dinonat.pipelines import embed as module
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.embed import EmbedReport, EmbedSettings, run
 from dinonat.records import STARTER
@@ -106,6 +107,19 @@ def test_another_making_is_refused_and_two_ways_out_are_named(images: Path, tmp_
         embed(images, tmp_path)
     assert embed(images, tmp_path, name="second", size=96).set == "second"
     assert embed(images, tmp_path, again=True).images == 8
+
+
+def test_a_set_from_before_a_setting_was_there_is_the_same_set(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(module, "DECIDING", module.DECIDING - {"tiles"})
+        embed(images, tmp_path)
+    old = contents(tmp_path / "embeddings" / "thermal")
+    assert embed(images, tmp_path).already_done
+    assert contents(tmp_path / "embeddings" / "thermal") == old
+    with pytest.raises(WorkspaceError, match=r"\(tiles was null, now 2\)"):
+        embed(images, tmp_path, tiles=2)
 
 
 def test_what_changes_nothing_may_change(images: Path, tmp_path: Path) -> None:
