@@ -3,6 +3,7 @@
 from dinonat.neighbors.index import search
 from dinonat.pipelines.doubts_file import Looked
 from dinonat.pipelines.propose_graph import Place
+from dinonat.proposals.bank import Bank
 from dinonat.proposals.deciding import Decided
 from dinonat.proposals.doubts import (
     DUPLICATE,
@@ -14,6 +15,7 @@ from dinonat.proposals.doubts import (
     outliers,
     vote_shares,
 )
+from dinonat.records import Bool
 
 
 def looked_at(place: Place | None, about: Decided | None) -> Looked:
@@ -27,5 +29,15 @@ def looked_at(place: Place | None, about: Decided | None) -> Looked:
         shares = vote_shares(
             about.vectors, bank.classes, bank.groups[0], n_classes=len(bank.names), search=search
         )
-        found[LABEL] = label_errors(bank.items, bank.classes, bank.names, shares)
+        found[LABEL] = label_errors(
+            bank.items, bank.classes, bank.names, shares, given_by_people=_given_by_people(bank)
+        )
     return Looked(tuple(found.values()), {kind: each.sentence for kind, each in found.items()})
+
+
+def _given_by_people(bank: Bank) -> Bool:
+    """Mark the labels of people; regions that meet a drawn box, and background, are examples beside them."""
+    nothing = -1 if bank.background is None else bank.names.index(bank.background)
+    given = (bank.items["kind"] == "image") | (bank.items["label"] != "")
+    marks: Bool = given.to_numpy() & (bank.classes != nothing)
+    return marks

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -434,3 +435,18 @@ def test_what_to_look_at_first_lies_beside_the_proposals(street: SimpleNamespace
     doubts = pd.read_parquet(Path(report.folder) / "doubts.parquet")
     wrong = doubts[doubts["doubt"] == "label"].iloc[0]
     assert (wrong["image"], wrong["label"], wrong["other"]) == ("day/04.png", "scene 0", "scene 1")
+
+
+def test_no_label_is_in_doubt_that_nobody_gave(street: SimpleNamespace, tmp_path: Path) -> None:
+    lines = boxes(street, 6)
+    image, label, box = lines[0].split(",", 2)
+    wrong = next(name for name in CLASSES if name != label)
+    file = write_labels(tmp_path / "labels.csv", [f"{image},{wrong},{box}", *lines[1:]])
+    report = run(ProposeSettings(labels=file), street.root)
+    assert report.labelled["background"]
+    assert sum(report.labelled.values()) > len(lines)
+    meta = json.loads((Path(report.folder) / "meta.json").read_text())
+    assert f" of {len(lines)} labels " in meta["doubts"]["label"]
+    doubts = pd.read_parquet(Path(report.folder) / "doubts.parquet")
+    doubted = doubts[doubts["doubt"] == "label"]
+    assert "background" not in set(doubted["label"])

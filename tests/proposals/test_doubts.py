@@ -46,7 +46,7 @@ def test_what_is_like_nothing_else_is_listed_farthest_first() -> None:
     assert len(found) < 10
     assert rows_of(found)[:2] == sorted([7, 90], key=lambda row: graph.similarity[row, 4])
     np.testing.assert_allclose(found["value"], graph.similarity[rows_of(found), 4])
-    assert sentence.startswith(f"{len(found)} of 120 are like nothing else")
+    assert sentence.startswith(f"{len(found)} of 120 images are like nothing else")
 
 
 def test_a_recording_of_its_own_kind_is_no_outlier() -> None:
@@ -84,7 +84,7 @@ def test_a_still_recording_is_one_group_though_rows_have_few_neighbours() -> Non
     found, sentence = near_duplicates(items(330), graph, vectors)
     assert set(found["other"]) == {"0000.png", "0300.png"}
     assert len(found) == 328
-    assert "328 of 330 repeat another one (cosine of at least 0.98), in 2 groups" in sentence
+    assert "328 of 330 images repeat another one (cosine of at least 0.98), in 2 groups" in sentence
 
 
 def test_turned_labels_are_found_where_classes_are_clear() -> None:
@@ -106,6 +106,14 @@ def test_the_rule_is_that_of_the_paper() -> None:
     assert rows_of(found) == [2, 3]
     values = [(0.2 / 0.6) / (0.8 / 0.65), (0.4 / 0.65) / (0.6 / 0.6)]
     np.testing.assert_allclose(found["value"], values, rtol=1e-5)
+
+
+def test_only_labels_of_people_are_counted_and_listed() -> None:
+    shares = np.float32([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.6, 0.4], [0.1, 0.9]])
+    people = np.array([True, True, False, True, False])
+    found, sentence = label_errors(items(5), [0, 0, 0, 1, 1], ["a", "b"], shares, given_by_people=people)
+    assert rows_of(found) == [3]  # row 2 is as doubtful, see above
+    assert sentence.startswith("1 of 3 labels is in doubt")
 
 
 def test_an_item_has_no_say_about_its_own_recording() -> None:

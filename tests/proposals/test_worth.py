@@ -72,4 +72,7 @@ def test_what_scores_less_is_left_unknown_and_says_why():
     assert said["advice"].to_list() == ["review", "unknown", "review", "accept"]
     assert "cost more clicks" in said["reason"][1]
     assert "save 3 clicks" in found.line()
-    assert "cost 1 clicks" in worth(np.array([0.5]), np.array([-1.0])).line()
+    assert "learn" not in found.line()
+    costly = worth(np.array([0.5]), np.array([-1.0])).line()
+    assert "cost 1 clicks" in costly
+    assert "shown all the same, to learn from" in costly

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from dinonat.neighbors.exact import Groups
 from dinonat.neighbors.graph import Graph, Search, most_of_own
 from dinonat.proposals.votes import balanced_vote, nearest_per_class
-from dinonat.records import Float32, Int64, as_table
+from dinonat.records import Bool, Float32, Int64, as_table
 
 DOUBT_COLUMNS = {
     "doubt": "str",  # OUTLIER, DUPLICATE or LABEL
@@ -60,8 +60,8 @@ def outliers(items: pd.DataFrame, graph: Graph) -> Doubts:
     table = _table(items, order[:MOST], OUTLIER, value=1 - distance[order[:MOST]])
     return Doubts(
         table,
-        f"{len(far):,} of {len(items):,} are like nothing else: less than {1 - fence:.2f} alike to their "
-        f"neighbour number {place + 1}.{_cut(len(far))}",
+        f"{len(far):,} of {_counted(items)} {'is' if len(far) == 1 else 'are'} like nothing else: less than "
+        f"{1 - fence:.2f} alike to the neighbour number {place + 1}.{_cut(len(far))}",
     )
 
 
@@ -83,16 +83,22 @@ def near_duplicates(items: pd.DataFrame, graph: Graph, vectors: Float32, *, same
     images = items["image"].to_numpy()
     table = _table(items, rows, DUPLICATE, group=group, other=images[kept[rows]], value=value)
     if not len(rows):
-        return Doubts(table, f"None of {len(items):,} repeats another one (cosine of at least {same:g}).")
+        return Doubts(table, f"None of {_counted(items)} repeats another one (cosine of at least {same:g}).")
     return Doubts(
         table,
-        f"{len(rows):,} of {len(items):,} repeat another one (cosine of at least {same:g}), in "
-        f"{len(firsts):,} groups: label one of each.",
+        f"{len(rows):,} of {_counted(items)} {'repeats' if len(rows) == 1 else 'repeat'} another one (cosine "
+        f"of at least {same:g}), in {len(firsts):,} group{'' if len(firsts) == 1 else 's'}: label one "
+        "of each.",
     )
 
 
 def label_errors(
-    items: pd.DataFrame, labels: Sequence[int] | Int64, names: Sequence[str], shares: Float32
+    items: pd.DataFrame,
+    labels: Sequence[int] | Int64,
+    names: Sequence[str],
+    shares: Float32,
+    *,
+    given_by_people: Bool | None = None,
 ) -> Doubts:
     """List labels that are probably wrong, by confident learning (Northcutt, Jiang and Chuang 2021).
 
@@ -101,7 +107,8 @@ def label_errors(
     reaches the mean share of that class among the items labelled so; an item is listed where the most
     believed class is not its label. First where label / other is least, both in parts of their thresholds:
     on thermal_modules with every twentieth label turned, of as many listed first as were turned 45 % are,
-    by the difference of the shares 39 %.
+    by the difference of the shares 39 %. Only rows ``given_by_people`` (n,) are listed and counted, None:
+    all; what was taken for an example beside them (background, say) is no label that anybody could correct.
     """
     given = np.asarray(labels, np.int64)
     rows, every = np.arange(len(given)), np.arange(len(names))
@@ -109,7 +116,8 @@ def label_errors(
     support = shares / np.where(usual > 0, usual, np.inf)
     believed = np.where(support >= 1, shares, -1.0)
     other = believed.argmax(axis=1)
-    doubted = np.flatnonzero((believed.max(axis=1, initial=-1) >= 0) & (other != given))
+    asked = np.ones(len(given), bool) if given_by_people is None else given_by_people
+    doubted = np.flatnonzero((believed.max(axis=1, initial=-1) >= 0) & (other != given) & asked)
     own, its = support[rows, given][doubted], support[rows, other][doubted]
     order = np.lexsort((doubted, -its, own / its))
     doubted, value = doubted[order][:MOST], (own / its)[order][:MOST]
@@ -117,8 +125,9 @@ def label_errors(
     table = _table(items, doubted, LABEL, label=said[given[doubted]], other=said[other[doubted]], value=value)
     return Doubts(
         table,
-        f"{len(order):,} of {len(given):,} labels are in doubt: items that are alike have another one. The "
-        f"first are the most doubtful; many of the last are right.{_cut(len(order))}",
+        f"{len(order):,} of {int(asked.sum()):,} labels {'is' if len(order) == 1 else 'are'} in doubt: "
+        f"items that are alike have another one. The first are the most doubtful; many of the last are right."
+        f"{_cut(len(order))}",
     )
 
 
@@ -169,6 +178,13 @@ def _kept(graph: Graph, vectors: Float32, same: float) -> Int64:
             kept[left[alike]] = left[0]
             left = left[~alike]
     return kept
+
+
+def _counted(items: pd.DataFrame) -> str:
+    """Say how many ``items`` there are, and of what kind where they are of one."""
+    kinds = items["kind"].unique()
+    word = kinds[0] if len(kinds) == 1 else "item"
+    return f"{len(items):,} {word}{'' if len(items) == 1 else 's'}"
 
 
 def _cut(count: int) -> str:

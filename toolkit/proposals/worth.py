@@ -33,7 +33,7 @@ class Worth:
         return (
             f"Regions from score {self.least:.2f} on are shown: in the labelled images, each left out, "
             f"{self.shown} of {self.of}, {self.right} of them to accept or to correct; they {what} "
-            "against drawing"
+            f"against drawing{'' if self.saved > 0 else '; a few are shown all the same, to learn from'}"
         )
 
 
