@@ -11,7 +11,9 @@ from dinonat.embeddings.warmth import UNMEASURED
 from dinonat.errors import DinonatError, LabelError, UsageError, WorkspaceError
 from dinonat.files import short_hash
 from dinonat.formats.catalog import read_labels
-from dinonat.pipelines import labelled, workspace
+from dinonat.neighbors import parts
+from dinonat.neighbors.parts import fit_axes, joined
+from dinonat.pipelines import labelled, propose_graph, workspace
 from dinonat.pipelines.propose import ProposeSettings, run
 from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, as_table, read_proposals
 
@@ -450,3 +452,23 @@ def test_no_label_is_in_doubt_that_nobody_gave(street: SimpleNamespace, tmp_path
     doubts = pd.read_parquet(Path(report.folder) / "doubts.parquet")
     doubted = doubts[doubts["doubt"] == "label"]
     assert "background" not in set(doubted["label"])
+
+
+def test_search_vectors_read_in_parts_are_those_read_at_once(
+    street: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regions = (street.known.items["kind"] == "region").to_numpy()
+    weights = {"grid": 1.0, "hog": 0.5}
+    whole = joined(labelled.ready_parts(street.known, regions, means=street.known, kind="region"), weights)
+    monkeypatch.setattr(propose_graph, "CHUNK", 5)
+    monkeypatch.setattr(propose_graph, "fit_axes", lambda rows: fit_axes(rows, dims=2))
+    monkeypatch.setattr(parts, "FITTED", 1000)
+    found, axes = propose_graph.search_vectors(street.known, regions, "region", weights)
+    sample = np.concatenate([whole[at : at + 5][::10] for at in range(0, 48, 5)])
+    own = fit_axes(sample, dims=2)
+    assert own is not None
+    assert axes is not None
+    np.testing.assert_array_equal(axes.columns, own.columns)
+    np.testing.assert_allclose(found, own.reduce(whole), atol=1e-6)
+    nothing, none = propose_graph.search_vectors(street.known, np.zeros_like(regions), "region", weights)
+    assert (len(nothing), none) == (0, None)
