@@ -2,7 +2,9 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -77,13 +79,16 @@ class SelectReport:
 
     def lines(self) -> list[str]:
         """Text for people."""
-        of = "" if self.candidates == self.items else f" (a sample of {self.items:,})"
-        what = "proposals" if self.strategy == "audit" else "images"
+        sample = "" if self.candidates == self.items else f" (a sample of {self.items:,})"
         across = f" of {self.recordings} recordings" if self.recordings else ""
+        chosen = (
+            f"{len(self.chosen)} images{across}, by {self.strategy}, from {self.candidates:,} items{sample}"
+        )
+        if self.strategy == "audit":
+            chosen = f"{len(self.chosen)} of {self.items:,} proposals{across}, drawn at random"
         return [
             *self.warnings,
-            f"Set {self.set}: {len(self.chosen)} {what}{across}, by {self.strategy}, from "
-            f"{self.candidates:,} items{of}; {self.labelled} labelled images are left out",
+            f"Set {self.set}: {chosen}; {self.labelled} labelled images are left out",
             *(f"  {file}" for file in self.files),
             f"Next: {self.next}",
         ]
@@ -104,7 +109,7 @@ def run(settings: SelectSettings, workspace: Path) -> SelectReport:
         drawn = draw_audit(
             table, known, events, workspace, wanted=settings.audit, seed=settings.seed, name=settings.name
         )
-        return _audit_report(drawn, known, events)
+        return _audit_report(drawn, known, events, workspace)
     return _chosen(settings, workspace, known, events)
 
 
@@ -271,16 +276,27 @@ def _next(settings: SelectSettings, workspace: Path, known: EmbeddingSet, listed
         _proposals(settings, workspace, known)
         first = ""
     except WorkspaceError:
-        first = "`dinotool propose-labels`, then "
+        first = f"`dinotool propose-labels{_set_unless_newest(workspace, known)}`, then "
+    only = shlex.quote(str(listed))
     if settings.share:
-        return f"{first}`dinotool export --only {listed} --copies`: a data set of its own"
+        return f"{first}`dinotool export --only {only} --copies`: a data set of its own"
     return (
-        f"{first}`dinotool export --only {listed} --proxies --format cvat`; label these images there, then "
-        "`dinotool import-labels FILE`"
+        f"{first}`dinotool export --only {only} --proxies --format cvat`; label these images there, then "
+        f"`dinotool import-labels FILE{_set_unless_newest(workspace, known, ' --set-name')}`"
     )
 
 
-def _audit_report(drawn: DrawnAudit, known: EmbeddingSet, events: pd.DataFrame) -> SelectReport:
+def _set_unless_newest(workspace: Path, known: EmbeddingSet, option: str = "") -> str:
+    """Return what a command must be told to take the set of ``known``: nothing where it is the newest."""
+    with suppress(WorkspaceError):
+        if places.newest(workspace, "set") == known.folder.name:
+            return ""
+    return f"{option} {shlex.quote(known.folder.name)}"
+
+
+def _audit_report(
+    drawn: DrawnAudit, known: EmbeddingSet, events: pd.DataFrame, workspace: Path
+) -> SelectReport:
     """Say what was drawn."""
     return SelectReport(
         name=drawn.name,
@@ -296,7 +312,8 @@ def _audit_report(drawn: DrawnAudit, known: EmbeddingSet, events: pd.DataFrame) 
         files=(str(drawn.page), str(drawn.sheet)),
         next=(
             f"open {drawn.page.name}, answer, save (or fill the column verdict of {drawn.sheet.name}), then "
-            "`dinotool import-labels audit.csv`, then `dinotool propose-labels --precision 0.95`"
+            f"`dinotool import-labels audit.csv{_set_unless_newest(workspace, known, ' --set-name')}`, then "
+            f"`dinotool propose-labels{_set_unless_newest(workspace, known)} --precision 0.95`"
         ),
         warnings=drawn.warnings,
     )

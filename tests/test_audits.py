@@ -154,6 +154,15 @@ def test_a_sheet_and_its_page_never_ask_about_different_proposals(root: Path) ->
     assert len(keys) == 3  # what a browser remembers of one page does not answer another
 
 
+def test_the_next_commands_name_the_set_where_it_is_not_the_newest(root: Path) -> None:
+    lines = selection.run(selection.SelectSettings(audit=20), root).lines()
+    assert "20 of 140 proposals of 15 recordings, drawn at random; 0 labelled" in "\n".join(lines)
+    assert "`dinotool propose-labels --precision" in lines[-1]
+    places.remember(root, "set", "another")
+    lines = selection.run(selection.SelectSettings(audit=20, set="set1"), root).lines()
+    assert "audit.csv --set-name set1`, then `dinotool propose-labels set1 --precision" in lines[-1]
+
+
 def key_of(page: Path) -> str:
     return page.read_text().split('"dinotool-audit-" + ')[1].split(";")[0]
 
