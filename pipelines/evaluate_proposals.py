@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -23,6 +23,7 @@ from dinonat.pipelines.truth import read_truth
 from dinonat.records import read_proposals
 from dinonat.settings import Settings, unknown_key
 
+Share = Annotated[float, Field(gt=0, lt=1)]
 STRATEGIES = (RANDOM, DEFAULT, "typical", "coverage", DOUBT)
 
 
@@ -45,7 +46,7 @@ class EvaluateProposalsSettings(Settings):
     place: float = Field(0.3, gt=0, le=1)
     audit: int = Field(100, ge=0)  # items of the audits that are tried on paper; 0: none
     audits: int = Field(200, ge=1)  # how many of them
-    precision: tuple[float, ...] = (0.9, 0.95)  # that they are asked for
+    precision: tuple[Share, ...] = (0.9, 0.95)  # that they are asked for
     resamples: int = Field(RESAMPLES, ge=0)  # behind the intervals; 0: none
     # Instead of a run: label so many images, propose, judge, label more (pipelines/rounds.py).
     rounds: tuple[int, ...] = ()
@@ -102,7 +103,7 @@ class ProposalsReport:
         return [
             *shortened(self.warnings),
             f"Proposals {self.run} of set {self.set} ({self.features or 'no features'}), truth {self.labels}",
-            f"Left out: {judged.left_out} images that it was given, or of which the truth is not known",
+            f"Left out: {judged.left_out} images that it was given or that were audited, or of unknown truth",
             *(label_lines(judged.images, judged.image_audits) if judged.images else []),
             *(label_lines(judged.regions, judged.region_audits) if judged.regions else []),
             *(box_lines(judged.boxes) if judged.boxes else []),

@@ -145,8 +145,11 @@ def audit_lines(audits: AuditsTried | None) -> list[str]:
 
 
 def _promise_line(one: Promise) -> str:
+    asked = f"    precision {one.asked:g} asked: "
+    if one.none == 1:
+        return f"{asked}nothing accepted in any audit; with all known {percent(one.oracle)} % could be"
     return (
-        f"    precision {one.asked:g} asked: {percent(one.precision)} of the {percent(one.coverage)} % "
+        f"{asked}{percent(one.precision)} of the {percent(one.coverage)} % "
         f"accepted; held in {percent(one.held)} % of the audits, nothing accepted in {percent(one.none)}; "
         f"with all known {percent(one.oracle)} % could be"
     )

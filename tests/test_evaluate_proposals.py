@@ -12,10 +12,12 @@ from sklearn.metrics import accuracy_score
 from dinonat.embeddings.store import EmbeddingSet, SetWriter, open_set
 from dinonat.embeddings.warmth import UNMEASURED
 from dinonat.errors import DinonatError, LabelError, UsageError, WorkspaceError
+from dinonat.evaluation.audits import AuditsTried, Promise
 from dinonat.files import short_hash
 from dinonat.pipelines import labelled, workspace
 from dinonat.pipelines.evaluate_proposals import EvaluateProposalsSettings, run
 from dinonat.pipelines.judged import How
+from dinonat.pipelines.judged_lines import audit_lines
 from dinonat.pipelines.propose import ProposeSettings
 from dinonat.pipelines.propose import run as propose
 from dinonat.pipelines.rounds import Plan, borrowed, play
@@ -133,6 +135,23 @@ def test_labels_of_images_are_judged_without_what_was_given(street: SimpleNamesp
     assert f"Labels of 6 images in percent, 3 classes ({95} % intervals over 3 recordings, rough)" in text
     assert re.search(rf"accuracy +{100 * right:.1f} \(", text)
     assert "clicks: " in text
+
+
+@pytest.mark.parametrize("asked_for", [0.0, 1.0, 1.5])
+def test_a_precision_that_no_audit_can_show_is_a_sentence(asked_for: float) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"precision.1={asked_for}")):
+        EvaluateProposalsSettings.resolve(named={"precision": [0.9, asked_for]})
+
+
+def test_where_no_audit_accepts_anything_no_share_of_it_is_said() -> None:
+    none = Promise(0.9, held=1.0, precision=float("nan"), coverage=0.0, oracle=0.039, none=1.0)
+    some = Promise(0.5, held=1.0, precision=0.6, coverage=0.2, oracle=0.5, none=0.5)
+    lines = audit_lines(AuditsTried(100, 200, 0.05, 0.06, (none, some)))
+    assert (
+        lines[1].strip()
+        == "precision 0.9 asked: nothing accepted in any audit; with all known 3.9 % could be"
+    )
+    assert "60.0 of the 20.0 % accepted; held in 100.0 % of the audits, nothing accepted in 50.0" in lines[2]
 
 
 def test_labels_given_between_are_left_out_where_the_table_still_holds_them(street: SimpleNamespace) -> None:
