@@ -206,6 +206,7 @@ def _untold(about: Decided, kind: str, settings: ProposeSettings) -> tuple[str, 
     _, word = about.bank.groups
     counts = np.bincount(about.bank.classes, minlength=len(about.bank.names))
     single = [name for name, count in zip(about.bank.names, counts, strict=True) if count == 1]
+    each = " each" if len(single) > 1 else ""
     words = []
     if settings.abstain and not about.limits.measured:
         words.append(
@@ -218,8 +219,8 @@ def _untold(about: Decided, kind: str, settings: ProposeSettings) -> tuple[str, 
         )
     elif single and about.limits.measured:
         words.append(
-            f"{_named(single)} with one label each: whether such a {kind} is found again cannot be checked. "
-            "Label one more of each."
+            f"{_named(single)} with one label{each}: whether such a {kind} is found again cannot be checked. "
+            f"Label one more{' of' + each if each else ''}."
         )
     if about.alike:
         words.append(

@@ -26,6 +26,7 @@ from dinonat.records import PROPOSAL_COLUMNS
 TABLE, META = "proposals.parquet", "meta.json"
 SHOWN = 5  # warnings that the summary names
 ACCEPT = "accept"
+KINDS = ("images", "regions")  # in the order in which they are decided where both are labelled
 ARROW = {"str": pa.string(), "float32": pa.float32(), "int32": pa.int32()}
 LISTS = {"mask_counts": pa.list_(pa.int32()), "neighbours": pa.list_(pa.string())}
 SCHEMA = pa.schema([(name, LISTS.get(name) or ARROW[kind]) for name, kind in PROPOSAL_COLUMNS.items()])
@@ -64,7 +65,10 @@ class ProposeReport:
         more = [f"... and {len(self.warnings) - SHOWN} more"] if len(self.warnings) > SHOWN else []
         examples = ", ".join(f"{count} {label}" for label, count in self.labelled.items())
         labelled = f"Labels: {examples} in {self.labelled_images} images" if self.labelled else "No labels"
-        review = ", ".join(f"{count} {label}" for label, count in self.review.items()) or "nothing"
+        review = ", ".join(f"{count} {label}" for label, count in self.review.items())
+        if not review:
+            none = " (each row says why under `reason`; more labels help)"
+            review = f"nothing{none if self.labelled and self.unknown else ''}"
         clusters = f" in {self.clusters} clusters" if self.clusters else ""
         accepted = f", {self.accepted} of them accepted" if self.accepted else ""
         return [
@@ -75,7 +79,7 @@ class ProposeReport:
             *compared_lines(self.compared),
             f"Features {self.features_reason or self.features}",
             *judged_lines(self.judged),
-            *([f"Method {self._methods()}; temperature {self.temperature:g}"] if self.method else []),
+            *([f"Method {self._methods()}"] if self.method else []),
             *([self.worth] if self.worth else []),
             *self.audit,
             f"To review: {review}{clusters}{accepted}; {self.unknown} of {self.proposals} left unknown",
@@ -84,7 +88,10 @@ class ProposeReport:
         ]
 
     def _methods(self) -> str:
-        return "; ".join(f"{name}: {SAID[name]}" for name in self.method.split("; "))
+        names = self.method.split("; ")
+        said = "; ".join(f"{name}: {SAID[name]}" for name in dict.fromkeys(names))
+        # Where images and regions are decided, each by its own temperature, one number would be wrong.
+        return said if len(names) > 1 else f"{said}; temperature {self.temperature:g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +135,7 @@ def report_of(
         labelled={name: names.count(name) for name in sorted(set(names))},
         labelled_images=len({image for bank in banks for image in bank.items["image"]}),
         features="; ".join(each.choice.features for each in found),
-        features_reason="; ".join(each.choice.reason for each in found),
+        features_reason=_reasons(found),
         compared=tuple(row for each in found for row in each.choice.compared),
         method="; ".join(each.method for each in found if each.method),
         temperature=found[0].temperature,
@@ -142,6 +149,13 @@ def report_of(
         audit=tuple(audit),
         warnings=tuple(warnings),
     )
+
+
+def _reasons(found: list[Found]) -> str:
+    """Say why what is compared, of images and of regions where both are asked about."""
+    if len(found) == 1:
+        return found[0].choice.reason
+    return "; ".join(f"of {kind}: {each.choice.reason}" for kind, each in zip(KINDS, found, strict=True))
 
 
 def before(folder: Path, identity: str, *, again: bool) -> ProposeReport | None:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -194,6 +195,20 @@ def test_images_and_boxes_together(street: SimpleNamespace, tmp_path: Path) -> N
     assert (kept["x"].isna().sum(), len(kept)) == (6, 9 + 6)
     place = {item: n for n, item in enumerate(street.known.items["item"])}
     assert [place[item] for item in table["item"]] == sorted(place[item] for item in table["item"])
+    lines = report.lines()
+    assert sum("surest half" in line for line in lines) == 2  # a head for each table
+    [features] = [line for line in lines if line.startswith("Features")]
+    assert features.index("of images: ") < features.index("; of regions: ")
+    [method] = [line for line in lines if line.startswith("Method")]
+    assert "temperature" not in method  # each has its own
+    assert method.count("joint") <= 1
+
+
+def test_a_run_with_nothing_to_review_says_where_to_look(street: SimpleNamespace, tmp_path: Path) -> None:
+    report = run(ProposeSettings(labels=write_labels(tmp_path / "l.csv", boxes(street, 4))), street.root)
+    empty = dataclasses.replace(report, review={}, unknown=report.proposals)
+    assert any(line.startswith("To review: nothing (each row says why") for line in empty.lines())
+    assert not any("nothing" in line for line in report.lines() if line.startswith("To review"))
 
 
 def test_without_labels_there_are_clusters_and_nothing_is_called_known(street: SimpleNamespace) -> None:
@@ -354,7 +369,7 @@ def test_one_class_alone_is_that_or_unknown(street: SimpleNamespace, tmp_path: P
 def test_a_class_with_one_label_is_named(street: SimpleNamespace, tmp_path: Path) -> None:
     rows = [*(f"{n:02}.png,scene {n % 3}" for n in range(9)), "09.png,wet"]
     report = run(image_labels(street, tmp_path, rows), street.root)
-    assert any(warning.startswith("'wet' with one label each") for warning in report.warnings)
+    assert any(warning.startswith("'wet' with one label: ") for warning in report.warnings)
     assert read_proposals(report.file)["label"].tolist()[0] == "scene 1"
 
 

@@ -109,15 +109,16 @@ def _sure(shares: Float32, classes: Int64) -> float:
 
 
 def judged_lines(judged: Sequence[Judged]) -> list[str]:
-    """Return the comparison of methods as aligned text, what was taken with a star."""
-    if not judged:
-        return []
+    """Return the comparison of methods as aligned text, what was taken with a star, a head for each table.
+
+    Each table begins with all three together: images and regions may each have one.
+    """
     head = f"  {'method, on the labels':34}{'balanced':>9}{'surest half':>13}{'likelihood':>12}"
-    return [
-        head,
-        *(
+    lines = []
+    for one in judged:
+        lines += [head] if one.name == JOINT else []
+        lines.append(
             f"{'*' if one.taken else ' '} {one.name:34}"
             f"{one.balanced:9.1f}{one.sure:13.1f}{one.likelihood:12.2f}"
-            for one in judged
-        ),
-    ]
+        )
+    return lines
