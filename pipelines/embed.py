@@ -192,7 +192,7 @@ def _deciding(settings: EmbedSettings, folder: Path) -> dict[str, Any]:
     A set made before a setting was there is one made with its default, and stays the same set.
     """
     now = settings.model_dump(mode="json", include=DECIDING)
-    usual = EmbedSettings().model_dump(mode="json", include=DECIDING)
+    usual = EmbedSettings.checked({}).model_dump(mode="json", include=DECIDING)
     before = read_meta(folder)["settings"] if (folder / META).exists() and not settings.again else now
     return {key: value for key, value in now.items() if key in before or value != usual[key]}
 
