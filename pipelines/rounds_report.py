@@ -129,7 +129,7 @@ def write(report: RoundsReport, folder: Path) -> None:
     page = render(
         f"Labels spent on {report.set}",
         _sentences(report),
-        [_panel(report, name) for name in DRAWN[report.kind]],
+        [panel for name in DRAWN[report.kind] if (panel := _panel(report, name)).curves],
         heads(report.per_class, columns),
         table(report.rounds, columns),
     )
@@ -148,12 +148,14 @@ def _sentences(report: RoundsReport) -> list[str]:
 
 
 def _panel(report: RoundsReport, name: str) -> Panel:
-    """Return the curves of one figure over the labels spent, in percent."""
+    """Return the curves of one figure over the labels spent, in percent, where it could be had."""
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for (strategy, way, _), own in grouped(report.rounds).items():
-        value = float(np.nanmean([one.figures.get(name, np.nan) for one in own]))
+        there = [value for one in own if (value := one.figures.get(name, np.nan)) == value]
+        if not there:  # as where no region meets a true box
+            continue
         curves.setdefault((strategy, way), []).append(
-            (float(np.mean([one.images for one in own])), 100 * value)
+            (float(np.mean([one.images for one in own])), 100 * float(np.mean(there)))
         )
     lines = [
         Curve(f"{strategy} {way}".strip(), *zip(*sorted(points), strict=True))

@@ -14,13 +14,13 @@ from dinonat.embeddings.warmth import UNMEASURED
 from dinonat.errors import DinonatError, LabelError, UsageError, WorkspaceError
 from dinonat.evaluation.audits import AuditsTried, Promise
 from dinonat.files import short_hash
-from dinonat.pipelines import labelled, workspace
+from dinonat.pipelines import labelled, rounds_report, workspace
 from dinonat.pipelines.evaluate_proposals import EvaluateProposalsSettings, run
 from dinonat.pipelines.judged import How
 from dinonat.pipelines.judged_lines import audit_lines
 from dinonat.pipelines.propose import ProposeSettings
 from dinonat.pipelines.propose import run as propose
-from dinonat.pipelines.rounds import Plan, borrowed, play
+from dinonat.pipelines.rounds import Plan, Round, borrowed, play
 from dinonat.pipelines.rounds_report import RoundsReport
 from dinonat.pipelines.truth import read_truth
 from dinonat.records import ITEM_COLUMNS, PARTS, as_table, read_proposals
@@ -321,6 +321,17 @@ def test_rounds_leave_the_workspace_as_it_was_and_a_page(street: SimpleNamespace
     assert Path(report.page).read_text() == page
     lines = report.lines()
     assert sum(line.startswith("random") for line in lines) == 4
+
+
+def test_figures_that_cannot_be_had_are_no_points_of_the_curves(tmp_path: Path) -> None:
+    none = float("nan")
+    figures = [{"balanced_things": none, "ap": none, "saved_in_all": -0.1}, {"ap": 0.25, "saved_in_all": 0.1}]
+    played = tuple(Round("random", "", 5 * (i + 1), 0, 5, 9, 2, each) for i, each in enumerate(figures))
+    rounds_report.write(RoundsReport("s", "m", "t", "region", False, 1, played, "p", "f", ()), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "nan" not in page
+    assert page.count("<svg") == 2  # nothing to draw of balanced_things
+    assert page.count("<circle") == 3
 
 
 def test_draws_by_lot_grow_and_hold_as_many_of_each_class(street: SimpleNamespace) -> None:
