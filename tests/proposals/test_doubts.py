@@ -116,6 +116,14 @@ def test_only_labels_of_people_are_counted_and_listed() -> None:
     assert sentence.startswith("1 of 3 labels is in doubt")
 
 
+def test_a_vote_that_is_mostly_wrong_doubts_nobody() -> None:
+    shares = np.float32([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]])
+    found, sentence = label_errors(items(4), [0, 0, 0, 1], ["a", "b"], shares)  # one of four found again
+    assert found.empty
+    assert sentence.startswith("No label is doubted: alike items find 25%")
+    assert len(label_errors(items(4), [0, 0, 1, 1], ["a", "b"], shares)[0])  # two of four
+
+
 def test_an_item_has_no_say_about_its_own_recording() -> None:
     vectors, truth = blobs([30, 30], 0.1)
     groups = truth.copy()  # each class is one recording: nothing else says what it is

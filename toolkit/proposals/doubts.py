@@ -30,6 +30,7 @@ FENCE = 1.5  # Tukey's: interquartile ranges beyond the third quartile
 MOST = 200  # rows of a list; more are counted, and nobody reads them
 SAME = 0.98  # cosine of what shows the same thing again
 PASSES = 200  # pictures of one chain of likeness that others may repeat; bounds the time
+TRUSTED = 0.5  # share of the labels that the vote must find again before it may doubt others
 VOTERS, TEMPERATURE = 5, 0.1  # of each class, where labels are doubted
 
 
@@ -109,6 +110,7 @@ def label_errors(
     on thermal_modules with every twentieth label turned, of as many listed first as were turned 45 % are,
     by the difference of the shares 39 %. Only rows ``given_by_people`` (n,) are listed and counted, None:
     all; what was taken for an example beside them (background, say) is no label that anybody could correct.
+    Where the vote finds less than half of the labels again, nothing is listed: it is the vote that errs.
     """
     given = np.asarray(labels, np.int64)
     rows, every = np.arange(len(given)), np.arange(len(names))
@@ -117,6 +119,12 @@ def label_errors(
     believed = np.where(support >= 1, shares, -1.0)
     other = believed.argmax(axis=1)
     asked = np.ones(len(given), bool) if given_by_people is None else given_by_people
+    again = float((shares[asked].argmax(axis=1) == given[asked]).mean()) if asked.any() else 0.0
+    if again < TRUSTED:
+        return Doubts(
+            _table(items, np.zeros(0, np.int64), LABEL),
+            f"No label is doubted: alike items find {again:.0%} of the labels again, too few to doubt any.",
+        )
     doubted = np.flatnonzero((believed.max(axis=1, initial=-1) >= 0) & (other != given) & asked)
     own, its = support[rows, given][doubted], support[rows, other][doubted]
     order = np.lexsort((doubted, -its, own / its))
