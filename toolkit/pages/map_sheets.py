@@ -53,7 +53,7 @@ def chosen(groups: Int64, most: int) -> Int64:
 
 def _quotas(sizes: Int64, most: int) -> list[int]:
     """Share ``most`` among groups of these sizes, the larger group first where it does not come out even."""
-    floor = most // (2 * len(sizes))
+    floor = most // (2 * len(sizes)) or int(most >= len(sizes))
     quotas = [min(int(size), floor) for size in sizes]
     left = [int(size) - quota for size, quota in zip(sizes, quotas, strict=True)]
     free, total = most - sum(quotas), sum(left) or 1

@@ -95,7 +95,7 @@ def fair_share(there: Int64, taken: Int64, wanted: int) -> int:
     all are too few.
 
     >>> fair_share(np.array([100, 3, 2]), np.array([0, 0, 1]), 8), fair_share(np.array([2]), np.array([0]), 9)
-    (4, 2)
+    (3, 2)
     """
     low, high = 0, int((there + taken).max(initial=0))
     while high - low > 1:
