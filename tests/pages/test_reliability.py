@@ -68,6 +68,7 @@ def test_too_few_items_have_sentences_and_no_picture() -> None:
 def test_no_name_breaks_out_of_the_page_of_an_audit(box: Any) -> None:
     page = template("audit.html").render(
         audit=EVIL,
+        key=EVIL,
         tiles=[Tile(1, EVIL, EVIL, "data:image/jpeg;base64,", 10, 10, box)],
         classes=[EVIL],
         columns=["label_id", "verdict", EVIL],
