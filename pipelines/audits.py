@@ -22,7 +22,7 @@ from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.pages.reliability import reliability_page
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.people import said
-from dinonat.proposals.abstain import REVIEW, UNKNOWN
+from dinonat.proposals.abstain import ACCEPT, REVIEW, UNKNOWN
 from dinonat.proposals.calibration import (
     Calibration,
     Threshold,
@@ -39,7 +39,6 @@ from dinonat.proposals.leave_out import recordings_of
 from dinonat.records import REJECTED, Bool, Int64
 
 ORIGIN = "audit:"  # begins the origin of events that an audit brought; no path begins so
-ACCEPT = "accept"
 CALIBRATION = "calibration.json"  # beside the proposals: what their page shows
 PAGE = "reliability.html"  # beside the audit: the same
 PRECISION = 0.95  # of what is accepted, where nobody asks for another

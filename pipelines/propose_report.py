@@ -15,7 +15,7 @@ from dinonat.errors import WorkspaceError
 from dinonat.files import write_json, write_whole
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.doubts_file import Looked
-from dinonat.proposals.abstain import UNKNOWN
+from dinonat.proposals.abstain import ACCEPT, UNKNOWN
 from dinonat.proposals.bank import Bank
 from dinonat.proposals.choose import Choice, Compared, compared_lines
 from dinonat.proposals.deciding import Decided, Net
@@ -25,7 +25,6 @@ from dinonat.records import PROPOSAL_COLUMNS
 
 TABLE, META = "proposals.parquet", "meta.json"
 SHOWN = 5  # warnings that the summary names
-ACCEPT = "accept"
 KINDS = ("images", "regions")  # in the order in which they are decided where both are labelled
 ARROW = {"str": pa.string(), "float32": pa.float32(), "int32": pa.int32()}
 LISTS = {"mask_counts": pa.list_(pa.int32()), "neighbours": pa.list_(pa.string())}

@@ -109,12 +109,12 @@ def test_the_calibration_error_is_that_of_the_audits_and_of_closed_forms() -> No
     said = generator.uniform(size=500)
     right = generator.uniform(size=500) < said**2
     once = np.ones(500)
-    assert rates.expected_error(said, right, once) == pytest.approx(
+    assert calibration.expected_error(said, right, once) == pytest.approx(
         calibration.expected_error(said, right), abs=1e-9
     )
-    assert rates.expected_error(np.full(10, 0.7), np.arange(10) < 7, np.ones(10)) == pytest.approx(0)
-    assert rates.expected_error(np.full(10, 1.0), np.arange(10) < 7, np.ones(10)) == pytest.approx(0.3)
-    assert np.isnan(rates.expected_error(np.array([np.nan]), np.array([True]), np.ones(1)))
+    assert calibration.expected_error(np.full(10, 0.7), np.arange(10) < 7, np.ones(10)) == pytest.approx(0)
+    assert calibration.expected_error(np.full(10, 1.0), np.arange(10) < 7, np.ones(10)) == pytest.approx(0.3)
+    assert np.isnan(calibration.expected_error(np.array([np.nan]), np.array([True]), np.ones(1)))
 
 
 def test_intervals_are_those_of_the_accuracies_and_of_repeated_items() -> None:
@@ -135,7 +135,7 @@ def test_intervals_are_those_of_the_accuracies_and_of_repeated_items() -> None:
     blocks, one = rates.blocks_of(score), np.ones(len(repeated))
     for figure in (
         lambda r, s, b, t: rates.at_coverage(r, b, t, 0.5),
-        lambda r, s, b, t: rates.expected_error(s, r, t),
+        lambda r, s, b, t: calibration.expected_error(s, r, t),
         lambda r, s, b, t: rates.share(r, s > 0.5, t),
     ):
         there = figure(right[repeated], score[repeated], blocks[repeated], one)

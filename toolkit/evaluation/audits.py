@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinonat.evaluation.rates import expected_error
-from dinonat.proposals.calibration import fit, threshold
+from dinonat.proposals.calibration import expected_error, fit, threshold
 from dinonat.records import Bool, Int64
 
 Float64 = NDArray[np.float64]

@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dinonat.geometry import iou_xywh
+from dinonat.proposals.objects import BOX
 from dinonat.records import Bool, Int64
 
 Float64 = NDArray[np.float64]
-BOX = ["x", "y", "w", "h"]
 RECALLS = np.linspace(0, 1, 101)  # at which COCO reads precision
 
 

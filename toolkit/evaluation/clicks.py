@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from dinonat.geometry import iou_xywh
+from dinonat.proposals.objects import BOX
 from dinonat.records import Bool
 
 Float64 = NDArray[np.float64]
-BOX = ["x", "y", "w", "h"]
 KINDS = ("unchanged", "label", "box", "both", "rejected", "missed")
 
 

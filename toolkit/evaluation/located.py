@@ -7,10 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dinonat.geometry import iou_xywh
+from dinonat.proposals.objects import BOX
 from dinonat.records import Bool
 
 Float64 = NDArray[np.float64]
-BOX = ["x", "y", "w", "h"]
 CENTRED = 0.8  # of both sides of an image: the box that costs nothing
 
 

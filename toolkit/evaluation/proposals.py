@@ -15,13 +15,13 @@ from dinonat.evaluation.rates import (
     balanced_share,
     blocks_of,
     bootstrap,
-    expected_error,
     share,
 )
+from dinonat.proposals.abstain import ACCEPT, UNKNOWN
+from dinonat.proposals.abstain import BACKGROUND as NOTHING
+from dinonat.proposals.calibration import expected_error
 from dinonat.records import Bool, Int64
 
-ACCEPT, UNKNOWN = "accept", "unknown"
-NOTHING = "background"  # what a region shows that meets no true box
 COVERAGES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 

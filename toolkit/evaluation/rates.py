@@ -10,7 +10,6 @@ from dinonat.evaluation.intervals import LEVEL, NONE, RESAMPLES, Interval, inter
 from dinonat.records import Bool, Int64
 
 Float64 = NDArray[np.float64]
-BINS = 15  # of the calibration error, as Guo et al. 2017 take them
 USABLE = 0.9  # share of the resamples that must give a figure, or it has no interval
 
 
@@ -67,22 +66,6 @@ def at_coverage(right: Bool, blocks: Int64, times: Float64, coverage: float) -> 
         return float("nan")
     wanted = coverage * asked[-1]
     return float(np.interp(wanted, np.append(0.0, asked), np.append(0.0, hits)) / wanted)
-
-
-def expected_error(confidence: Float64, right: Bool, times: Float64, *, bins: int = BINS) -> float:
-    """Return the expected calibration error: how far what is said lies from what is right, on average.
-
-    Guo et al. 2017 ("On Calibration of Modern Neural Networks", eq. 3): ``bins`` of equal width in
-    [0, 1], in each |share right - mean confidence|, weighted by its items. Items whose confidence is NaN are
-    left out; NaN where there is none.
-    """
-    there = np.isfinite(confidence)
-    said, hit, count = confidence[there], right[there], times[there]
-    if not count.sum():
-        return float("nan")
-    own = np.clip((said * bins).astype(np.int64), 0, bins - 1)
-    gap = np.bincount(own, weights=count * (hit - said), minlength=bins)
-    return float(np.abs(gap).sum() / count.sum())
 
 
 def bootstrap(

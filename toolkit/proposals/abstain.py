@@ -9,7 +9,7 @@ from dinonat.proposals.methods import JOINT, SAID, VOTE, agreeing
 from dinonat.proposals.votes import TEMPERATURE, Near, balanced_vote, voters_per_class
 from dinonat.records import Float32, Int64
 
-REVIEW, UNKNOWN = "review", "unknown"
+ACCEPT, REVIEW, UNKNOWN = "accept", "review", "unknown"  # to accept: only an audit earns it
 BACKGROUND = "background"
 EVEN = 1e-6  # a lead that rounding may have made
 ENOUGH = 10  # labelled items that must have gone to a class before it has a threshold of its own

@@ -220,21 +220,27 @@ def _platt(odds: Float64, right: Bool) -> tuple[float, float]:
     return float(found.x[0]), float(found.x[1])
 
 
-def expected_error(probability: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
+def expected_error(
+    probability: ArrayLike, right: ArrayLike, times: ArrayLike | None = None, *, bins: int = BINS
+) -> float:
     """Return the expected calibration error in [0, 1] (Guo et al. 2017, eq. 3); NaN of no items.
 
     The mean gap between ``probability`` (n,) and the share that is ``right`` (n,), over bins of equal
-    width, weighted by their items. Of few items it is too large, also where nothing is amiss.
+    width, weighted by their items, each of which counts ``times`` (n,), None: once. Items whose probability
+    is NaN are left out. Of few items the error is too large, also where nothing is amiss.
 
     >>> round(expected_error([0.9, 0.9, 0.1, 0.1], [True, True, False, True]), 2)
     0.25
     """
     said, correct = np.asarray(probability, np.float64), np.asarray(right, np.float64)
-    if not len(said):
+    counts = np.ones(len(said)) if times is None else np.asarray(times, np.float64)
+    there = np.isfinite(said)
+    said, correct, counts = said[there], correct[there], counts[there]
+    if not counts.sum():
         return float("nan")
-    at = np.minimum((said * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(at, weights=said - correct, minlength=bins)
-    return float(np.abs(gaps).sum() / len(said))
+    at = np.clip((said * bins).astype(np.int64), 0, bins - 1)
+    gaps = np.bincount(at, weights=counts * (said - correct), minlength=bins)
+    return float(np.abs(gaps).sum() / counts.sum())
 
 
 def reliability(probability: ArrayLike, right: ArrayLike, bins: int = 6) -> tuple[Bin, ...]:
