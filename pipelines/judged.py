@@ -15,12 +15,12 @@ from dinonat.evaluation.boxes import BoxesJudged, judge_boxes
 from dinonat.evaluation.clicks import Prices
 from dinonat.evaluation.intervals import RESAMPLES, resampled_together
 from dinonat.evaluation.located import nearest_true
-from dinonat.evaluation.proposals import NOTHING, LabelsJudged, judge_labels
+from dinonat.evaluation.proposals import LabelsJudged, judge_labels
 from dinonat.formats.handover import Warn
 from dinonat.formats.tables import read_csv
 from dinonat.pipelines.labelled import GIVEN, usable_regions
 from dinonat.pipelines.truth import Truth
-from dinonat.proposals.abstain import UNKNOWN
+from dinonat.proposals.abstain import BACKGROUND, UNKNOWN
 from dinonat.proposals.table import OBJECT
 from dinonat.records import LABEL_COLUMNS, as_table
 
@@ -197,9 +197,9 @@ def _on_ignored(rows: pd.DataFrame, truth: Truth, real: pd.DataFrame) -> pd.Seri
 
 
 def _truth_of(rows: pd.DataFrame, real: pd.DataFrame, iou: float) -> list[str]:
-    """Return the label of the true box that each region meets, NOTHING where it meets none."""
+    """Return the label of the true box that each region meets, BACKGROUND where it meets none."""
     overlap, label = nearest_true(rows, real)
-    return [str(name) for name in np.where(overlap >= iou, label, NOTHING)]
+    return [str(name) for name in np.where(overlap >= iou, label, BACKGROUND)]
 
 
 def _audits(rows: pd.DataFrame, how: How) -> AuditsTried | None:

@@ -6,8 +6,9 @@ from dinonat.evaluation.audits import AuditsTried, Promise
 from dinonat.evaluation.boxes import CANDIDATES, BoxesJudged
 from dinonat.evaluation.clicks import Bill
 from dinonat.evaluation.intervals import FEW, LEVEL
-from dinonat.evaluation.proposals import NOTHING, LabelsJudged, OfClass
+from dinonat.evaluation.proposals import LabelsJudged, OfClass
 from dinonat.evaluation.rates import Rate
+from dinonat.proposals.abstain import BACKGROUND
 
 MOST_CLASSES = 24  # lines of a table
 WIDE = 40
@@ -36,7 +37,7 @@ def label_lines(judged: LabelsJudged, audits: AuditsTried | None) -> list[str]:
     """Say what labels of images or of regions are worth."""
     of, regions = judged.figures, judged.kind == "region"
     rows = [
-        ("accuracy" + f", {NOTHING} counted" * regions, of["accuracy"]),
+        ("accuracy" + f", {BACKGROUND} counted" * regions, of["accuracy"]),
         ("balanced accuracy", of["balanced"]),
         *([("accuracy of those that meet a box", of["things"])] if regions else []),
         *([("balanced, of those that meet a box", of["balanced_things"])] if regions else []),

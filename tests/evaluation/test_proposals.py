@@ -17,9 +17,10 @@ from dinonat.evaluation.clicks import KINDS, Prices, box_bill, box_fates, image_
 from dinonat.evaluation.detection import recall
 from dinonat.evaluation.intervals import resampled
 from dinonat.evaluation.located import located, nearest_true, rank_of_first, ranks
-from dinonat.evaluation.proposals import NOTHING, judge_labels
+from dinonat.evaluation.proposals import judge_labels
 from dinonat.geometry import iou_xywh
 from dinonat.proposals import calibration
+from dinonat.proposals.abstain import BACKGROUND
 
 CLASSES = ("bicycle", "car", "person")
 BOX = ["x", "y", "w", "h"]
@@ -169,7 +170,7 @@ def test_accept_is_judged_by_itself_and_unknown_stands_last() -> None:
 
 def test_regions_that_meet_nothing_are_a_class_of_their_own() -> None:
     rows = labels(4, 2).assign(
-        truth=["car", NOTHING, "person", NOTHING], label=["car", "", "car", "car"], advice="review"
+        truth=["car", BACKGROUND, "person", BACKGROUND], label=["car", "", "car", "car"], advice="review"
     )
     of = judge_labels(rows, "region", resamples=0).figures
     assert of["accuracy"].value == 0.5

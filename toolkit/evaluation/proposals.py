@@ -17,8 +17,7 @@ from dinonat.evaluation.rates import (
     bootstrap,
     share,
 )
-from dinonat.proposals.abstain import ACCEPT, UNKNOWN
-from dinonat.proposals.abstain import BACKGROUND as NOTHING
+from dinonat.proposals.abstain import ACCEPT, BACKGROUND, UNKNOWN
 from dinonat.proposals.calibration import expected_error
 from dinonat.records import Bool, Int64
 
@@ -63,7 +62,7 @@ class _Items:
     score: Float64
     probability: Float64
     blocks: Int64  # order of confidence
-    things: Bool  # not NOTHING
+    things: Bool  # not BACKGROUND
 
 
 def judge_labels(
@@ -77,12 +76,12 @@ def judge_labels(
     """Judge proposals by their column ``truth``; ``rows`` (n > 0) has PROPOSAL_COLUMNS, truth and recording.
 
     A label counts as right where it is the true one; that of a region which meets no true box is
-    NOTHING, and so is a label "". Confidence is the probability where an audit gave all of them one, else the
+    BACKGROUND, and so is a label "". Confidence is the probability where an audit gave all of them one, else the
     score; what is left unknown stands behind everything that is not. The intervals draw whole
     recordings (images where none is known) with replacement. With ``prices``, items are images to be paid
     for.
     """
-    label = rows["label"].astype(str).replace("", NOTHING).to_numpy(object)
+    label = rows["label"].astype(str).replace("", BACKGROUND).to_numpy(object)
     truth = rows["truth"].astype(str).to_numpy(object)
     names, classes = np.unique(truth.astype(str), return_inverse=True)
     advice = rows["advice"].astype(str).to_numpy(object)
@@ -97,7 +96,7 @@ def judge_labels(
         score=score,
         probability=probability,
         blocks=blocks_of(np.where(shown, 1.0, -1.0) + np.clip(np.nan_to_num(sure), 0, 1)),
-        things=truth != NOTHING,
+        things=truth != BACKGROUND,
     )
     groups, word = resampled_together(rows)
     whole = _by_class(items)
@@ -114,7 +113,7 @@ def judge_labels(
         items=len(rows),
         groups=int(groups.max()) + 1,
         word=word,
-        classes=tuple(str(name) for name in names if name != NOTHING),
+        classes=tuple(str(name) for name in names if name != BACKGROUND),
         figures=bootstrap(figures, groups, resamples=resamples, seed=seed),
         curve=tuple((c, at_coverage(items.right, items.blocks, once, c)) for c in COVERAGES),
         by_class=tuple(_of_class(name, label, truth, shown) for name in names),
@@ -126,7 +125,7 @@ def figures_of(items: _Items, times: Float64, whole: Mapping[str, Float64]) -> d
     """Return all figures where item i counts ``times[i]``.
 
     accuracy and balanced take every label as it stands; things and balanced_things leave out what is
-    NOTHING. coverage is the share not left unknown and precision what is right of it; balanced_shown counts
+    BACKGROUND. coverage is the share not left unknown and precision what is right of it; balanced_shown counts
     what is left unknown as wrong; at_50 is the accuracy of the more confident half. error and
     error_probability are the calibration errors of score and probability; accepted and accepted_right are
     coverage and precision of the advice "accept".
