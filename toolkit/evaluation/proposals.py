@@ -76,8 +76,8 @@ def judge_labels(
     """Judge proposals by their column ``truth``; ``rows`` (n > 0) has PROPOSAL_COLUMNS, truth and recording.
 
     A label counts as right where it is the true one; that of a region which meets no true box is
-    BACKGROUND, and so is a label "". Confidence is the probability where an audit gave all of them one, else the
-    score; what is left unknown stands behind everything that is not. The intervals draw whole
+    BACKGROUND, and so is a label "". Confidence is the probability where an audit gave all of them one,
+    else the score; what is left unknown stands behind everything that is not. The intervals draw whole
     recordings (images where none is known) with replacement. With ``prices``, items are images to be paid
     for.
     """
@@ -125,8 +125,8 @@ def figures_of(items: _Items, times: Float64, whole: Mapping[str, Float64]) -> d
     """Return all figures where item i counts ``times[i]``.
 
     accuracy and balanced take every label as it stands; things and balanced_things leave out what is
-    BACKGROUND. coverage is the share not left unknown and precision what is right of it; balanced_shown counts
-    what is left unknown as wrong; at_50 is the accuracy of the more confident half. error and
+    BACKGROUND. coverage is the share not left unknown and precision what is right of it; balanced_shown
+    counts what is left unknown as wrong; at_50 is the accuracy of the more confident half. error and
     error_probability are the calibration errors of score and probability; accepted and accepted_right are
     coverage and precision of the advice "accept".
     """
