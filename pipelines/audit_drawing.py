@@ -16,7 +16,7 @@ from dinonat.proposals.abstain import UNKNOWN
 from dinonat.proposals.leave_out import recordings_of
 from dinonat.proposals.selecting import audited
 
-SHEET, PAGE = "audit.csv", "audit.html"
+SHEET, PAGE = audit_sheets.FILE, "audit.html"
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from dinonat.embeddings.store import EmbeddingSet
 from dinonat.files import short_hash, write_bytes, write_json
 from dinonat.pages.reliability import reliability_page
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.people import said
+from dinonat.pipelines.people import ORIGIN, said
 from dinonat.proposals.abstain import ACCEPT, REVIEW, UNKNOWN
 from dinonat.proposals.calibration import (
     Calibration,
@@ -38,7 +38,6 @@ from dinonat.proposals.calibration import (
 from dinonat.proposals.leave_out import recordings_of
 from dinonat.records import REJECTED, Bool, Int64
 
-ORIGIN = "audit:"  # begins the origin of events that an audit brought; no path begins so
 CALIBRATION = "calibration.json"  # beside the proposals: what their page shows
 PAGE = "reliability.html"  # beside the audit: the same
 PRECISION = 0.95  # of what is accepted, where nobody asks for another
@@ -70,11 +69,6 @@ class Judged:
     accepted: int  # proposals
     proposals: int  # to be reviewed or accepted, without the audited ones
     bins: tuple[Mapping[str, float], ...] = ()  # of the reliability picture
-
-
-def origin_of(audit: str, file: Path) -> str:
-    """Return what the events of an audit carry as their origin."""
-    return f"{ORIGIN}{audit}:{file.resolve()}"
 
 
 def apart(events: pd.DataFrame) -> pd.Series:

@@ -14,11 +14,10 @@ from dinonat.formats import audit_sheets
 from dinonat.formats.archives import opened
 from dinonat.formats.catalog import FORMATS, sniff
 from dinonat.formats.handover import Incoming, Warn
-from dinonat.pipelines.audits import origin_of
 from dinonat.pipelines.differences import Difference, Found, difference, looked_at, write
 from dinonat.pipelines.export_folder import Exported
 from dinonat.pipelines.meant import heights_widths, meant
-from dinonat.pipelines.people import said, standing
+from dinonat.pipelines.people import origin_of, said, standing
 from dinonat.pipelines.returned import kinds_of, sizes_by_name, which_export
 from dinonat.proposals.corrections import KEPT, NEW
 from dinonat.records import ACCEPTED, PROPOSED

@@ -11,6 +11,7 @@ from dinonat.formats.own_labels import GIVEN
 from dinonat.records import ACCEPTED, REJECTED, TEMPERATURE_COLUMNS
 
 DATABASE = "labels.db"
+ORIGIN = "audit:"  # begins the origin of events that an audit brought; no path begins so
 
 OF_THE_VOTE = ("score", "margin", "similarity", "probability")  # they belong to the class that was proposed
 
@@ -24,6 +25,11 @@ def said(workspace: Path, set_name: str) -> pd.DataFrame:
     """Return the last event of each label of a set that anybody said anything about."""
     with labels.reading(database(workspace)) as db:
         return labels.last_events(db, set_name)
+
+
+def origin_of(audit: str, file: Path) -> str:
+    """Return what the events of an audit carry as their origin; ``file`` is its sheet."""
+    return f"{ORIGIN}{audit}:{file.resolve()}"
 
 
 def standing(events: pd.DataFrame) -> pd.DataFrame:

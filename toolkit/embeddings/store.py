@@ -109,6 +109,19 @@ class EmbeddingSet:
         frame["mask_counts"] = [list(map(int, counts)) for counts in frame["mask_counts"]]
         return as_table(frame, ITEM_COLUMNS)
 
+    @cached_property
+    def pictures(self) -> pd.DataFrame:
+        """The rows of images only, without their masks: of a large set a small part of its ``items``."""
+        columns = [name for name in ITEM_COLUMNS if name != "mask_counts"]
+        texts = ["kind", "source", "recording", "status", "unit", "prepare"]
+        files = [self.folder / f"shard-{shard:05d}.items.parquet" for shard in self._numbers]
+        tables = [
+            pq.read_table(file, columns=columns, filters=[("kind", "=", "image")], read_dictionary=texts)
+            for file in files
+        ]
+        frame = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=columns)
+        return as_table(frame, {name: ITEM_COLUMNS[name] for name in columns})
+
     def part(self, name: str, where: Bool | None = None) -> Float32:
         """Return the vectors of part ``name`` (n, d), of the rows that ``where`` (rows,) marks, or of all.
 
@@ -144,7 +157,7 @@ class EmbeddingSet:
         """How to read and prepare an image of the set again, to the very pixels that the network saw."""
         settings = self.meta.get("settings", {})
         prepare, invert = settings.get("prepare", "percentile"), settings.get("invert", "auto")
-        images = self.items[(self.items["kind"] == "image") & (self.items["status"] == "ok")]
+        images = self.pictures[self.pictures["status"] == "ok"]
         stretched = images[images["prepare"] != COLOUR]
         limits = zip(stretched["lo"].tolist(), stretched["hi"].tolist(), strict=True)
         return Shown(

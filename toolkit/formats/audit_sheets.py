@@ -19,6 +19,7 @@ from dinonat.formats.handover import LABEL_ID, Incoming, Warn
 from dinonat.formats.tables import as_number, parse_csv
 from dinonat.records import ACCEPTED, INCOMING_COLUMNS, REJECTED, as_table
 
+FILE = "audit.csv"  # its name in the folder of the audit
 VERDICT, AUDIT = "verdict", "audit"
 COLUMNS = ("number", LABEL_ID, "image", *"xywh", "label", "score", VERDICT, AUDIT)
 NEEDED = (LABEL_ID, "image", "label", VERDICT, AUDIT)
