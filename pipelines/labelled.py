@@ -5,7 +5,8 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ def ready_parts(known: EmbeddingSet, marks: Bool, *, means: EmbeddingSet, kind: 
     )
 
 
+def uncentred(known: EmbeddingSet) -> EmbeddingSet:
+    """Return the set with no means, so that its vectors are compared as they are."""
+    return replace(known, meta={**known.meta, "means": {}})
+
+
 def image_bank(known: EmbeddingSet, labels: pd.DataFrame) -> Bank:
     """Return the bank of labelled images; an image with two labels is an example of both."""
     items = known.items
@@ -48,10 +54,19 @@ def image_bank(known: EmbeddingSet, labels: pd.DataFrame) -> Bank:
     own = items[marks].reset_index(drop=True)
     at = pd.Series(range(len(own)), index=own["image"])
     rows = at[labels["image"]].to_numpy()
-    ready = ready_parts(known, marks, means=known, kind="image")
-    return make_bank(
-        own.iloc[rows], {name: part[rows] for name, part in ready.items()}, labels["label"].to_list()
+    ready, bare = (
+        {name: part[rows] for name, part in parts.items()}
+        for parts in _both([(known, marks)], means=known, kind="image")
     )
+    return make_bank(own.iloc[rows], ready, labels["label"].to_list(), bare=bare)
+
+
+def _both(
+    places: Sequence[tuple[EmbeddingSet, Bool]], *, means: EmbeddingSet, kind: str
+) -> Iterator[Vectors]:
+    """Yield the parts of the marked rows of sets, one under the other: centred on ``means``, and not."""
+    for own in (means, uncentred(means)):
+        yield stacked([ready_parts(known, marks, means=own, kind=kind) for known, marks in places])
 
 
 def region_bank(
@@ -81,7 +96,7 @@ def region_bank(
             f"{folder / GIVEN}: every labelled box lies outside its image. Boxes are x, y, width, height in "
             "pixels of the original image."
         )
-    banks = [(given, ready_parts(boxes, marks, means=known, kind="region"))]
+    found, shown = [given], [(boxes, marks)]
     names = given["label"].to_list()
     met, meant = regions_met(known.items, labels)
     no = rejected_rows(known.items, labels, rejected)
@@ -89,11 +104,11 @@ def region_bank(
     far = thinned_background(no, background_rows(known, labels, complete), max(FEW, int(limit)))
     for rows, called in ((met, meant), (far, [BACKGROUND] * int(far.sum()))):
         if rows.any():
-            own = known.items[rows].reset_index(drop=True)
-            banks.append((own, ready_parts(known, rows, means=known, kind="region")))
+            found.append(known.items[rows])
+            shown.append((known, rows))
             names += called
-    stacked_items, ready = stacked(banks)
-    return make_bank(stacked_items, ready, names, background=BACKGROUND)
+    ready, bare = _both(shown, means=known, kind="region")
+    return make_bank(pd.concat(found, ignore_index=True), ready, names, background=BACKGROUND, bare=bare)
 
 
 def regions_met(items: pd.DataFrame, labels: pd.DataFrame) -> tuple[Bool, list[str]]:

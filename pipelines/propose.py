@@ -17,7 +17,14 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.audits import apart, applied
 from dinonat.pipelines.coming_in import bring_in
 from dinonat.pipelines.doubts_file import write_doubts
-from dinonat.pipelines.labelled import chosen_set, image_bank, region_bank, usable_regions, write_labels
+from dinonat.pipelines.labelled import (
+    chosen_set,
+    image_bank,
+    region_bank,
+    uncentred,
+    usable_regions,
+    write_labels,
+)
 from dinonat.pipelines.odd_labels import contradictions, missing
 from dinonat.pipelines.people import digest, reviewed, said, standing
 from dinonat.pipelines.progress import track
@@ -26,7 +33,7 @@ from dinonat.pipelines.propose_graph import CHUNK, Place, chunks, net_of, place_
 from dinonat.pipelines.propose_report import TABLE, Found, ProposeReport, before, report_of, write
 from dinonat.pipelines.propose_settings import NOT_IN_NAME, ProposeSettings
 from dinonat.pipelines.propose_worth import worth_of
-from dinonat.proposals.bank import Bank, choose_for
+from dinonat.proposals.bank import Bank, choose_for, settled
 from dinonat.proposals.box_scale import Scales, corrected, measured
 from dinonat.proposals.choose import Choice
 from dinonat.proposals.communities import communities, members
@@ -49,6 +56,7 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
     known = open_set(places.set_folder(workspace, chosen_set(workspace, settings.set)))
     if settings.features != "auto":
         parse_features(settings.features)
+    known = uncentred(known) if settings.centring == "none" else known
     warnings: list[str] = []
     if settings.labels:
         warnings += bring_in(settings.labels, known, workspace).warnings
@@ -154,10 +162,8 @@ def _vote(
     origin: Origin,
 ) -> Found:
     """Let the bank decide about the rows of the set that are asked about, of those that are usable."""
-    if settings.features == "auto":
-        choice = choose_for(bank, kind=kind, k=settings.k, temperature=settings.temperature)
-    else:
-        choice = Choice(parse_features(settings.features), f"{settings.features}, as asked for", ())
+    choice = _choice(bank, kind, settings)
+    bank, known = settled(bank, centred=choice.centred), known if choice.centred else uncentred(known)
     origin = dataclasses.replace(origin, features=choice.features)
     voting = _voting(settings)
     place, net = None, None
@@ -182,6 +188,17 @@ def _vote(
     )
 
 
+def _choice(bank: Bank, kind: str, settings: ProposeSettings) -> Choice:
+    """Choose what is compared, as far as it was not asked for."""
+    centred = settings.centring != "none"
+    if settings.features != "auto":
+        weights = parse_features(settings.features)
+        return Choice(weights, f"{settings.features}, as asked for", (), centred)
+    asked = bank if settings.centring == "auto" else dataclasses.replace(bank, bare=None)
+    choice = choose_for(asked, kind=kind, k=settings.k, temperature=settings.temperature)
+    return choice if centred else dataclasses.replace(choice, centred=False)
+
+
 def _voting(settings: ProposeSettings) -> Voting:
     return Voting(settings.method, settings.k, settings.temperature, settings.abstain, settings.alpha)
 
@@ -197,6 +214,7 @@ def _worth(
     """Return which regions are worth showing, where the labels are complete and tell."""
     if not settings.worth or settings.background is False or found.about is None:
         return None
+    known = known if found.choice.centred else uncentred(known)
     more = {"overlap": settings.overlap}
     return worth_of(known, boxes, regions, found.about, _voting(settings), found.net, scales, **more)
 
@@ -246,11 +264,11 @@ def _by_clusters(known: EmbeddingSet, settings: ProposeSettings, origin: Origin)
     clusters, how = communities(
         symmetric(place.graph), place.vectors, clusters=settings.clusters, seed=settings.seed
     )
-    origin = dataclasses.replace(origin, features=features_text(weights))
+    why = "the default without labels" if settings.features == "auto" else "as asked for"
+    choice = Choice(weights, f"{features_text(weights)}, {why}; {how}", (), settings.centring != "none")
+    origin = dataclasses.replace(origin, features=choice.features)
     table = clustered_rows(place.items, clusters, origin=origin)
     table["neighbours"] = _medoids(place, clusters)
-    why = "the default without labels" if settings.features == "auto" else "as asked for"
-    choice = Choice(weights, f"{features_text(weights)}, {why}; {how}", ())
     count = int(clusters.max(initial=-1)) + 1
     return Found(table, choice, None, clusters=count, looked=looked_at(place, None))
 

@@ -22,6 +22,7 @@ class ProposeSettings(Settings):
     alpha: float = Field(0.9, gt=0, lt=1)  # of diffusion: share of an item that comes from its neighbours
     graph_neighbours: int = Field(15, ge=1)  # of each item in the graph of diffusion and of clusters
     features: str = "auto"  # or parts with weights: grid=0.7,hog=1
+    centring: Literal["auto", "mean", "none"] = "auto"  # of the parts; auto: on the mean of the set or not
     # Labelled images are labelled completely: their other regions are examples of nothing.
     background: bool | Literal["auto"] = "auto"  # auto: where boxes are labelled
     abstain: float = Field(0.1, ge=0, lt=1)  # share of labelled items that would be left unknown as too far

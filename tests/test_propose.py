@@ -266,6 +266,21 @@ def test_features_can_be_asked_for(street: SimpleNamespace, tmp_path: Path) -> N
         run(ProposeSettings(labels=file, features="gird=1"), street.root)
 
 
+def test_vectors_are_compared_as_they_are_where_that_is_asked_for(
+    street: SimpleNamespace, tmp_path: Path
+) -> None:
+    file = write_labels(tmp_path / "labels.csv", ["day/00.png,a", "day/01.png,b"], "image,label")
+    report = run(ProposeSettings(labels=file, features="mean", centring="none"), street.root)
+    table = read_proposals(report.file)
+    images = (street.known.items["kind"] == "image").to_numpy()
+    rows = parts.unit(street.known.part("mean", images))
+    assert np.allclose(table["similarity"], (rows[2:] @ rows[:2].T).max(axis=1), atol=1e-4)
+    assert set(table["features"]) == {"mean=1 uncentred"}
+    ordinary = read_proposals(run(ProposeSettings(labels=file, features="mean"), street.root).file)
+    assert set(ordinary["features"]) == {"mean=1"}
+    assert ordinary["similarity"].mean() < table["similarity"].mean()
+
+
 def test_one_label_is_enough_and_what_it_cannot_tell_is_said(street: SimpleNamespace, tmp_path: Path) -> None:
     file = write_labels(tmp_path / "labels.csv", boxes(street, 1)[:1])
     report = run(ProposeSettings(labels=file, background=False), street.root)

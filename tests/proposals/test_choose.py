@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinonat.neighbors import exact
-from dinonat.neighbors.parts import DEFAULT_IMAGE, DEFAULT_REGION, centred, joined, parse_features
+from dinonat.neighbors.parts import DEFAULT_IMAGE, DEFAULT_REGION, centred, joined, parse_features, unit
 from dinonat.proposals.choose import CANDIDATES, FLOOR_NAME, JOINED, choose, compared_lines, restricted
 from dinonat.proposals.leave_out import (
     balanced_weights,
@@ -57,6 +57,31 @@ def test_a_network_that_knows_nothing_is_left_out() -> None:
 def test_a_network_that_knows_all_is_taken_alone() -> None:
     ready, classes, groups = labelled({"mean": 4.0})
     assert set(choose(ready, classes, groups, kind="region").weights) == {"mean"}
+
+
+def test_parts_are_taken_as_they_are_where_centring_hides_a_class() -> None:
+    generator = np.random.default_rng(0)
+    classes, groups = np.repeat(np.arange(3), 40), np.arange(120) % 20
+    middle, way = 3 * np.eye(12)[0], 2 * np.eye(12)[1]
+    rows = middle + np.outer(classes - 1, way) + 0.4 * generator.normal(size=(120, 12))  # class 1 is the mean
+    parts = dict.fromkeys(PARTS, rows.astype(np.float32))
+    bare = {name: unit(part) for name, part in parts.items()}
+    choice = choose(centred(parts), classes, groups, kind="image", bare=bare)
+    assert not choice.centred
+    assert choice.features.endswith(" uncentred")
+    both = [one for one in choice.compared if one.features == choice.features.removesuffix(" uncentred")]
+    assert sorted(one.centred for one in both) == [False, True]
+    assert [line[0] for line in compared_lines(choice.compared) if "uncentred" in line] == ["*"]
+    assert choose(centred(parts), classes, groups, kind="image").centred  # who is not asked does not say
+
+
+def test_a_component_that_all_share_is_taken_off() -> None:
+    ready, classes, groups = labelled({"grid": 1.0, "hog": 1.0}, n=60)
+    bare = {name: unit(part + 5 * np.eye(12, dtype=np.float32)[0]) for name, part in ready.items()}
+    choice = choose(ready, classes, groups, kind="region", bare=bare)
+    assert choice.centred
+    assert dict(choice.weights) == parse_features(choice.features)
+    assert sum(not one.centred for one in choice.compared) == 1
 
 
 def test_without_a_clear_difference_the_floor_or_the_default_stays() -> None:

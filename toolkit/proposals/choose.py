@@ -23,6 +23,7 @@ FLOOR_NAME = "hog+raw"
 # of the two. With 0 the choice fell below the floor by 0.3 points on average over 14 samplings of labels
 # of thermal_modules and paired_road (trained and untrained), with these by less than 0.1.
 PROBABLY, CLEARLY = 1.0, 2.0
+BARE = " uncentred"  # after the weights, where parts are compared as they are
 LARGEST = 3000  # labelled items compared: 9 million cosines a part
 
 CANDIDATES: dict[str, Weights] = {
@@ -55,6 +56,7 @@ class Compared:
     error: float  # standard error of the score's difference from the floor's
     likelihood: float  # mean logarithm of the share that the item's own class got, classes counting alike
     taken: bool
+    centred: bool = True  # on the mean of the set
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ class Choice:
     weights: Weights
     reason: str
     compared: tuple[Compared, ...]  # best first; empty where labels were too few
+    centred: bool = True  # each part on the mean of the set
 
     @property
     def features(self) -> str:
-        """The weights as text."""
-        return features_text(self.weights)
+        """The weights as text, and whether nothing is centred."""
+        return features_text(self.weights) + ("" if self.centred else BARE)
 
 
 def choose(
@@ -80,6 +83,7 @@ def choose(
     k: int = 20,
     temperature: float | None = None,
     left_out: str = "item",
+    bare: Vectors | None = None,
 ) -> Choice:
     """Choose the weights of the parts for items of ``kind`` by votes among the labelled items.
 
@@ -92,8 +96,9 @@ def choose(
     winner when it is better by two: among a dozen weightings and few labels the best score is mostly
     luck. Where the score is no worse, the likelihood may be what is better by as much: among thousands of
     background examples and few things, shares tell more than winners. So what is chosen never scored below
-    the floor. ``temperature`` None: DINO's for the score, the best of a few for the likelihood. Parts that
-    ``ready`` lacks are left out of all weightings.
+    the floor. ``bare``, the parts with unit rows but not centred, is compared with the weights taken, and
+    has to be as clearly better. ``temperature`` None: DINO's for the score, the best of a few for the
+    likelihood. Parts that ``ready`` lacks are left out of all weightings.
     """
     rows = thinned(classes, LARGEST)
     classes, groups = classes[rows], groups[rows]
@@ -102,27 +107,35 @@ def choose(
         weights = default_weights(kind)
         return Choice(weights, f"{features_text(weights)}: the default, because {problem}", ())
     table = restricted(ready)
-    seen = _compare(
-        {name: part[rows] for name, part in ready.items()}, table, classes, groups, k, temperature
-    )
-    weight = balanced_weights(classes)
-    scores = _Scores(
-        {name: 100 * hit.mean(axis=1) * weight for name, (hit, _) in seen.items()},
-        {name: likely * weight for name, (_, likely) in seen.items()},
-        groups,
-    )
+    how = (classes, groups, k, temperature)
+    seen = _compare(_rows(ready, rows), table, *how)
+    scores = _Scores.of_votes(seen, classes, groups)
     taken, first = decide(scores, kind)
-    floor = FLOOR_NAME if FLOOR_NAME in table else taken
+    centred = True
+    if bare is not None:
+        other = taken + BARE
+        seen |= _compare(_rows(bare, rows), {other: table[taken]}, *how)
+        scores = _Scores.of_votes(seen, classes, groups)
+        centred = not scores.better(other, taken, CLEARLY)
+        table[other] = table[taken]
+    won = taken if centred else taken + BARE
+    floor = FLOOR_NAME if FLOOR_NAME in table else won
+    weight = balanced_weights(classes)
     compared = [
-        _compared(name, table[name], 100 * weight @ hit, scores, floor, name == taken)
+        _compared(name, table[name], 100 * weight @ hit, scores, floor, name == won)
         for name, (hit, _) in seen.items()
     ]
     said = f"{len(classes)} labelled items, one of {len(np.unique(groups))} {left_out}s left out at a time"
     return Choice(
         table[taken],
-        f"{_reason(taken, first, table, scores)} ({said})",
+        f"{_reason(won, first, table, scores)} ({said})",
         tuple(sorted(compared, key=lambda one: (-one.score, one.name))),
+        centred,
     )
+
+
+def _rows(parts: Vectors, rows: Int64) -> Vectors:
+    return {name: part[rows] for name, part in parts.items()}
 
 
 def restricted(parts: Collection[str]) -> dict[str, Weights]:
@@ -147,6 +160,18 @@ class _Scores:
     added: Mapping[str, Float64]  # name -> (n,), in points of balanced accuracy
     likely: Mapping[str, Float64]  # name -> (n,), in class-balanced log-likelihood
     groups: Int64
+
+    @classmethod
+    def of_votes(
+        cls, seen: Mapping[str, tuple[Float64, Float64]], classes: Int64, groups: Int64
+    ) -> "_Scores":
+        """Sum up what `_compare` returns."""
+        weight = balanced_weights(classes)
+        return cls(
+            {name: 100 * hit.mean(axis=1) * weight for name, (hit, _) in seen.items()},
+            {name: likely * weight for name, (_, likely) in seen.items()},
+            groups,
+        )
 
     def of(self, name: str) -> float:
         return float(self.added[name].sum())
@@ -222,17 +247,19 @@ def _compared(
         error=scores.error(name, floor),
         likelihood=float(scores.likely[name].sum()),
         taken=taken,
+        centred=not name.endswith(BARE),
     )
 
 
 def _reason(taken: str, first: str, table: Mapping[str, Weights], scores: _Scores) -> str:
     """Say what was taken, against what."""
-    text = f"{features_text(table[taken])}: balanced accuracy {scores.of(taken):.1f}"
+    bare = BARE if taken.endswith(BARE) else ""
+    text = f"{features_text(table[taken])}{bare}: balanced accuracy {scores.of(taken):.1f}"
     if taken == FLOOR_NAME:
         text += ", the hand-made floor"
     elif FLOOR_NAME in table:
         text += f", hand-made floor {scores.of(FLOOR_NAME):.1f}"
-    if first != taken:
+    if first != taken.removesuffix(BARE):
         text += f"; {features_text(table[first])} has {scores.of(first):.1f}, not clearly more"
     return text
 
@@ -242,12 +269,14 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
     if not compared:
         return []
     columns = f"{'score':>7}{'k=5':>7}{'k=20':>7}{'per class':>11}{'likelihood':>12}"
-    head = f"  {'balanced accuracy on the labels':34}{columns}"
+    names = [one.features + ("" if one.centred else BARE) for one in compared]
+    wide = max(34, *(len(name) + 1 for name in names))
+    head = f"  {'balanced accuracy on the labels':{wide}}{columns}"
     return [
         head,
         *(
-            f"{'*' if one.taken else ' '} {one.features:34}"
+            f"{'*' if one.taken else ' '} {name:{wide}}"
             f"{one.score:7.1f}{one.plain_k5:7.1f}{one.plain_k20:7.1f}{one.balanced:11.1f}{one.likelihood:12.2f}"
-            for one in compared
+            for name, one in zip(names, compared, strict=True)
         ),
     ]
