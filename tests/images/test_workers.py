@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dinonat.errors import DinonatError
-from dinonat.images.workers import run_in_workers
+from dinonat.images.workers import Standing, run_in_workers
 
 DECODERS = """
 import os, sys, time
@@ -162,3 +162,17 @@ def test_children_end_when_the_parent_is_killed(decoders: object, tmp_path: Path
 
 def test_without_workers_it_is_a_plain_map() -> None:
     assert list(run_in_workers(abs, [-1, 2], workers=0, on_death=lambda item, reason: 0)) == [1, 2]
+
+
+def test_standing_processes_outlive_a_question_and_a_death(decoders: object) -> None:
+    """One process answers one question after the other; after a death another one takes its place."""
+    pids = Standing(decoders.pid, workers=1, on_death=None)  # type: ignore[attr-defined,arg-type]
+    first, second = (pids.submit(number).result() for number in range(2))
+    assert first == second
+    pids.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    names = Standing(decoders.decode, workers=1, on_death=lost)  # type: ignore[attr-defined]
+    told = [names.submit(name).result() for name in ("a", "abort", "b")]
+    assert told == ["A", f"abort: the process that read it ended with code {-signal.SIGABRT}", "B"]
+    names.close()

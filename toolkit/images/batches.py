@@ -231,13 +231,13 @@ def _squash(cut: Cut, *, side: int) -> Squashed:
     left, top, right, low = box or WHOLE
     try:
         smallest = min(right - left, low - top)
-        pixels, (height, width) = _decoded(ref, at_least=int(np.ceil(2 * side / smallest)))
+        pixels, (height, width) = decoded(ref, at_least=int(np.ceil(2 * side / smallest)))
         return _resized(pixels, side, box), width * (right - left) / (height * (low - top)), ""
     except (ImageError, OSError, MemoryError) as error:
         return None, 0.0, sentence(ref, error)
 
 
-def _decoded(ref: ImageRef, *, at_least: int) -> tuple[UInt8, tuple[int, int]]:
+def decoded(ref: ImageRef, *, at_least: int) -> tuple[UInt8, tuple[int, int]]:
     """Return colour, perhaps smaller, or prepared grey levels, and the image's whole (height, width)."""
     raster = read_raster(ref.file, frame=ref.frame, at_least=at_least)
     if raster is not None and raster.pixels.ndim == 3:

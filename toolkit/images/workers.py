@@ -83,6 +83,35 @@ def run_in_workers(
             pool.stop()
 
 
+class Standing(Generic[Item, Result]):
+    """Processes that stay, for a server that is asked for one item now and for another later.
+
+    Each is started when it is first needed; arguments and deaths as in ``run_in_workers``.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Item], Result],
+        *,
+        workers: int,
+        on_death: Callable[[Item, str], Result],
+        belongs_to: Callable[[Item], Hashable] = lambda item: item,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._pool = _Pool(function, on_death, belongs_to, seconds)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="reads")
+
+    def submit(self, item: Item) -> Future[Result]:
+        """Return the result of one item as it will be; it raises DinonatError where no process starts."""
+        return self._threads.submit(self._pool.answer, item)
+
+    def close(self) -> None:
+        """End every process; what is still asked for gets a DinonatError."""
+        self._pool.stop()
+        self._threads.shutdown(cancel_futures=True)
+        self._pool.close()
+
+
 class _Pool(Generic[Item, Result]):
     """One child for each thread, started when the thread first needs it."""
 
