@@ -325,7 +325,7 @@ def test_a_newer_version_is_refused_in_words_and_left_as_it_is(path: Path) -> No
     db.close()
     before = path.read_bytes()
     for door in (reading, writing):
-        with pytest.raises(WorkspaceError, match=r"labels of version 2.* Update dinotool"), door(path):
+        with pytest.raises(WorkspaceError, match=r"labels of version 3.* Update dinotool"), door(path):
             pass
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]

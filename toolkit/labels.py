@@ -16,59 +16,12 @@ from urllib.parse import quote
 import pandas as pd
 
 from dinonat.errors import WorkspaceError
+from dinonat.label_schema import VERSION, make, renew, version_of
 from dinonat.records import EVENT_COLUMNS, as_table
 
-VERSION = 1  # of the tables, kept as SQLite's user_version
 PATIENCE = 20.0  # seconds to wait for another writer
 BLOCK = 20_000  # events that are read at once: they become columns block by block
 
-TABLES = """
-CREATE TABLE classes (
-    set_name TEXT NOT NULL,
-    export_id INTEGER NOT NULL CHECK (export_id >= 0),
-    name TEXT NOT NULL,
-    PRIMARY KEY (set_name, export_id),
-    UNIQUE (set_name, name)
-);
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    at TEXT NOT NULL,
-    who TEXT NOT NULL,
-    origin TEXT NOT NULL,
-    set_name TEXT NOT NULL,
-    label_id TEXT NOT NULL CHECK (label_id <> ''),
-    action TEXT NOT NULL CHECK (action IN ('accepted', 'relabelled', 'moved', 'drawn', 'rejected')),
-    run TEXT NOT NULL,
-    image TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('region', 'image')),
-    label TEXT NOT NULL CHECK (label <> ''),
-    x REAL, y REAL, w REAL, h REAL,
-    mask TEXT NOT NULL
-);
-CREATE INDEX last_of_label ON events (set_name, label_id, seq);
-CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN
-    SELECT RAISE(ABORT, 'events are only added');
-END;
-CREATE TRIGGER events_remain BEFORE DELETE ON events BEGIN
-    SELECT RAISE(ABORT, 'events are only added');
-END;
-CREATE TRIGGER events_follow BEFORE INSERT ON events
-WHEN EXISTS (SELECT 1 FROM events WHERE seq = NEW.seq) BEGIN -- REPLACE deletes without asking
-    SELECT RAISE(ABORT, 'events are only added');
-END;
-CREATE TRIGGER classes_stay BEFORE UPDATE ON classes BEGIN
-    SELECT RAISE(ABORT, 'numbers of classes stay');
-END;
-CREATE TRIGGER classes_remain BEFORE DELETE ON classes BEGIN
-    SELECT RAISE(ABORT, 'numbers of classes stay');
-END;
-CREATE TRIGGER classes_follow BEFORE INSERT ON classes WHEN
-    NEW.export_id <> (SELECT coalesce(max(export_id) + 1, 0) FROM classes WHERE set_name = NEW.set_name)
-    OR EXISTS (SELECT 1 FROM classes WHERE set_name = NEW.set_name AND name = NEW.name)
-BEGIN
-    SELECT RAISE(ABORT, 'numbers of classes have no gaps');
-END;
-"""
 ADVICE = {  # by SQLite's code, where there is more to say than what is wrong
     sqlite3.SQLITE_FULL: "Free some space",
     sqlite3.SQLITE_READONLY: "See that the file and its folder can be written",
@@ -78,9 +31,14 @@ ADVICE = {  # by SQLite's code, where there is more to say than what is wrong
 }
 LAST = """
 SELECT label_id, action, run, image, kind, label, x, y, w, h, mask, who, origin, at FROM events
-WHERE seq IN (SELECT max(seq) FROM events WHERE set_name = ? GROUP BY label_id) ORDER BY seq
+WHERE seq IN (SELECT max(seq) FROM events WHERE set_name = ? GROUP BY label_id) AND action <> 'withdrawn'
+ORDER BY seq
 """
 LAST_OF_FILE = LAST.replace("set_name = ?", "set_name = ? AND origin = ?")
+NUMBERED = """
+SELECT label_id, action, run, image, kind, label, x, y, w, h, mask, who, origin, at, seq FROM events
+WHERE set_name = ? AND {where} ORDER BY seq
+"""
 HISTORY = """
 SELECT label_id, action, run, image, kind, label, x, y, w, h, mask, who, origin, at FROM events
 WHERE set_name = ? AND label_id = ? ORDER BY seq
@@ -121,8 +79,9 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the database to write, and make it where there is none; all of it is written or nothing.
 
-    Other writers are waited for. Raises WorkspaceError where one is not done in PATIENCE seconds, the
-    disk is full or read-only, the file is damaged, or a newer dinotool made it.
+    Tables of an earlier version become those of today in the same transaction. Other writers are waited
+    for. Raises WorkspaceError where one is not done in PATIENCE seconds, the disk is full or read-only,
+    the file is damaged, or a newer dinotool made it.
     """
     with _sentences(path):
         _make_folder(path)
@@ -133,7 +92,8 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN IMMEDIATE")
             if not _made(db, path):
-                _make(db)
+                make(db)
+            renew(db)
             yield db
             db.execute("COMMIT")
         finally:  # closing rolls back what was not committed
@@ -159,7 +119,8 @@ def add_events(db: sqlite3.Connection, events: pd.DataFrame, *, set_name: str, w
 def last_events(db: sqlite3.Connection | None, set_name: str, origin: str | None = None) -> pd.DataFrame:
     """Return the last event of every label of a set: EVENT_COLUMNS, who, origin, at (UTC); oldest first.
 
-    With ``origin`` the last one that this file brought: what the file said when it was last here.
+    Of a label whose last event was withdrawn nobody says anything, so it is not there. With ``origin``
+    the last one that this file brought: what the file said when it was last here.
     """
     if origin is None:
         return _table(db, LAST, (set_name,))
@@ -175,6 +136,16 @@ def last_seq(db: sqlite3.Connection | None) -> int:
 def history(db: sqlite3.Connection | None, set_name: str, label_id: str) -> pd.DataFrame:
     """Return every event of one label, the first one first, with the columns of `last_events`."""
     return _table(db, HISTORY, (set_name, label_id))
+
+
+def numbered_events(
+    db: sqlite3.Connection | None, set_name: str, where: str, values: Iterable[object]
+) -> pd.DataFrame:
+    """Return the events of a set for which an SQL condition holds, in their order, with their number ``seq``.
+
+    All of them, withdrawn ones too; the columns of `last_events` and ``seq``.
+    """
+    return _table(db, NUMBERED.format(where=where), (set_name, *values), "seq")
 
 
 def class_names(db: sqlite3.Connection | None, set_name: str) -> list[str]:
@@ -218,23 +189,12 @@ def _log_ahead(db: sqlite3.Connection) -> None:
             sleep(0.02)
 
 
-def _make(db: sqlite3.Connection) -> None:
-    """Make the tables, all in the transaction that is open."""
-    statement = ""
-    for line in TABLES.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            db.execute(statement)
-            statement = ""
-    db.execute(f"PRAGMA user_version = {VERSION}")
-
-
 def _made(db: sqlite3.Connection, path: Path) -> bool:
     """Say whether the tables are there: a process that was killed may have left a file without any.
 
     Refuses tables that this dinotool does not know, and a database of something else.
     """
-    found = db.execute("PRAGMA user_version").fetchone()[0]
+    found = version_of(db)
     if found > VERSION:
         raise WorkspaceError(
             f"{path}: labels of version {found}, but this dinotool reads {VERSION}. Update dinotool; nothing "
@@ -249,18 +209,20 @@ def _made(db: sqlite3.Connection, path: Path) -> bool:
     return bool(tables)
 
 
-def _table(db: sqlite3.Connection | None, query: str, values: Iterable[object]) -> pd.DataFrame:
-    """Return the rows of a query block by block as columns; an event's mask as run lengths."""
+def _table(db: sqlite3.Connection | None, query: str, values: Iterable[object], *more: str) -> pd.DataFrame:
+    """Return the rows of a query block by block as columns; an event's mask as run lengths.
+
+    ``more`` are whole numbers that the query gives after COLUMNS.
+    """
+    kinds = {**EVENT_COLUMNS, **dict.fromkeys(("who", "origin", "at"), "str"), **dict.fromkeys(more, "int64")}
     blocks = []
     if db is not None:
         cursor = db.execute(query, tuple(values))
         while rows := cursor.fetchmany(BLOCK):
-            block = pd.DataFrame(rows, columns=list(COLUMNS))
+            block = pd.DataFrame(rows, columns=[*COLUMNS, *more])
             block["mask_counts"] = [tuple(map(int, mask.split())) for mask in block["mask_counts"]]
-            blocks.append(as_table(block, {**EVENT_COLUMNS, **dict.fromkeys(COLUMNS[-3:], "str")}))
-    if not blocks:
-        return as_table([], {**EVENT_COLUMNS, **dict.fromkeys(COLUMNS[-3:], "str")})
-    return pd.concat(blocks, ignore_index=True)
+            blocks.append(as_table(block, kinds))
+    return pd.concat(blocks, ignore_index=True) if blocks else as_table([], kinds)
 
 
 def _code(error: sqlite3.Error) -> int:

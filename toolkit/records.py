@@ -155,7 +155,7 @@ INCOMING_COLUMNS = {  # what a file says that a person may have changed
 }
 EVENT_COLUMNS = {  # what somebody did to one label, and what the label was from then on
     "label_id": "str",  # id of the proposal, or of what was drawn
-    "action": "str",  # one of ACTIONS
+    "action": "str",  # one of ACTIONS, or WITHDRAWN
     "run": "str",  # of the proposal; "" for what was drawn
     "image": "str",
     "kind": "str",
@@ -167,6 +167,7 @@ EVENT_COLUMNS = {  # what somebody did to one label, and what the label was from
     "mask_counts": "object",  # tuple[int, ...]; () = no mask
 }
 ACTIONS = ("accepted", "relabelled", "moved", "drawn", "rejected")  # "moved": box or mask, label too
+WITHDRAWN = "withdrawn"  # one more action: what was said of the label is taken back, and nobody says anything
 REJECTED, ACCEPTED, PROPOSED = "rejected", "accepted", "proposed"  # the status of a label
 PROPOSAL_COLUMNS = {
     "proposal": "str",  # short_hash(run, item)
