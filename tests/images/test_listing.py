@@ -192,6 +192,18 @@ def test_a_list_file_with_nul_ends_can_name_anything(tmp_path: Path) -> None:
     assert names(tmp_path, list_file=wanted) == ["two\nlines.png"]
 
 
+@pytest.mark.parametrize("name", ["a\rb.png", "a\x0bb.png", "a\u2028b.png", "a\x85b.png", "a\r\nb.png"])
+def test_names_of_a_list_end_where_lines_end_and_nowhere_else(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "plain.png").write_bytes(b"x")
+    wanted = tmp_path / "list"
+    wanted.write_bytes(f"{name}\0plain.png\0".encode())
+    assert names(tmp_path, list_file=wanted) == sorted([name, "plain.png"])
+    if "\n" not in name:
+        wanted.write_bytes(f"{name}\r\nplain.png".encode())
+        assert names(tmp_path, list_file=wanted) == sorted([name, "plain.png"])
+
+
 def test_a_list_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00")
     for wanted in (tmp_path / "gone.txt", tmp_path / "list.bin", tmp_path):

@@ -198,13 +198,13 @@ def _named(folder: Path, list_file: Path, skipped: list[Skipped]) -> Iterator[Im
 
 def _entries(list_file: Path) -> Iterable[str]:
     try:
-        text = list_file.read_text(encoding="utf-8-sig")
+        text = list_file.read_bytes().decode("utf-8-sig")  # as it stands: names may hold any line end
     except (OSError, UnicodeDecodeError) as error:
         raise ImageError(
             f"{printable(list_file)}: cannot be read as a list of images ({error}). "
             "Give a UTF-8 text file with one path a line."
         ) from error
-    lines = text.split("\0") if "\0" in text else text.splitlines()
+    lines = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     return [line for line in lines if line.strip()]
 
 
