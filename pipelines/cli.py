@@ -12,6 +12,7 @@ from dinonat.pipelines.cli_agreement import agreement
 from dinonat.pipelines.cli_bench import bench_app
 from dinonat.pipelines.cli_evaluate import evaluate_app
 from dinonat.pipelines.cli_map import map_set
+from dinonat.pipelines.cli_review import review
 from dinonat.pipelines.cli_select import select
 from dinonat.pipelines.options import (
     FAILED,
@@ -302,6 +303,7 @@ def propose_labels(
 
 
 app.command()(select)
+app.command()(review)
 
 
 @app.command()

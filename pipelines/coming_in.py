@@ -1,6 +1,5 @@
 """Labels come in by one door: a file is read, compared with what is known, and becomes events."""
 
-import getpass
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from dinonat.formats.handover import Incoming, Warn
 from dinonat.pipelines.differences import Difference, Found, difference, looked_at, write
 from dinonat.pipelines.export_folder import Exported
 from dinonat.pipelines.meant import heights_widths, meant
-from dinonat.pipelines.people import origin_of, said, standing
+from dinonat.pipelines.people import account, origin_of, said, standing
 from dinonat.pipelines.returned import kinds_of, sizes_by_name, which_export
 from dinonat.proposals.corrections import KEPT, NEW
 from dinonat.records import ACCEPTED, PROPOSED
@@ -92,7 +91,7 @@ def bring_in(
         kinds,
         gone=bool(incoming.export) and exported is None,
     )
-    whose = _user() if who is None else who
+    whose = account() if who is None else who
     what = difference(found, workspace, accept)
     while len(what.events) and not write(found, what, workspace, whose):
         what = difference(found, workspace, accept)
@@ -173,11 +172,3 @@ def _by_class(changes: pd.DataFrame, accept: str, ids: pd.Series) -> dict[str, d
 def _proposed(exported: Exported) -> pd.Series:
     """Return the ids of what was exported as a proposal, and not as what a person vouched for already."""
     return exported.labels.loc[exported.labels["status"] == PROPOSED, "label_id"]
-
-
-def _user() -> str:
-    """Return the name of the account; a file of labels is often passed on between people."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""

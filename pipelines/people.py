@@ -1,5 +1,6 @@
 """What people said about the labels of a set: where it is kept, and what it makes of proposals."""
 
+import getpass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,14 @@ DATABASE = "labels.db"
 ORIGIN = "audit:"  # begins the origin of events that an audit brought; no path begins so
 
 OF_THE_VOTE = ("score", "margin", "similarity", "probability")  # they belong to the class that was proposed
+
+
+def account() -> str:
+    """Return the name of the account; "" where there is none. A file of labels is often passed on."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 def database(workspace: Path) -> Path:

@@ -1,12 +1,12 @@
 """What a review page is told of a run: its images, its proposals row by row, and how they were made.
 
-Everything here is read once, when the page's server starts, and does not change; what people say meanwhile is
-in `review_state`. Lists of voters and of run lengths stay out of Python's objects: a hundred thousand
+Everything here is read once, when the page's server starts, and does not change; what people say meanwhile
+is in `review_state`. Lists of voters and of run lengths stay out of Python's objects: a hundred thousand
 proposals take some ten megabytes.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from dinonat.images.faults import printable
 from dinonat.images.prepare import COLOUR
 from dinonat.pages.gather import reference
 from dinonat.pipelines import workspace as places
-from dinonat.proposals.abstain import UNKNOWN
+from dinonat.proposals.abstain import BACKGROUND, UNKNOWN
 from dinonat.proposals.methods import SAID
 from dinonat.records import LATER_COLUMNS, PROPOSAL_COLUMNS, ImageRef, Int64
 
@@ -67,6 +67,7 @@ class Shown:
         kept = _kept(whole, place)
         self.left_out = len(whole) - len(kept)
         self.table = whole.iloc[kept].reset_index(drop=True)
+        self.clusters: Int64 = self.table["cluster"].to_numpy(np.int64)
         self.masks = masks.take(pa.array(kept))
         self.image_of: Int64 = place[kept].astype(np.int64)  # (rows,): place of each proposal's image
         self.place_of: dict[str, int] = {
@@ -104,8 +105,13 @@ class Shown:
     @cached_property
     def proposed_classes(self) -> list[str]:
         """The classes that the run proposes anywhere, sorted."""
-        names = {*self.table["label"].astype("str").unique(), *self.table["second"].astype("str").unique()}
-        return sorted(names - {"", "background"})
+        named = self.table[self.table["cluster"] < 0]
+        names = {*named["label"].astype("str").unique(), *named["second"].astype("str").unique()}
+        return sorted(names - {"", BACKGROUND})
+
+    def class_of(self, row: int) -> str:
+        """Return the class that is proposed for a row; "" where there is none, as of a cluster."""
+        return "" if self.clusters[row] >= 0 else str(self.table["label"].iat[row])
 
     def sentences(self) -> list[str]:
         """Return what is to be known of the run before it is reviewed."""
@@ -150,13 +156,13 @@ def _kept(table: pd.DataFrame, place: Int64) -> Int64:
     """Return the rows to show: of images that are there, and at most MOST, what is unknown last."""
     kept = np.flatnonzero(place >= 0)
     if len(kept) <= MOST:
-        return kept
+        return np.asarray(kept, np.int64)
     unknown = (table["advice"] == UNKNOWN).to_numpy()[kept]
     worth = table["objectness"].fillna(0.0).to_numpy()[kept]
     return np.sort(kept[np.lexsort((-worth, unknown))[:MOST]])
 
 
-def fixed_part(shown: Shown, classes: Sequence[str], twins: Mapping[int, Path]) -> dict[str, Any]:
+def fixed_part(shown: Shown, classes: Sequence[str], twins: Collection[int]) -> dict[str, Any]:
     """Return the part of the list that does not change, column by column; ``classes`` give the numbers."""
     pictures, known = shown.pictures, {name: number for number, name in enumerate(classes)}
     unit = np.where(pictures["prepare"] == COLOUR, "colour", pictures["unit"].astype("str"))
@@ -191,7 +197,7 @@ def _columns(shown: Shown, known: Mapping[str, int]) -> dict[str, Any]:
         "image": shown.image_of,
         "kind": (~whole).astype(np.int64),
         **{side: np.ascontiguousarray(values.round(2)) for side, values in sides.items()},
-        **{name: _numbers(table[name], known) for name in ("label", "second")},
+        **{name: _numbers(table, name, known) for name in ("label", "second")},
         **{name: table[name].to_numpy(np.float32).round(4) for name in shares},
         "advice": table["advice"].astype("str").tolist(),
         "reason": table["reason"].astype("str").tolist(),
@@ -201,10 +207,11 @@ def _columns(shown: Shown, known: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _numbers(values: pd.Series, known: Mapping[str, int]) -> Int64:
-    """Return the number of each class; -1 where there is none."""
-    numbers: Int64 = values.astype("str").map(known).fillna(-1).to_numpy(np.int64)
-    return numbers
+def _numbers(table: pd.DataFrame, name: str, known: Mapping[str, int]) -> Int64:
+    """Return the number of each row's class; -1 where there is none, as of clusters that nobody named."""
+    numbers = table[name].astype("str").map(known).fillna(-1).to_numpy(np.int64)
+    found: Int64 = np.where(table["cluster"] < 0, numbers, -1).astype(np.int64)
+    return found
 
 
 def _agree(table: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.bool_]]":
@@ -217,14 +224,14 @@ def _agree(table: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.bool_]]":
 
 
 def audits_of(shown: Shown) -> list[dict[str, Any]]:
-    """Return the audits that were drawn from the run: their names and the rows of their sheets."""
+    """Return the audits that were drawn from the run: names and rows of their sheets, the newest first."""
     found = []
     for name in places.names(shown.workspace, "selection"):
-        ids = sheet_ids(places.selections_folder(shown.workspace, name) / audit_sheets.FILE)
-        rows = [shown.place_of[each] for each in ids if each in shown.place_of]
+        sheet = places.selections_folder(shown.workspace, name) / audit_sheets.FILE
+        rows = [shown.place_of[each] for each in sheet_ids(sheet) if each in shown.place_of]
         if rows:
-            found.append({"name": name, "rows": rows})
-    return found
+            found.append((sheet.stat().st_mtime, {"name": name, "rows": rows}))
+    return [audit for _, audit in sorted(found, key=lambda each: each[0], reverse=True)]
 
 
 def sheet_ids(sheet: Path) -> list[str]:

@@ -23,6 +23,7 @@ SETTINGS = {
     "inspect": ("inspection", "InspectSettings"),
     "propose-labels": ("propose", "ProposeSettings"),
     "select": ("selection", "SelectSettings"),
+    "review": ("review", "ReviewSettings"),
     "export": ("export_settings", "ExportSettings"),
     "import-labels": ("import_labels", "ImportSettings"),
     "validate": ("validate", "ValidateSettings"),
