@@ -165,7 +165,7 @@ def _vote(
     choice = _choice(bank, kind, settings)
     bank, known = settled(bank, centred=choice.centred), known if choice.centred else uncentred(known)
     origin = dataclasses.replace(origin, features=choice.features)
-    voting = _voting(settings)
+    voting = Voting(settings.method, settings.k, settings.temperature, settings.abstain, settings.alpha)
     place, net = None, None
     if DIFFUSE in needed(settings.method):
         place = place_of(known, usable, kind, choice.weights, settings.graph_neighbours)
@@ -199,10 +199,6 @@ def _choice(bank: Bank, kind: str, settings: ProposeSettings) -> Choice:
     return choice if centred else dataclasses.replace(choice, centred=False)
 
 
-def _voting(settings: ProposeSettings) -> Voting:
-    return Voting(settings.method, settings.k, settings.temperature, settings.abstain, settings.alpha)
-
-
 def _worth(
     known: EmbeddingSet,
     boxes: pd.DataFrame,
@@ -215,8 +211,8 @@ def _worth(
     if not settings.worth or settings.background is False or found.about is None:
         return None
     known = known if found.choice.centred else uncentred(known)
-    more = {"overlap": settings.overlap}
-    return worth_of(known, boxes, regions, found.about, _voting(settings), found.net, scales, **more)
+    more = {"alpha": settings.alpha, "overlap": settings.overlap}
+    return worth_of(known, boxes, regions, found.about, found.net, scales, **more)
 
 
 def _untold(about: Decided, kind: str, settings: ProposeSettings) -> tuple[str, ...]:

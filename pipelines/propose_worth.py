@@ -1,7 +1,6 @@
 """Whether regions are worth a look, by proposing for the labelled images as if nobody had labelled them."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from dinonat.pipelines.propose_graph import chunks
 from dinonat.proposals.abstain import REVIEW
 from dinonat.proposals.bank import Bank
 from dinonat.proposals.box_scale import Scales, corrected
-from dinonat.proposals.deciding import Decided, Net, Voting, decided, propose
+from dinonat.proposals.deciding import Decided, Net, narrowed, propose
 from dinonat.proposals.leave_out import recordings_of
 from dinonat.proposals.objects import ranked, without_repeats
 from dinonat.proposals.table import Origin
@@ -28,24 +27,22 @@ def worth_of(
     boxes: pd.DataFrame,
     usable: Bool,
     about: Decided,
-    voting: Voting,
     net: Net | None,
     scales: Scales,
     *,
+    alpha: float,
     overlap: float,
 ) -> Worth | None:
     """Return from which score on regions are worth showing; None where the labels are too few to tell.
 
     ``boxes`` are all that is in the images of the bank, ``usable`` marks the rows of the set with regions.
-    The method and the temperature are those that all labels have chosen.
+    What is settled by leaving labels out (`deciding.narrowed`) is as all labels have settled it.
     """
-    settled = replace(voting, method=about.method, temperature=about.temperature)
     tables = []
     for kept, asked in _folds(known, usable, about.bank):
         if len(np.unique(about.bank.classes[kept])) < 2:
             continue
-        own_net = None if net is None else Net(net.graph, net.labelled[kept])
-        own = decided(_part(about.bank, kept), about.weights, settled, search=search, net=own_net)
+        own = narrowed(about, kept, net=net, alpha=alpha)
         rows = chunks(known, asked, "region", usable)
         table = propose(own, rows, search=search, origin=Origin("", "", "", ""))
         if len(table):
@@ -67,10 +64,3 @@ def _folds(known: EmbeddingSet, usable: Bool, bank: Bank) -> Iterator[tuple[Int6
         asked = np.zeros(len(items), bool)
         asked[there[numbers == fold]] = True
         yield np.flatnonzero(~bank.items["image"].isin(items["image"][asked]).to_numpy()), asked
-
-
-def _part(bank: Bank, rows: Int64) -> Bank:
-    ready = {name: part[rows] for name, part in bank.ready.items()}
-    return Bank(
-        bank.items.iloc[rows].reset_index(drop=True), ready, bank.classes[rows], bank.names, bank.background
-    )

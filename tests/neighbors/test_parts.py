@@ -89,6 +89,17 @@ def test_axes_keep_the_dot_products_of_what_lies_in_few_dimensions() -> None:
     assert np.array_equal(axes.columns, fit_axes(rows, dims=6).columns)  # type: ignore[union-attr]
 
 
+def test_axes_keep_about_as_much_as_any_can() -> None:
+    generator = np.random.default_rng(5)
+    falling = 1 / (1 + np.arange(90))  # no gap at which a subspace would end
+    rows = unit((generator.normal(size=(400, 90)) * falling**0.5).astype(np.float32))
+    axes = fit_axes(rows, dims=20)
+    assert axes is not None
+    best = np.linalg.svd(rows.astype(np.float64), compute_uv=False)[:20]
+    kept = ((rows @ axes.columns) ** 2).sum()
+    assert 0.99 * (best**2).sum() < kept < 1.0001 * (best**2).sum()
+
+
 def test_axes_are_not_fitted_on_too_few_rows() -> None:
     assert fit_axes(np.eye(30, dtype=np.float32), dims=10) is None
     assert fit_axes(np.ones((100, 8), np.float32), dims=10) is None

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from dinonat.neighbors import exact
 from dinonat.neighbors.graph import build, symmetric
 from dinonat.neighbors.parts import joined, unit
-from dinonat.proposals.bank import Bank, make_bank
-from dinonat.proposals.deciding import Decided, Net, Voting, ask, decided
+from dinonat.proposals.bank import Bank, make_bank, of_rows
+from dinonat.proposals.deciding import Decided, Net, Voting, ask, decided, narrowed
+from dinonat.proposals.linear import fit
 from dinonat.proposals.methods import (
     JOINT,
     METHODS,
@@ -131,6 +132,28 @@ def test_each_method_finds_the_classes_and_says_which_items_decided(method: str)
     assert (bank.classes[rows[rows >= 0]] == np.repeat(said.winner, (rows >= 0).sum(axis=1))).all()
     assert 0 < about.limits.measured <= 18
     assert bool(about.judged) == (method in ("auto", "joint"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fewer_labels_say_what_they_would_say_had_there_been_no_others(method: str) -> None:
+    classes, few = np.arange(18) % 3, np.arange(0, 18, 2)
+    vectors = np.concatenate([cones(classes, spread=0.6), cones(np.arange(30) % 3, spread=0.6, seed=1)])
+    about, bank = settle(classes, vectors, method)
+    net = Net(symmetric(build(vectors, 8, search=exact.search)), np.arange(18))
+    how = Voting(method, temperature=about.temperature)
+    own = narrowed(about, few, net=net, alpha=how.alpha)
+    assert own.limits is about.limits
+    asked = vectors[18:], np.arange(18, 48)
+    said = ask(own, *asked, search=exact.search)
+    if about.classifier is None:
+        alone = decided(of_rows(bank, few), WEIGHTS, how, search=exact.search, net=Net(net.graph, few))
+        expected = ask(alone, *asked, search=exact.search).score
+    else:  # strength and axes are those of all labels
+        learned = fit(vectors[few], classes[few], 3, strength=about.classifier.strength)
+        expected = learned.shares(vectors[18:]).max(axis=1)
+    np.testing.assert_allclose(said.score, expected, atol=1e-6 if about.classifier is None else 1e-3)
+    every = ask(narrowed(about, np.arange(18), net=net, alpha=how.alpha), *asked, search=exact.search)
+    np.testing.assert_allclose(every.score, ask(about, *asked, search=exact.search).score, atol=1e-6)
 
 
 def test_the_same_labels_settle_the_same() -> None:

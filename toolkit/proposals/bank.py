@@ -68,6 +68,13 @@ def settled(bank: Bank, *, centred: bool) -> Bank:
     return replace(bank, ready=bank.ready if centred or bank.bare is None else bank.bare, bare=None)
 
 
+def of_rows(bank: Bank, rows: Int64) -> Bank:
+    """Return the bank of some of the items; the names of the classes stay, whoever is left of them."""
+    items = bank.items.iloc[rows].reset_index(drop=True)
+    ready = {name: part[rows] for name, part in bank.ready.items()}
+    return replace(bank, items=items, ready=ready, classes=bank.classes[rows], bare=None)
+
+
 def stacked(parts: Sequence[Vectors]) -> dict[str, Float32]:
     """Put the parts of items under those of others."""
     return {name: np.concatenate([ready[name] for ready in parts]) for name in PARTS}

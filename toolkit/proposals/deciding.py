@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from dinonat.neighbors.parts import Vectors, Weights, joined
 from dinonat.proposals import diffusion, linear
 from dinonat.proposals.abstain import Thresholds, Verdict, advise, comparable, thresholds, verdict
-from dinonat.proposals.bank import Bank
+from dinonat.proposals.bank import Bank, of_rows
 from dinonat.proposals.leave_out import balanced_weights, log_likelihood
 from dinonat.proposals.methods import (
     AUTO,
@@ -118,6 +118,26 @@ def decided(bank: Bank, weights: Weights, voting: Voting, *, search: Search, net
         spread=spread,
         classifier=classifier,
     )
+
+
+def narrowed(about: Decided, rows: Int64, *, net: Net | None, alpha: float) -> Decided:
+    """Return what is decided by the labelled items ``rows`` alone, settled as all of them settled it.
+
+    Method, temperature, thresholds, and strength and axes of the classifier stay: they know the labels that
+    are left out no better than by a few numbers, and settling them anew would take most of the time.
+    """
+    bank, vectors, n_classes = of_rows(about.bank, rows), about.vectors[rows], len(about.bank.names)
+    asked = tuple(name for name in needed(about.method) if name in about.asked)
+    spread, classifier = None, None
+    if DIFFUSE in asked and net is not None:
+        given = diffusion.seeds(net.labelled[rows], bank.classes, net.graph.shape[0], n_classes)
+        spread = diffusion.spread(net.graph, given, alpha=alpha).shares
+    before = about.classifier
+    if LINEAR in asked and before is not None:
+        classifier = linear.fit(
+            vectors, bank.classes, n_classes, strength=before.strength, columns=before.columns
+        )
+    return replace(about, bank=bank, vectors=vectors, asked=asked, spread=spread, classifier=classifier)
 
 
 def propose(about: Decided, chunks: Iterable[Chunk], *, search: Search, origin: Origin) -> pd.DataFrame:

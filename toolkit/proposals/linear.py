@@ -30,6 +30,7 @@ class Linear:
     regression: Any  # fitted LogisticRegression; None where there was one class only
     classes: Int64  # those it learned
     n_classes: int
+    strength: float
 
     def shares(self, vectors: Float32) -> Float32:
         """Return the probability of each class (m, C) of ``vectors`` (m, d), 0 for one without example."""
@@ -37,21 +38,27 @@ class Linear:
 
 
 def fit(
-    vectors: Float32, classes: Int64, n_classes: int, *, strength: float = 1.0, balanced: bool = True
+    vectors: Float32,
+    classes: Int64,
+    n_classes: int,
+    *,
+    strength: float = 1.0,
+    balanced: bool = True,
+    columns: Float32 | None = None,
 ) -> Linear:
     """Fit multinomial logistic regression on unit ``vectors`` (n, d) of ``classes`` (n,), 0..n_classes-1.
 
-    They are reduced to their 512 principal axes where they are longer, and scaled so that a coordinate is
-    about 1; C is ``strength`` over the number of items. ``balanced`` weighs classes as if all had as many.
-    Of more than 8000 items 8000 are taken, small classes whole. One thread: products as small as these are
-    slower with several.
+    They are reduced to their 512 principal axes where they are longer (``columns`` (d, dims), where axes are
+    known already), and scaled so that a coordinate is about 1; C is ``strength`` over the number of items.
+    ``balanced`` weighs classes as if all had as many. Of more than 8000 items 8000 are taken, small classes
+    whole. One thread: products as small as these are slower with several.
     """
     rows = thinned(classes, TAUGHT)
     taught, own = vectors[rows], classes[rows]
-    columns = axes(taught)
+    columns = axes(taught) if columns is None else columns
     with threadpool_limits(limits=1):
         regression = regress(scaled(taught @ columns), own, strength, balanced=balanced)
-    return Linear(columns, regression, np.unique(own), n_classes)
+    return Linear(columns, regression, np.unique(own), n_classes, strength)
 
 
 def left_out_shares(
@@ -65,35 +72,24 @@ def left_out_shares(
     """Return what classifiers say of items (n, C) whose group they did not learn from, and the best strength.
 
     Best by the class-balanced log-likelihood on at most 1500 of them; the shares are of that strength. In
-    five folds of whole groups, so that a class of a single group gets 0 there.
+    five folds of whole groups, so that a class of a single group gets 0 there. All folds go by the axes
+    of all items together, which know no labels.
     """
     some = thinned(classes, LARGEST)
-    found = np.stack([_of_folds(vectors[some], classes[some], groups[some], n_classes, each, vectors, groups)
-                      for each in strengths])  # fmt: skip
-    worth = [
-        log_likelihood(shares[some], classes[some]) @ balanced_weights(classes[some]) for shares in found
-    ]
-    best = int(np.argmax(worth)) if len(some) else 0  # the first of equals, which is the most cautious
+    if not len(some):
+        return np.zeros((len(classes), n_classes), np.float32), strengths[0]
+    rows = scaled(vectors @ axes(vectors[some]))
+    found = np.zeros((len(strengths), len(classes), n_classes), np.float32)
+    with threadpool_limits(limits=1):
+        for out in folds(groups, most=FOLDS):
+            kept = some[~np.isin(groups[some], groups[out])]
+            if len(kept):
+                bank = rows[kept], classes[kept], rows[out]
+                found[:, out] = probabilities(*bank, n_classes, strengths, balanced=True)
+    weight = balanced_weights(classes[some])
+    worth = [log_likelihood(shares[some], classes[some]) @ weight for shares in found]
+    best = int(np.argmax(worth))  # the first of equals, which is the most cautious
     return found[best], strengths[best]
-
-
-def _of_folds(
-    taught: Float32,
-    classes: Int64,
-    groups: Int64,
-    n_classes: int,
-    strength: float,
-    asked: Float32,
-    asked_groups: Int64,
-) -> Float32:
-    """Return the shares (m, C) of ``asked`` (m, d), each by a classifier without its group."""
-    shares = np.zeros((len(asked), n_classes), np.float32)
-    for out in folds(asked_groups, most=FOLDS):
-        kept = ~np.isin(groups, asked_groups[out])
-        if kept.any():
-            model = fit(taught[kept], classes[kept], n_classes, strength=strength)
-            shares[out] = model.shares(asked[out])
-    return shares
 
 
 def probabilities(
