@@ -149,7 +149,8 @@ def test_fewer_labels_say_what_they_would_say_had_there_been_no_others(method: s
         alone = decided(of_rows(bank, few), WEIGHTS, how, search=exact.search, net=Net(net.graph, few))
         expected = ask(alone, *asked, search=exact.search).score
     else:  # strength and axes are those of all labels
-        learned = fit(vectors[few], classes[few], 3, strength=about.classifier.strength)
+        learned = fit(vectors[few], classes[few], 3, strength=about.classifier.strength,
+                      columns=about.classifier.columns)  # fmt: skip
         expected = learned.shares(vectors[18:]).max(axis=1)
     np.testing.assert_allclose(said.score, expected, atol=1e-6 if about.classifier is None else 1e-3)
     every = ask(narrowed(about, np.arange(18), net=net, alpha=how.alpha), *asked, search=exact.search)
