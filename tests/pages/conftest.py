@@ -78,17 +78,21 @@ class Browser:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def open(self, page: Path, *, scheme: str = "light", until: str = "true") -> None:
-        """Show a file in light or dark and wait until it is loaded and ``until`` is true."""
+    def open(self, page: Path | str, *, scheme: str = "light", until: str = "true") -> None:
+        """Show a file or an address in light or dark and wait until it is loaded and ``until`` is true."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.tell("Emulation.setEmulatedMedia", features=features)
         self.events.clear()
-        self.tell("Page.navigate", url=page.as_uri())
+        self.tell("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
+        self.wait(f"document.readyState === 'complete' && Boolean({until})")
+
+    def wait(self, until: str) -> None:
+        """Wait until an expression is true in the page."""
         for _ in range(600):
-            if self.run(f"document.readyState === 'complete' && Boolean({until})"):
+            if self.run(f"Boolean({until})"):
                 return
             time.sleep(0.02)
-        raise AssertionError(f"{page}: not shown; {self.said()}")
+        raise AssertionError(f"never true: {until}; {self.said()}")
 
     def run(self, code: str) -> Any:
         """Return the value of an expression in the page; a promise is waited for."""
@@ -108,10 +112,16 @@ class Browser:
             self.mouse("mouseMoved", *place, buttons=1, **held)
         self.mouse("mouseReleased", *path[-1], clickCount=1, **held)
 
-    def key(self, name: str, text: str = "") -> None:
-        """Press and release one key."""
+    def key(self, name: str, text: str = "", **more: Any) -> None:
+        """Press and release one key; ``more`` has its code and modifiers (1 Alt, 2 Ctrl, 8 Shift)."""
         for kind in ("keyDown", "keyUp"):
-            self.tell("Input.dispatchKeyEvent", type=kind, key=name, **({"text": text} if text else {}))
+            self.tell(
+                "Input.dispatchKeyEvent", type=kind, key=name, **({"text": text} if text else {}), **more
+            )
+
+    def type(self, text: str) -> None:
+        """Put a text where the focus is."""
+        self.tell("Input.insertText", text=text)
 
     def picture(self, file: Path) -> None:
         """Write what is seen as a PNG."""

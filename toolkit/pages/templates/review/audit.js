@@ -1,0 +1,76 @@
+// The audit: proposals drawn at random, each right or not. No score is shown, and no reason: they would lead.
+
+import { at, button, count, make, shown } from "./elements.js";
+import { classKeys } from "./classes.js";
+import { desk, go, goTo, lay, lookKeys, nextOpen, walkKeys } from "./desk.js";
+import { on } from "./news.js";
+import { act } from "./queue.js";
+import { OPEN, list, look, proposedOf } from "./state.js";
+import { say } from "./telling.js";
+
+let shownNow = false, which = 0;
+
+export const auditNow = () => list.audits[which] || null;
+
+export function startAudit(name) {
+  which = Math.max(0, name ? list.audits.findIndex(each => each.name === name) : list.audits.length - 1);
+  at("audits").replaceChildren(...list.audits.map((each, i) => make("option", { value: i }, shown(each.name))));
+  at("audits").value = which;
+  at("audits").addEventListener("change", () => { which = Number(at("audits").value); audit.enter(); });
+  on("desk", () => { if (shownNow) showActions(); });
+  on("undone", changed => { if (shownNow && changed.length) goTo(changed[0].place); });
+}
+
+export const audit = {
+  name: "Audit",
+  enter() {
+    shownNow = true;
+    const places = auditNow() ? auditNow().rows : [];
+    at("audit-empty").hidden = places.length > 0;
+    at("single-view").classList.toggle("none", !places.length);
+    lay(places, Math.max(0, places.findIndex(place => look(place).status === OPEN)), { bare: true });
+  },
+  leave() {
+    shownNow = false;
+    at("single-view").classList.remove("none");
+  },
+  keys: () => [
+    { keys: ["y", "Enter"], name: "Yes, it is right", once: true, does: () => answer({ do: "accepted" }, "Yes") },
+    { keys: ["n", "x", "r"], name: "No, it is wrong", once: true, does: () => answer({ do: "rejected" }, "No") },
+    ...classKeys(classify, "say what it is"),
+    ...walkKeys(),
+    ...lookKeys(),
+  ],
+  chosen: () => desk.place,
+};
+
+function answer(facts, text) {
+  if (desk.place < 0 || !auditNow()) return;
+  const label = look(desk.place);
+  const same = label.status !== OPEN && (facts.do === "rejected") === (label.action === "rejected") && (facts.label || proposedOf(desk.place)) === label.label;
+  if (!same) act("audit", [{ id: label.id, ...facts }], { audit: auditNow().name });
+  say(`${text}.`);
+  nextOpen();
+}
+
+function classify(name) {
+  if (name === proposedOf(desk.place)) return answer({ do: "accepted" }, "Yes");
+  return answer({ do: "relabelled", label: name }, `No, it is ${shown(name)}`);
+}
+
+const ANSWERS = { accepted: "You said yes.", moved: "You said yes.", rejected: "You said no." };
+
+function showActions() {
+  const has = desk.place >= 0 && Boolean(auditNow()), label = has ? look(desk.place) : null;
+  const done = auditNow() ? auditNow().rows.filter(place => look(place).status !== OPEN).length : 0;
+  at("audit-sum").textContent = auditNow() ? `${count(done)} of ${count(auditNow().rows.length)} answered` : "";
+  const what = label?.kind === "region" ? "and is the box on it?" : "";
+  at("audit-question").textContent = !has ? "" : `Is this ${shown(proposedOf(desk.place) || "nothing of the classes")}${what ? `, ${what}` : "?"}`;
+  at("audit-answer").textContent = !label?.action ? "" : ANSWERS[label.action] || `You said: ${shown(label.label)}.`;
+  at("single-actions").replaceChildren(
+    button("Yes", "Y", () => answer({ do: "accepted" }, "Yes"), { class: "main", disabled: !has }),
+    button("No", "N", () => answer({ do: "rejected" }, "No"), { disabled: !has }),
+    button("Before", "←", () => go(desk.index - 1), { disabled: desk.index <= 0 }),
+    button("Next", "→", () => go(desk.index + 1), { disabled: desk.index >= desk.places.length - 1 }),
+  );
+}

@@ -1,0 +1,91 @@
+// The bar: how much is done, how fast, what is left; what waits to be written; what other pages did meanwhile.
+
+import { at, count, many } from "./elements.js";
+import { on, tell } from "./news.js";
+import { countWaiting, discard, noteUndo, troubleNow, tryNow, undoSentence, waitingActs } from "./queue.js";
+import { ask } from "./server.js";
+import { OPEN, countOfRows, finished, heard, learn, list, statusOf } from "./state.js";
+import { say } from "./telling.js";
+
+const EVERY = 1500; // milliseconds between looks at what happened elsewhere
+let since = 0, timer = 0, perMinute = null, gone = "";
+let done = 0;
+
+export function startCounts(seq) {
+  since = seq;
+  recount();
+  on("labels", changed => {
+    for (const { before, now } of changed) {
+      if (now.place >= countOfRows() || !before) continue;
+      done += (now.status !== OPEN) - (before.status !== OPEN);
+    }
+    show();
+  });
+  on("queue", showQueue);
+  on("acknowledged", () => { gone = ""; });
+  on("undone", () => poll());
+  at("try").addEventListener("click", tryNow);
+  at("discard").addEventListener("click", () => { discard(); say("What waited was given up; the page shows what stands."); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
+  poll();
+}
+
+function recount() {
+  done = 0;
+  for (let place = 0; place < countOfRows(); place++) if (statusOf(place) !== OPEN) done += 1;
+  show();
+}
+
+export async function poll() {
+  clearTimeout(timer);
+  try {
+    const news = await ask(`/api/changes?since=${since}`);
+    gone = "";
+    await take(news);
+  } catch (error) {
+    gone = error.message;
+  }
+  showQueue();
+  if (!document.hidden) timer = setTimeout(poll, EVERY);
+}
+
+async function take(news) {
+  if (news.run && news.run !== list.run) return tell("run", news.run, true);
+  since = Math.max(since, news.seq);
+  const busy = waitingActs().length > 0; // what this page itself is about to hear is no news from elsewhere
+  const changed = heard(news.changes);
+  if (changed.length && !busy) say(`${many(changed.length, "label")} changed in another window.`);
+  learn(news.classes || []);
+  finished.clear();
+  for (const image of news.finished || []) finished.add(image);
+  for (const act of waitingActs()) if (act.finished !== undefined) finished.add(act.finished);
+  perMinute = news.counts?.per_minute ?? null;
+  if (!busy) noteUndo(news.undo);
+  tell("again", news.again);
+  if (news.newer_run) tell("run", news.newer_run, false);
+  return show();
+}
+
+function show() {
+  const all = countOfRows(), left = all - done;
+  at("done").textContent = count(done);
+  at("left").textContent = `of ${count(all)} · ${count(left)} left`;
+  at("bar").value = all ? done / all : 0;
+  at("bar").setAttribute("aria-valuetext", `${done} of ${all} done`);
+  const minutes = perMinute ? Math.ceil(left / perMinute) : 0;
+  at("pace").textContent = !perMinute ? "" : `${count(Math.round(perMinute))} a minute${left && minutes < 600 ? ` · about ${many(minutes, "minute")} more` : ""}`;
+}
+
+function showQueue() {
+  const number = countWaiting(), trouble = troubleNow() || gone;
+  at("saved").textContent = number ? `${count(number)} being written` : "all on disk";
+  at("saved").className = trouble ? "wrong" : number ? "busy" : "soft";
+  at("trouble").hidden = !trouble;
+  at("trouble-word").textContent = !trouble ? "" : number
+    ? `${trouble} ${many(number, "action")} wait here and will be written as soon as it answers. Leave this page open.`
+    : `${trouble} Nothing is lost: all that you did is on disk.`;
+  at("discard").hidden = !number;
+  const what = undoSentence();
+  at("undo").disabled = !what && !number;
+  at("undo").title = what ? `Take back: ${what}` : "Nothing is left to take back";
+}

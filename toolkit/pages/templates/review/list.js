@@ -1,0 +1,61 @@
+// The list beside the picture: only the lines that are seen exist, so that twenty thousand cost no more than fifty.
+
+import { clamp, make, shown } from "./elements.js";
+import { OPEN, REJECTED, imageOf, list, look, rows } from "./state.js";
+
+const LINE = 30;
+
+export class List {
+  // chosen(index) is called when a line is clicked; bare: no scores, for audits
+  constructor(root, chosen) {
+    Object.assign(this, { root, places: [], active: -1, bare: false });
+    this.body = make("div", { class: "lines" });
+    root.replaceChildren(this.body);
+    root.setAttribute("role", "listbox");
+    root.addEventListener("scroll", () => this.draw());
+    root.addEventListener("click", event => {
+      const line = event.target.closest(".line");
+      if (line) chosen(Number(line.dataset.index));
+    });
+    new ResizeObserver(() => this.draw()).observe(root);
+  }
+
+  show(places, active, { bare = false } = {}) {
+    Object.assign(this, { places, bare });
+    this.body.style.height = `${places.length * LINE}px`;
+    this.go(active);
+  }
+
+  go(active) {
+    this.active = active;
+    const { scrollTop, clientHeight } = this.root, top = active * LINE;
+    if (active >= 0 && (top < scrollTop + LINE || top > scrollTop + clientHeight - 2 * LINE)) {
+      this.root.scrollTop = clamp(top - clientHeight / 3, 0, Math.max(0, this.places.length * LINE - clientHeight));
+    }
+    this.draw();
+  }
+
+  draw() {
+    const first = Math.max(0, Math.floor(this.root.scrollTop / LINE) - 4);
+    const last = Math.min(this.places.length, first + Math.ceil(this.root.clientHeight / LINE) + 8), lines = [];
+    for (let i = first; i < last; i++) lines.push(this.line(i));
+    this.body.replaceChildren(...lines);
+    const shownActive = this.active >= first && this.active < last;
+    this.root.setAttribute("aria-activedescendant", shownActive ? `${this.root.id}-${this.active}` : "");
+  }
+
+  line(i) {
+    const place = this.places[i], label = look(place);
+    const sign = label.status === OPEN ? "" : label.status === REJECTED ? "✗" : "✓";
+    const score = this.bare || place >= rows.id.length || rows.score[place] === null ? "" : rows.score[place].toFixed(2);
+    const words = label.label ? shown(label.label) : "no class";
+    const node = make("div", {
+      role: "option", id: `${this.root.id}-${i}`, class: `line${label.status === REJECTED ? " rejected" : label.status === OPEN ? "" : " stands"}`,
+      "data-index": i, "aria-selected": String(i === this.active), "aria-setsize": this.places.length, "aria-posinset": i + 1,
+      title: shown(list.images.name[imageOf(place)]),
+    }, make("span", { class: "sign" }, sign), make("span", { class: "what" }, words),
+    make("span", { class: "where" }, shown(list.images.name[imageOf(place)])), make("span", { class: "n" }, score));
+    node.style.top = `${i * LINE}px`;
+    return node;
+  }
+}

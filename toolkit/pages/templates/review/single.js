@@ -1,0 +1,127 @@
+// Single: one proposal with all that is known of it; accept, reject, relabel, move and draw.
+
+import { at, button, shown } from "./elements.js";
+import { classKeys, currentClass, findClass, keep } from "./classes.js";
+import { desk, go, goImage, goTo, lay, lookKeys, nextOpen, refresh, walkKeys } from "./desk.js";
+import { drawNew, edit, finish, startDrawing } from "./drawing.js";
+import { on } from "./news.js";
+import { arranged } from "./order.js";
+import { act } from "./queue.js";
+import { OPEN, REJECTED, STANDS, finished, isDrawn, look, onImage } from "./state.js";
+import { say } from "./telling.js";
+
+let shownNow = false;
+
+export function startSingle() {
+  startDrawing(kept);
+  on("list", () => { if (shownNow) lay(arranged(), 0); });
+  on("desk", () => { if (shownNow) showActions(); });
+  on("undone", changed => { if (shownNow && changed.length) goTo(changed[0].place); });
+}
+
+export const single = {
+  name: "Single",
+  enter(place) {
+    shownNow = true;
+    const places = arranged(), index = place === undefined || place === -1 ? 0 : places.indexOf(place);
+    lay(places, Math.max(0, index));
+    if (index < 0) goTo(place);
+  },
+  leave() { shownNow = false; },
+  keys: () => [
+    { keys: ["Enter"], name: "Accept, and the next", once: true, does: accept },
+    { keys: ["x", "r"], name: "Reject, and the next", once: true, does: reject },
+    ...classKeys(classify, "give it and go on"),
+    ...walkKeys(),
+    { keys: ["PageDown", "."], name: "Next image", does: () => goImage(1) },
+    { keys: ["PageUp", ","], name: "Image before", does: () => goImage(-1) },
+    { keys: ["j"], name: "Next box of this image", does: nextBox },
+    { keys: ["b"], name: "Move the box by keys (or pull its sides)", group: "Boxes", does: edit },
+    { keys: ["n"], name: "Draw a new box", group: "Boxes", does: drawNew },
+    { keys: ["f"], name: "Nothing is missing in this image", group: "Boxes", does: finishImage },
+    ...lookKeys(),
+  ],
+  chosen: () => desk.place,
+};
+
+const here = () => (desk.place >= 0 ? look(desk.place) : null);
+
+function decide(changes, text) {
+  act("single", changes);
+  say(text);
+  nextOpen();
+}
+
+function accept() {
+  const label = here();
+  if (!label) return nextOpen();
+  if (!label.label) return say("The run gives it no class: 1-9 or / give one, X rejects it.");
+  if (label.status === STANDS) return nextOpen();
+  return decide([{ id: label.id, do: "accepted" }], `Accepted: ${shown(label.label)}.`);
+}
+
+function reject() {
+  const label = here();
+  if (!label || label.status === REJECTED) return nextOpen();
+  return decide([{ id: label.id, do: "rejected" }], `Rejected${label.label ? `: ${shown(label.label)}` : ""}.`);
+}
+
+function classify(name) {
+  if (finish(name)) return null;
+  const label = here();
+  if (!label) return say("No label is in hand. N draws a box.");
+  const same = label.label === name, change = same ? { do: "accepted" } : { do: "relabelled", label: name };
+  if (same && label.status === STANDS) return nextOpen();
+  return decide([{ id: label.id, ...change }], `${same ? "Accepted" : "Changed to"} ${shown(name)}.`);
+}
+
+// A box that was kept: a new one stays in view, a moved one is as good as accepted.
+function kept(box, fresh, name) {
+  if (fresh) {
+    const label = name || currentClass();
+    if (!label) return findClass(made => { keep(made); kept(box, true, made); });
+    keep(label);
+    act("single", [{ do: "drawn", image: desk.image, kind: "region", label, box }]);
+    return say(`New ${shown(label)}.`);
+  }
+  const label = here(), to = name || label.label;
+  if (!to) return findClass(made => { keep(made); kept(box, false, made); });
+  return decide([{ id: label.id, do: "moved", label: to, box }], `Moved: ${shown(to)}.`);
+}
+
+function nextBox() {
+  const places = onImage(desk.image).filter(place => place === desk.place || (look(place).kind === "region"
+    && (look(place).label || desk.others === "all") && !(isDrawn(place) && look(place).status === REJECTED)));
+  if (places.length) goTo(places[(places.indexOf(desk.place) + 1) % places.length]);
+}
+
+function finishImage() {
+  if (finished.has(desk.image)) return say("It is noted already that nothing is missing here.");
+  finished.add(desk.image);
+  act("single", [], { finished: desk.image }).then(done => { if (!done) finished.delete(desk.image); refresh(); });
+  say("Noted: nothing is missing in this image.");
+  return refresh();
+}
+
+function showActions() {
+  const label = here(), open = label?.status === OPEN, has = Boolean(label);
+  at("single-actions").replaceChildren(
+    button(label && !label.label ? "No class yet" : open || !has ? "Accept" : label.status === REJECTED ? "Accept after all" : "Next", "Enter", accept, { class: "main" }),
+    button("Reject", "X", reject, { disabled: !has || label.status === REJECTED }),
+    button("Move box", "B", edit, { disabled: label?.kind !== "region" }),
+    button("New box", "N", drawNew),
+    button(finished.has(desk.image) ? "Nothing is missing ✓" : "Nothing is missing", "F", finishImage, { "aria-pressed": String(finished.has(desk.image)) }),
+    button("Before", "←", () => go(desk.index - 1), { disabled: desk.index <= 0 }),
+    button("Next", "→", () => go(desk.index + 1), { disabled: desk.index >= desk.places.length - 1 }),
+  );
+}
+
+export const takeInHand = label => {
+  if (!shownNow) return;
+  goTo(label.place);
+};
+
+export const handsOf = () => ({
+  choose: takeInHand,
+  canEdit: () => shownNow && desk.place >= 0 && here().kind === "region",
+});
