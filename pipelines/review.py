@@ -34,7 +34,7 @@ class ReviewSettings(Settings):
 
     proposals: str | None = None  # run; the newest where none is named
     audit: str | None = None  # selection to open in audit mode; else the newest audit of the run, if any
-    port: int | None = Field(None, ge=1, le=65535)  # None: PORT, or the next free one
+    port: int | None = Field(None, ge=0, le=65535)  # None: PORT, or the next free one; 0: any free one
     host: str = "127.0.0.1"  # another address lets others in who have the token
     browser: bool = True  # open it
     who: str | None = None  # who reviews; the name of the account where nobody says
@@ -69,40 +69,60 @@ def run(
     Raises UsageError for a port in use or an address that is not of this machine, WorkspaceError where
     there is nothing to review.
     """
-    desk = Desk(workspace, _who(settings))
-    desk.open(settings.proposals)
-    desk.audit = _audit(desk, settings.audit)
-    with bound(settings.host, settings.port) as listener:
-        port = int(listener.getsockname()[1])
-        doors = Doors(Page(desk), port=port, host=settings.host)
-        if settings.host not in LOCAL:
-            say(
-                f"--host {settings.host}: whoever reaches this port and has the address can read and change "
-                "the labels; it travels unencrypted."
-            )
-        config = uvicorn.Config(
-            doors, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",
-            lifespan="off", timeout_graceful_shutdown=LEAVING, h11_max_incomplete_event_size=2**16,
-        )  # fmt: skip
-        (listening or announce)(doors.address)
-        if settings.browser:
-            opening = Timer(0.3, webbrowser.open, [doors.address])
-            opening.daemon = True
-            opening.start()
-        began = time.monotonic()
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
-    desk.again.end()
-    shown, pace = desk.shown, desk.pace
+    ready = prepared(settings, workspace)
+    if settings.host not in LOCAL:
+        say(
+            f"--host {settings.host}: whoever reaches this port and has the address can read and change "
+            "the labels; it travels unencrypted."
+        )
+    (listening or announce)(ready.address)
+    if settings.browser:
+        opening = Timer(0.3, webbrowser.open, [ready.address])
+        opening.daemon = True
+        opening.start()
+    began = time.monotonic()
+    with suppress(KeyboardInterrupt):
+        ready.serve()
+    pace, shown = ready.desk.pace, ready.desk.shown
     return ReviewReport(
         run=shown.run,
         set=shown.set_name,
-        address=doors.address,
+        address=ready.address,
         labels=pace.total,
-        acts=desk.written,
+        acts=ready.desk.written,
         seconds=round(time.monotonic() - began, 1),
         per_minute=pace.per_minute(),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A server that listens, and has not begun to answer."""
+
+    address: str  # with the token
+    desk: Desk
+    listener: socket.socket
+    server: uvicorn.Server
+
+    def serve(self) -> None:
+        """Answer until Ctrl-C, or until ``server.should_exit``."""
+        with self.listener:
+            self.server.run(sockets=[self.listener])
+        self.desk.again.end()
+
+
+def prepared(settings: ReviewSettings, workspace: Path) -> Ready:
+    """Return a server for a run of the workspace that listens already; raises as `run` does."""
+    desk = Desk(workspace, account() if settings.who is None else settings.who)
+    desk.open(settings.proposals)
+    desk.audit = _audit(desk, settings.audit)
+    listener = bound(settings.host, settings.port)
+    doors = Doors(Page(desk), port=int(listener.getsockname()[1]), host=settings.host)
+    config = uvicorn.Config(
+        doors, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",
+        lifespan="off", timeout_graceful_shutdown=LEAVING,
+    )  # fmt: skip
+    return Ready(doors.address, desk, listener, uvicorn.Server(config))
 
 
 def announce(address: str) -> None:
@@ -151,10 +171,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _who(settings: ReviewSettings) -> str:
-    return account() if settings.who is None else settings.who
 
 
 def _audit(desk: Desk, asked: str | None) -> str | None:

@@ -1,9 +1,12 @@
 import json
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -72,6 +75,80 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels[20:50, 10 + 15 * i : 40 + 15 * i] += 150
         Image.fromarray(pixels).save(folder / f"{i}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reviewing() -> type["Reviewing"]:
+    """``with reviewing(workspace, **settings) as server``: what `dinotool review` serves, on a free port."""
+    return Reviewing
+
+
+class Reviewing:
+    """A server that answers in a thread, and whoever has opened its ``address`` and got the cookie."""
+
+    def __init__(self, root: Path, **settings: Any) -> None:
+        from dinonat.pipelines import review
+
+        asked = review.ReviewSettings(**{"port": 0, "browser": False, "who": "Ada", **settings})
+        self.ready = review.prepared(asked, root)
+        self.address, self.desk = self.ready.address, self.ready.desk
+        self.port = int(self.ready.listener.getsockname()[1])
+        self.origin = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self.ready.serve, daemon=True)
+
+    def __enter__(self) -> "Reviewing":
+        self._thread.start()
+        answer = self.ask("GET", self.address.removeprefix(self.origin), {"Cookie": ""})
+        self.cookie = answer.headers["set-cookie"].partition(";")[0]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ready.server.should_exit = True
+        self._thread.join(20)
+
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> SimpleNamespace:
+        """Ask as a browser does that has the cookie; ``headers`` of another value win, of "" are left out."""
+        usual = {"Host": f"127.0.0.1:{self.port}", "Cookie": getattr(self, "cookie", "")}
+        if method == "POST":
+            usual |= {"Origin": self.origin, "Content-Type": "application/json"}
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in {**usual, **(headers or {})}.items():
+                if value:
+                    connection.putheader(name, value)
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        named = {name.lower(): value for name, value in response.getheaders()}
+        return SimpleNamespace(status=response.status, headers=named, body=content)
+
+    def get(self, path: str, status: int = 200) -> Any:
+        """Return the JSON that an address answers with, which must be of this status."""
+        answer = self.ask("GET", path)
+        assert answer.status == status, answer.body[:500]
+        return json.loads(answer.body)
+
+    def post(self, path: str, body: object, status: int = 200) -> Any:
+        """Send JSON and return the JSON of the answer, which must be of this status."""
+        answer = self.ask("POST", path, body=json.dumps(body).encode())
+        assert answer.status == status, answer.body[:500]
+        return json.loads(answer.body)
+
+    def act(self, *changes: dict[str, Any], status: int = 200, **more: Any) -> Any:
+        """Act on labels; each change has id and do, and ``seen`` where anybody has said anything of it."""
+        body = {"act": uuid4().hex, "mode": "single", "audit": None, "changes": list(changes), **more}
+        return self.post("/api/act", body, status)
+
+    def undo(self, status: int = 200) -> Any:
+        """Take back the last act."""
+        return self.post("/api/undo", {"act": uuid4().hex}, status)
 
 
 @pytest.fixture
