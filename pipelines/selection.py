@@ -102,6 +102,11 @@ def run(settings: SelectSettings, workspace: Path) -> SelectReport:
     """
     if sum(value is not None for value in (settings.n, settings.share, settings.audit)) > 1:
         raise UsageError("select: give one of --n, --share and --audit.")
+    if settings.audit is not None and (asked := _not_for_audits(settings)):
+        raise UsageError(
+            f"select --audit: an audit is drawn by lot from all proposals, so {asked} can have no part in "
+            "it. Leave one of them out."
+        )
     known = open_set(places.set_folder(workspace, chosen_set(workspace, settings.set)))
     events = said(workspace, known.folder.name)
     if settings.audit is not None:
@@ -111,6 +116,16 @@ def run(settings: SelectSettings, workspace: Path) -> SelectReport:
         )
         return _audit_report(drawn, known, events, workspace)
     return _chosen(settings, workspace, known, events)
+
+
+def _not_for_audits(settings: SelectSettings) -> str:
+    """Name the first setting that says how images are chosen."""
+    given = {
+        "--strategy": settings.strategy,
+        "--kind": None if settings.kind == "image" else settings.kind,
+        "--features": None if settings.features == "auto" else settings.features,
+    }
+    return next((f"{option} {value}" for option, value in given.items() if value), "")
 
 
 def _chosen(
@@ -175,6 +190,12 @@ def _picks(
     room = Room(vectors, recordings_of(own)[0], labelled, wanted, images=images)
     if strategy == "uncertain":
         table = _proposals(settings, workspace, known)
+        if len(table) and (table["cluster"] >= 0).all():
+            raise WorkspaceError(
+                "select --strategy uncertain: these proposals are clusters that nobody has named, so none is "
+                "in doubt between classes. Run `dinotool propose-labels --labels FILE` first, or take "
+                "another strategy."
+            )
         margins, between = _margins(table, own)
         return by_doubt(room, margins, wanted, seed=settings.seed, between=between)
     ways: dict[str, Callable[[], list[Pick]]] = {

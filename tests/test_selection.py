@@ -13,6 +13,7 @@ from dinonat.pipelines import export, import_labels, selection
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export_settings import ExportSettings
 from dinonat.pipelines.selection import SelectReport, SelectSettings, run
+from dinonat.records import read_proposals
 
 NAMES = [f"day {i // 20}/{i:02}.png" for i in range(60)]
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -115,6 +116,20 @@ def test_names_that_lines_would_not_keep_are_parted_otherwise(
     )
     report = chosen(root, set="odd", n=2)
     assert sorted(read_names(Path(report.files[0]))) == names
+
+
+def test_no_doubt_between_classes_where_nobody_named_any(root: Path) -> None:
+    file = places.proposals_folder(root, "run1") / "proposals.parquet"
+    read_proposals(file).assign(cluster=np.int32(1)).to_parquet(file)
+    with pytest.raises(WorkspaceError, match="clusters that nobody has named"):
+        chosen(root, n=3, strategy="uncertain")
+    assert len(chosen(root, n=3, strategy="typical").chosen) == 3
+
+
+@pytest.mark.parametrize("more", [{"strategy": "coverage"}, {"kind": "region"}, {"features": "hog"}])
+def test_an_audit_is_drawn_by_lot_whatever_else_is_asked(root: Path, more: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=f"--{next(iter(more))} .* can have no part"):
+        chosen(root, audit=5, **more)
 
 
 def test_wishes_that_cannot_be_met_are_said_or_refused(root: Path) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dinonat.errors import LabelError
-from dinonat.formats.audit_sheets import COLUMNS, is_sheet, read, write
+from dinonat.formats.audit_sheets import COLUMNS, is_sheet, read, spelled, write
 
 EVIL = ' a, "b" <😀>\n</script>'
 PROPOSALS = pd.DataFrame(
@@ -65,6 +65,21 @@ def test_names_of_any_kind_come_back_as_they_were(sheet: Path) -> None:
     back = read(filled(sheet, ["yes"] * 4), warn=pytest.fail)
     assert back.incoming.labels["image"].tolist() == PROPOSALS["image"].tolist()
     assert back.incoming.labels["label"].tolist() == PROPOSALS["label"].tolist()
+
+
+def test_a_class_called_no_is_told_from_the_answer(tmp_path: Path) -> None:
+    sheets = tmp_path / "one.csv", tmp_path / "two.csv"
+    for sheet in sheets:
+        write(PROPOSALS.assign(label=["No", "cell", "car", "class:car"]), sheet, audit="a")
+    said: list[str] = []
+    back = read(filled(sheets[0], ["no", "class:No", "class:tram", "no"]), warn=said.append)
+    assert back.incoming.labels["status"].tolist() == ["rejected", "accepted", "accepted", "rejected"]
+    assert back.incoming.labels["label"].tolist() == ["No", "No", "class:tram", "class:car"]
+    assert sum("class:No" in line for line in said) == 1
+    quiet: list[str] = []
+    read(filled(sheets[1], ["yes", "class:No", "yes", "yes"]), warn=quiet.append)
+    assert quiet == []
+    assert [spelled(name) for name in ("No", "y", "nothing", "")] == ["class:No", "class:y", "nothing", ""]
 
 
 def test_a_sheet_is_told_from_labels_of_ones_own(sheet: Path, tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def test_what_scores_less_is_left_unknown_and_says_why():
     said = shown(rows, found)
     assert said["advice"].to_list() == ["review", "unknown", "review", "accept"]
     assert "cost more clicks" in said["reason"][1]
+    assert said["reason"][1].endswith("; near")  # why the label, beside why it is not shown
+    assert said["reason"][0] == "near"
     assert "save 3 clicks" in found.line()
     assert "learn" not in found.line()
     costly = worth(np.array([0.5]), np.array([-1.0])).line()

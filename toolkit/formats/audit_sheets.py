@@ -2,7 +2,8 @@
 
 A CSV with a row for each proposal: number (as on the page beside it), label_id, image, x, y, w, h (pixels;
 empty for a label of the whole image), label, score, verdict, audit (its name). The verdict is ``yes``,
-``no``, or the class that it is instead; an empty one says nothing.
+``no``, or the class that it is instead; an empty one says nothing. A class that is itself called yes, y, no
+or n is written ``class:no``.
 """
 
 import csv
@@ -24,6 +25,7 @@ VERDICT, AUDIT = "verdict", "audit"
 COLUMNS = ("number", LABEL_ID, "image", *"xywh", "label", "score", VERDICT, AUDIT)
 NEEDED = (LABEL_ID, "image", "label", VERDICT, AUDIT)
 YES, NO = ("yes", "y"), ("no", "n")
+CLASS = "class:"  # before a class that would be read as an answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,15 @@ class Sheet:
     audit: str  # its name
     incoming: Incoming  # the rows that were answered
     rows: int  # answered or not
+
+
+def spelled(label: str) -> str:
+    """Return a class as it is written for a verdict.
+
+    >>> spelled("tram"), spelled("No")
+    ('tram', 'class:No')
+    """
+    return f"{CLASS}{label}" if label.strip().casefold() in (*YES, *NO) else label
 
 
 def sheet_rows(proposals: pd.DataFrame, *, audit: str) -> list[list[str | int]]:
@@ -99,7 +110,14 @@ def read(path: Path, *, warn: Warn) -> Sheet:
         for row, (line, _) in zip(cells, rows, strict=True)
         if row[VERDICT]
     ]
-    _remark(path, answered, len(cells), {row["label"] for row in cells}, warn)
+    labels = {row["label"] for row in cells}
+    _remark(path, answered, len(cells), labels, warn)
+    short = {row[VERDICT].casefold() for row in cells}
+    for label in sorted(label for label in labels if label.casefold() in short & {*YES, *NO}):
+        warn(
+            f"{path}: the verdict {label!r} is taken for the answer, though a class is called so. Where the "
+            f"class was meant, write {spelled(label)}."
+        )
     table = as_table(answered, INCOMING_COLUMNS)
     # "": nothing that is not in a sheet was removed; it is a sample.
     incoming = Incoming(table, tuple(dict.fromkeys(table["image"])), unread=("",))
@@ -118,7 +136,7 @@ def _answered(row: dict[str, str], comma: bool, where: str) -> dict[str, object]
     return {
         "image": row["image"],
         "kind": "region" if box[0] == box[0] else "image",
-        "label": row["label"] if said in (*YES, *NO) else row[VERDICT],
+        "label": row["label"] if said in (*YES, *NO) else _class_of(row[VERDICT]),
         **dict(zip("xywh", box, strict=True)),
         "mask_counts": (),
         "label_id": row[LABEL_ID],
@@ -126,6 +144,12 @@ def _answered(row: dict[str, str], comma: bool, where: str) -> dict[str, object]
         "score": as_number(row.get("score", ""), comma=comma),
         "where": where,
     }
+
+
+def _class_of(verdict: str) -> str:
+    """Return the class that a verdict names."""
+    plain = verdict.removeprefix(CLASS).strip()
+    return plain if spelled(plain) != plain else verdict
 
 
 def _remark(path: Path, answered: list[dict[str, object]], rows: int, labels: set[str], warn: Warn) -> None:

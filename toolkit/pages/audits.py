@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dinonat.files import short_hash
-from dinonat.formats.audit_sheets import COLUMNS, sheet_rows
+from dinonat.formats.audit_sheets import COLUMNS, sheet_rows, spelled
 from dinonat.images.batches import BY_DEFAULT, Shown, read_prepared
 from dinonat.pages.gather import reference
 from dinonat.pages.pictures import data_uri, thumbnail
@@ -53,7 +53,7 @@ def audit_page(
         audit=audit,
         key=short_hash(audit, rows),  # answers that the browser keeps are of these rows
         tiles=tiles,
-        classes=classes,
+        classes=[spelled(label) for label in classes],
         columns=list(COLUMNS),
         rows=rows,
         boxed=any(tile.box for tile in tiles),

@@ -94,6 +94,7 @@ def shown(proposals: pd.DataFrame, found: Worth) -> pd.DataFrame:
         f"scores below {found.least:.2f}: in the labelled images, each left out, such regions cost more "
         "clicks to review than they save"
     )
+    reasons = proposals["reason"]
     return proposals.assign(
-        advice=proposals["advice"].mask(below, UNKNOWN), reason=proposals["reason"].mask(below, why)
+        advice=proposals["advice"].mask(below, UNKNOWN), reason=reasons.mask(below, why + "; " + reasons)
     )
