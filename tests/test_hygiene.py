@@ -2,11 +2,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 WITHOUT_TORCH = ("formats", "images", "neighbors", "pages", "proposals", "saliency")
 LIGHT = ("dinonat", "dinonat.pipelines.cli", "dinonat.pipelines.run", "dinonat.scenes")
+COMMANDS_WITH_TORCH = ("pretrain", "embed", "agreement")
+COMMANDS = (
+    *("pretrain", "embed", "propose", "selection", "mapping", "rounds", "evaluate_proposals", "export"),
+    *("evaluate", "evaluate_linear", "agreement", "run", "doctor", "import_labels", "validate", "inspection"),
+)
 HEAVY = ("torch", "natten", "faiss")
 
 
@@ -43,11 +46,8 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded_by(code) == set()
 
 
-@pytest.mark.parametrize(
-    "name", ["dinonat", "dinonat.pipelines.cli", "dinonat.scenes", "dinonat.pipelines.run"]
-)
-def test_light_modules_stay_light(name: str) -> None:
-    assert loaded_by(importing(name)) == set()
+def test_light_modules_stay_light() -> None:
+    assert loaded_by(importing(*LIGHT)) == set()
 
 
 def test_the_lazy_names_of_the_package_load_no_torch() -> None:
@@ -56,25 +56,20 @@ def test_the_lazy_names_of_the_package_load_no_torch() -> None:
 
 
 def test_only_models_pretraining_embeddings_evaluation_and_agreement_load_torch() -> None:
-    found = loaded_by(importing(*modules_of(*WITHOUT_TORCH), "dinonat.geometry", "dinonat.settings"))
-    assert not found & {"torch", "natten"}
-
-
-def test_rooms_with_torch_do_not_load_faiss() -> None:
-    assert "faiss" not in loaded_by(
-        importing(*modules_of("models", "pretraining", "embeddings", "agreement"))
+    """Their rooms and the commands that run no network: all of them together load no torch, so none does."""
+    commands = [f"dinonat.pipelines.{name}" for name in COMMANDS if name not in COMMANDS_WITH_TORCH]
+    found = loaded_by(
+        importing(*modules_of(*WITHOUT_TORCH), "dinonat.geometry", "dinonat.settings", *commands)
     )
+    assert found == {"faiss"}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("pretrain", "embed", "propose", "selection", "mapping", "rounds", "evaluate_proposals", "export"),
-        *("evaluate", "evaluate_linear", "agreement", "run", "doctor"),
-    ],
-)
-def test_no_command_loads_torch_and_faiss_together(command: str) -> None:
-    assert not {"torch", "faiss"} <= loaded_by(importing(f"dinonat.pipelines.{command}"))
+def test_no_room_or_command_with_torch_loads_faiss() -> None:
+    commands = [f"dinonat.pipelines.{name}" for name in COMMANDS_WITH_TORCH]
+    rooms = modules_of("models", "pretraining", "embeddings", "agreement")
+    found = loaded_by(importing(*rooms, *commands))
+    assert "torch" in found
+    assert "faiss" not in found
 
 
 def test_sub_packages_hold_a_docstring_only() -> None:
