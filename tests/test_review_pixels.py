@@ -230,7 +230,7 @@ def test_eight_bits_are_those_that_the_network_saw(app: Starlette, shown: Shown)
     assert told.headers["content-type"] == "image/png"
     assert np.array_equal(told.picture, expected)
     colour = get(app, f"/shown/{number(shown, 'colour.png')}").picture
-    assert np.array_equal(colour, Image.open(shown.root / "colour.png"))
+    assert np.array_equal(colour, np.asarray(Image.open(shown.root / "colour.png")))
     assert max(get(app, f"/shown/{number(shown, 'counts.tif')}?side=50").picture.shape) == 50
 
 
