@@ -51,7 +51,7 @@ def test_lanczos_gives_the_generalised_eigenvectors_of_the_definition():
     rows = tokens.reshape(-1, tokens.shape[-1]).astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosine = rows @ rows.T
-    affinity = np.where(cosine > np.percentile(cosine[::7], 60), 1, 1e-5)
+    affinity = np.where(cosine > np.percentile(cosine[::7, ::4], 60), 1, 1e-5)
     degree = np.diag(affinity.sum(axis=1))
     _, theirs = eigh(degree - affinity, degree, subset_by_index=[1, 3])
     ours = eigenvectors(tokens, percentile=60, count=3).reshape(3, -1)

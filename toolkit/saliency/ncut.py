@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy import ndimage
+from scipy.linalg.blas import ssymv
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from dinonat.records import Bool, Float32
+from dinonat.records import Bool, Float32, Int64
+from dinonat.saliency.planes import labelled, measured
 
 DENSE_LIMIT = 56 * 56  # tokens; above, the N x N affinity is not built
 WEAK = 1e-5  # affinity of tokens that are not alike: the graph stays in one piece
@@ -43,12 +44,11 @@ def ncut_candidates(
     ``max_share`` of the map; those with a mask IoU above 0.8 are grouped and counted. A map of fewer than
     nine tokens, or one where all tokens are alike, gives [].
     """
-    found: list[tuple[Bool, int]] = []
     settings = _vectors(tokens, percentiles, n_vectors)
-    for number, vectors in enumerate(settings):
-        for vector in vectors:
-            found += [(mask, number) for mask in _components(vector, min_tokens, max_share)]
-    return _grouped(found, len(settings))
+    vectors = np.concatenate(settings)  # (n, h, w)
+    numbers = np.repeat(np.arange(len(settings)), [len(some) for some in settings])
+    owner, masks = _components(vectors, min_tokens, max_share)
+    return _grouped(masks, numbers[owner], len(settings))
 
 
 def eigenvectors(tokens: Float32, *, percentile: float = 60.0, count: int = 5) -> Float32:
@@ -92,19 +92,24 @@ def _solved(operator: LinearOperator, scale: Float32, wanted: int) -> Float32:
 
 
 def _dense(rows: Float32, percentiles: Sequence[float]) -> Iterator[tuple[LinearOperator, Float32]]:
-    """Yield the normalised affinity and deg^-1/2 (N,) of cosines binarised at every percentile."""
+    """Yield the normalised affinity and deg^-1/2 (N,) of cosines binarised at every percentile.
+
+    Each is to be used before the next is asked for.
+    """
     cosine = rows @ rows.T
-    for threshold in np.percentile(cosine[::7], percentiles):  # a sample of the rows is enough
-        alike = (cosine > threshold).astype(np.float32)  # affinity = WEAK + (1 - WEAK) alike, never built
-        degree = len(rows) * WEAK + (1 - WEAK) * alike.sum(axis=1)
+    alike = np.empty_like(cosine)  # affinity = WEAK + (1 - WEAK) alike, never built; one for all percentiles
+    ones = np.ones(len(rows), dtype=np.float32)
+    for threshold in np.percentile(cosine[::7, ::4], percentiles):  # a sample of the tokens is enough
+        alike[:] = cosine > float(threshold)  # NumPy's own float64 would turn all cosines into such
+        degree = len(rows) * WEAK + (1 - WEAK) * ssymv(1.0, alike.T, ones)
         scale = (degree**-0.5).astype(np.float32)
         yield LinearOperator(alike.shape, matvec=partial(_product, alike, scale), dtype=np.float32), scale
 
 
 def _product(alike: Float32, scale: Float32, vector: Float32) -> Float32:
-    """Multiply the normalised affinity by a vector (N,)."""
+    """Multiply the normalised affinity by a vector (N,); BLAS reads one half of what is symmetric."""
     scaled = scale * vector.ravel()
-    out: Float32 = scale * ((1 - WEAK) * (alike @ scaled) + WEAK * scaled.sum()).astype(np.float32)
+    out: Float32 = scale * (ssymv(1 - WEAK, alike.T, scaled) + WEAK * scaled.sum()).astype(np.float32)
     return out
 
 
@@ -121,19 +126,19 @@ def _low_rank(rows: Float32) -> tuple[LinearOperator, Float32]:
     return LinearOperator((n, n), matvec=product, dtype=np.float32), scale
 
 
-def _components(vector: Float32, min_tokens: int, max_share: float) -> list[Bool]:
-    """Return the connected parts of both sides of Otsu's split of ``vector`` (h, w)."""
-    if np.ptp(vector) < 1e-9:
-        return []
-    above = vector > otsu(vector)
-    masks = []
-    for side in (above, ~above):
-        parts, count = ndimage.label(side)
-        sizes = np.bincount(parts.ravel(), minlength=count + 1)
-        for part in range(1, count + 1):
-            if min_tokens <= sizes[part] < max_share * vector.size:
-                masks.append(parts == part)
-    return masks
+def _components(vectors: Float32, min_tokens: int, max_share: float) -> tuple[Int64, Bool]:
+    """Return the connected parts of both sides of Otsu's split of every vector (n, h, w).
+
+    For each part of fitting size the number of its vector (m,) and its mask (m, h, w).
+    """
+    uneven = [number for number, vector in enumerate(vectors) if np.ptp(vector) >= 1e-9]
+    if not uneven:
+        return np.zeros(0, dtype=np.int64), np.zeros((0, *vectors.shape[1:]), dtype=bool)
+    above = np.array([vectors[number] > otsu(vectors[number]) for number in uneven])
+    parts, count = labelled([side for split in above for side in (split, ~split)])
+    plane, area, _ = measured(parts, count)
+    kept = np.flatnonzero((area >= min_tokens) & (area < max_share * above[0].size))
+    return np.array(uneven)[plane[kept] // 2], parts[plane[kept], :-1, :-1] == 1 + kept[:, None, None]
 
 
 def otsu(values: Float32) -> float:
@@ -150,19 +155,17 @@ def otsu(values: Float32) -> float:
     return float(ordered[int(between.argmax())])
 
 
-def _grouped(found: list[tuple[Bool, int]], settings: int) -> list[Cut]:
-    """Group masks by IoU with the first of each group; count in how many settings the group occurs."""
-    if not found:
-        return []
-    flat = np.array([mask.ravel() for mask, _ in found], dtype=np.float32)  # (n, N)
+def _grouped(masks: Bool, setting: Int64, settings: int) -> list[Cut]:
+    """Group masks (n, h, w) by IoU with the first of each group; count in how many settings it occurs."""
+    flat = masks.reshape(len(masks), np.prod(masks.shape[1:], dtype=int)).astype(np.float32)  # (n, N)
     shared = flat @ flat.T
     sizes = flat.sum(axis=1)
     alike = shared / (sizes[:, None] + sizes[None, :] - shared) > SAME
-    free = np.ones(len(found), dtype=bool)
+    free = np.ones(len(masks), dtype=bool)
     cuts = []
-    for first in range(len(found)):
+    for first in range(len(masks)):
         if free[first]:
-            group = np.flatnonzero(alike[first] & free)
-            free[group] = False
-            cuts.append(Cut(found[first][0], len({found[i][1] for i in group}) / settings))
+            group = alike[first] & free
+            free &= ~group
+            cuts.append(Cut(masks[first], len(set(setting[group].tolist())) / settings))
     return sorted(cuts, key=lambda cut: -cut.vote)

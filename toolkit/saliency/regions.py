@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from dinonat.errors import UsageError
-from dinonat.geometry import box_of_mask, mask_to_counts
-from dinonat.records import Bool, Float32, Int64, Region
-from dinonat.saliency.contrast import Parts, box_scores, contrast_parts
+from dinonat.geometry import box_of_mask
+from dinonat.records import Float32, Int64, Region
+from dinonat.saliency.contrast import Parts, contrast_parts, edge_scores, edge_strength, sum_in, summed
 from dinonat.saliency.guided import guided_filter, resized, shrunk
+from dinonat.saliency.masks import Patch, cut_out, refined
 from dinonat.saliency.ncut import Cut, ncut_candidates
 from dinonat.saliency.rarity import rarity_map
 
@@ -79,28 +79,27 @@ def propose_regions(
         return []
     factor = shrinking(picture)
     working = shrunk(picture, factor)
-    if _nothing_in(working):
+    edges = edge_strength(working)
+    if _nothing_in(edges):
         return []
     channels = [_candidates(name, tokens, attention, working) for name in CHANNELS[method]]
     channels = [channel for channel in channels if len(channel.boxes)]
     if not channels:
         return []
     if method == "ncut+attention":
-        channels = [_known_by_network(channel, tokens, attention, working.shape) for channel in channels]
+        channels = _known_by_network(channels, tokens, attention, working.shape)
     regions: dict[tuple[float, ...], Region] = {}
-    for number, row, score in _ranked(channels, working, max_regions):
-        mask = _refined(_mask(channels[number], row, working), picture, factor, tight)
-        box = box_of_mask(mask)
-        if not box[2] or np.count_nonzero(mask) < min_area:  # none: cells smaller than pixels
-            continue
-        region = Region(box, score, tuple(mask_to_counts(mask)), channels[number].channel)
-        regions.setdefault(box, region)  # two candidates can become one mask
+    for number, row, score in _ranked(channels, edges, max_regions):
+        patch = refined(_patch(channels[number], row, working), picture, factor, tight)
+        if patch.mask.any() and np.count_nonzero(patch.mask) >= min_area:  # none: cells smaller than pixels
+            counts = tuple(patch.counts(picture.shape))
+            region = Region(patch.box, score, counts, channels[number].channel)
+            regions.setdefault(patch.box, region)  # two candidates can become one mask
     return list(regions.values())
 
 
-def _nothing_in(working: Float32) -> bool:
-    """Say whether a picture (h, w) is flat, a ramp or noise: no edge stands out from all the others."""
-    edges = ndimage.gaussian_gradient_magnitude(working, np.sqrt(2), mode="nearest")
+def _nothing_in(edges: Float32) -> bool:
+    """Say whether edges (h, w) are those of a flat picture, a ramp or noise: none stands out."""
     mean = float(edges.mean())
     return bool(edges.std() < UNEVEN * mean and edges.max() < STRONGEST * mean)
 
@@ -140,15 +139,15 @@ def _cut_candidates(cuts: list[Cut], grid: tuple[int, ...], size: tuple[int, ...
     return Candidates("ncut", boxes, area, CUT_WEIGHT * np.array([cut.vote for cut in cuts]), cuts)
 
 
-def _ranked(channels: list[Candidates], working: Float32, max_regions: int) -> list[tuple[int, int, float]]:
+def _ranked(channels: list[Candidates], edges: Float32, max_regions: int) -> list[tuple[int, int, float]]:
     """Return (channel, row, objectness) of the best candidates that do not overlap, best first."""
     boxes = np.concatenate([channel.boxes for channel in channels])
     area = np.concatenate([channel.area for channel in channels])
     owner = np.repeat(np.arange(len(channels)), [len(channel.boxes) for channel in channels])
     row = np.concatenate([np.arange(len(channel.boxes)) for channel in channels])
-    scores = box_scores(working, boxes, area) * np.concatenate([channel.weight for channel in channels])
+    scores = edge_scores(edges, boxes, area) * np.concatenate([channel.weight for channel in channels])
     long = np.argsort(-scores, kind="stable")[:LONG_LIST]
-    limits = [working.shape[1], working.shape[0]] * 2
+    limits = [edges.shape[1], edges.shape[0]] * 2
     overlap = _overlaps(np.clip(boxes[long] + [-1, -1, 1, 1], 0, limits))
     votes = scores[long] * (overlap > 0.5).sum(axis=1) ** ALIKE
     free = np.ones(len(long), dtype=bool)
@@ -173,99 +172,32 @@ def _overlaps(boxes: Int64) -> Float32:
 
 
 def _known_by_network(
-    channel: Candidates, tokens: Float32, attention: Float32 | None, size: tuple[int, ...]
-) -> Candidates:
-    """Return ``channel`` with more weight where the network looks and where its tokens are rare."""
-    weight = channel.weight
-    if attention is not None:
-        relative = _mean_in(attention, channel.boxes, size) / max(float(attention.mean()), 1e-9)
-        weight = weight * np.clip(relative, 0.001, None) ** (
-            CUTS_LOOKED_AT if channel.channel == "ncut" else LOOKED_AT
-        )
+    channels: list[Candidates], tokens: Float32, attention: Float32 | None, size: tuple[int, ...]
+) -> list[Candidates]:
+    """Return ``channels`` with more weight where the network looks and where its tokens are rare."""
     rare = rarity_map(tokens)
-    deviations = (rare - rare.mean()) / max(float(rare.std()), 1e-6)
-    weight = weight * np.exp(RARE * np.clip(_mean_in(deviations, channel.boxes, size), -3, 3))
-    return replace(channel, weight=weight)
+    rare_sums = _summed_over((rare - rare.mean()) / max(float(rare.std()), 1e-6), size)
+    looked_sums = None if attention is None else _summed_over(attention, size)
+    known = []
+    for channel in channels:
+        pixels = (channel.boxes[:, 2:] - channel.boxes[:, :2]).prod(axis=1)
+        weight = channel.weight * np.exp(RARE * np.clip(sum_in(rare_sums, channel.boxes) / pixels, -3, 3))
+        if attention is not None and looked_sums is not None:
+            looked_at = sum_in(looked_sums, channel.boxes) / pixels / max(float(attention.mean()), 1e-9)
+            exponent = CUTS_LOOKED_AT if channel.channel == "ncut" else LOOKED_AT
+            weight = weight * np.clip(looked_at, 0.001, None) ** exponent
+        known.append(replace(channel, weight=weight))
+    return known
 
 
-def _mean_in(values: Float32, boxes: Int64, size: tuple[int, ...]) -> Float64:
-    """Return the mean (n,) of a coarse map in boxes of the working picture."""
-    fine = resized(values, (size[0], size[1])).astype(np.float64)
-    sums = np.pad(fine, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
-    x0, y0, x1, y1 = boxes.T
-    inside = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
-    out: Float64 = inside / ((x1 - x0) * (y1 - y0))
-    return out
+def _summed_over(values: Float32, size: tuple[int, ...]) -> Float64:
+    """Return what `sum_in` needs of a coarse map over the working picture."""
+    return summed(resized(values, (size[0], size[1])))
 
 
-def _mask(channel: Candidates, row: int, working: Float32) -> Bool:
+def _patch(channel: Candidates, row: int, working: Float32) -> Patch:
     """Return the mask of a candidate on the working picture (h, w)."""
+    x0, y0, x1, y1 = (int(end) for end in channel.boxes[row])
     if isinstance(channel.found, Parts):
-        mask = np.zeros(working.shape, dtype=bool)
-        x0, y0, x1, y1 = channel.boxes[row]
-        mask[y0:y1, x0:x1] = channel.found.mask(row)
-        return mask
-    coarse = channel.found[row].mask
-    cell = max(1, round(working.shape[0] / coarse.shape[0]))
-    soft = resized(coarse.astype(np.float32), (working.shape[0], working.shape[1]))
-    mask = np.zeros(working.shape, dtype=bool)
-    x0, y0, x1, y1 = channel.boxes[row]
-    margin = 4 * cell  # two windows of the filter: it sees nothing farther away
-    window = slice(max(0, y0 - margin), y1 + margin), slice(max(0, x0 - margin), x1 + margin)
-    mask[window] = _largest(guided_filter(working[window], soft[window], radius=cell) > 0.5)
-    return mask if mask.any() else soft >= 0.5
-
-
-def _refined(mask: Bool, picture: Float32, factor: int, tight: bool = False) -> Bool:
-    """Return a mask of the working picture on the pixels of ``picture``, its edges on those of the object.
-
-    Inside and close around the mask those pixels are kept that differ from a ring of surroundings by more
-    than a quarter of what the object's strongest quarter does, and one pixel more all round: people draw
-    boxes there. (Without this step recall falls from 49 to 45 % on thermal_aerial and from 29 to 26 % on
-    paired_road.) ``tight`` takes half instead of a quarter, and no pixel more. Where less
-    than a quarter of the mask would stay it is no such object, and the mask stays.
-    """
-    out = np.zeros(picture.shape, dtype=bool, order="F")  # column-major: run lengths are read that way
-    x, y, w, h = (int(value) for value in box_of_mask(mask))
-    rows = slice(max(0, y - 3), min(mask.shape[0], y + h + 3))
-    columns = slice(max(0, x - 3), min(mask.shape[1], x + w + 3))
-    enlarged = np.repeat(np.repeat(mask[rows, columns], factor, axis=0), factor, axis=1)
-    window = (
-        slice(rows.start * factor, rows.stop * factor),
-        slice(columns.start * factor, columns.stop * factor),
-    )
-    inside = picture[window]  # may end before the enlarged mask does
-    coarse = enlarged[: inside.shape[0], : inside.shape[1]]
-    sharp = _sharpened(coarse, ndimage.gaussian_filter(inside, 0.7), factor, tight)
-    out[window] = sharp if 4 * sharp.sum() >= coarse.sum() else coarse
-    return out
-
-
-def _sharpened(mask: Bool, values: Float32, reach: int, tight: bool) -> Bool:
-    """Return the pixels at most ``reach`` from ``mask`` that differ from its surroundings as it does."""
-    near = _grown(mask, reach)
-    ring = _grown(mask, 3 * reach) & ~near
-    if not ring.any() or not mask.any():
-        return mask
-    difference = values - np.median(values[ring])
-    if difference[mask].mean() < 0:
-        difference = -difference
-    strong = np.percentile(difference[mask], 75)
-    if tight:
-        return _largest((difference > strong / 2) & near)
-    return _grown(_largest((difference > strong / 4) & near), 1)
-
-
-def _grown(mask: Bool, reach: int) -> Bool:
-    out: Bool = ndimage.maximum_filter(mask, 2 * reach + 1, mode="constant")
-    return out
-
-
-def _largest(mask: Bool) -> Bool:
-    """Return the largest connected part of ``mask``; the first of equals."""
-    parts, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(parts.ravel())
-    out: Bool = parts == 1 + int(sizes[1:].argmax())
-    return out
+        return Patch(channel.found.mask(row), x0, y0)
+    return cut_out(channel.found[row].mask, (x0, y0, x1, y1), working)
