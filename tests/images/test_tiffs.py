@@ -208,3 +208,19 @@ def test_a_cut_file_is_an_error_and_never_half_a_picture(tmp_path: Path, compres
         (tmp_path / "cut.tif").write_bytes(data[: int(len(data) * share)])
         with pytest.raises(Exception):  # noqa: B017, PT011 (whatever the decoder raises)
             decode_tiff(tmp_path / "cut.tif")
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_read"), [((10, 20), True), ((10, 21), False), ((10, 10, 3), True), ((10, 11, 3), False)]
+)
+def test_one_channel_may_have_twice_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], is_read: bool
+) -> None:
+    monkeypatch.setattr("dinonat.images.rasters.MAX_PIXELS", 100)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb" if len(shape) == 3 else "minisblack")
+    if is_read:
+        assert decode_tiff(tmp_path / "a.tif").pixels.shape == shape
+    else:
+        with pytest.raises(ImageError, match=f"more than the {100 if len(shape) == 3 else 200} that"):
+            decode_tiff(tmp_path / "a.tif")

@@ -111,15 +111,19 @@ def _open_bounded(stream: BinaryIO, path: Path, source_format: str) -> Image.Ima
     return picture
 
 
-def check_bounds(path: Path, size_hw: Sequence[int]) -> None:
-    """Raise ThermalReadError when (height, width) is empty or larger than this process should allocate."""
+def check_bounds(path: Path, size_hw: Sequence[int], *, times: int = 1) -> None:
+    """Raise ThermalReadError when (height, width) is empty or larger than this process should allocate.
+
+    That is ``times`` MAX_PIXELS, for a picture of which less than its colours is held.
+    """
     height, width = size_hw
+    most = times * MAX_PIXELS
     if min(height, width) < 1:
         raise fault(path, f"holds no pixels ({width} x {height})", advice="")
-    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
+    if height * width > most or max(height, width) > MAX_SIDE:
         raise fault(
             path,
-            f"{width} x {height} pixels, more than the {MAX_PIXELS} that are read",
+            f"{width} x {height} pixels, more than the {most} that are read",
             advice=CUT_IT,
         )
 

@@ -17,7 +17,7 @@ from dinonat.images.sixteen import block_means, sixteen
 from dinonat.records import Float32, ImageRef, ThermalFrame, UInt8
 
 MOST_SIDE = 4096  # pixels; longer sides come shrunk, so that no answer is above 32 MiB
-KEPT_BYTES = 2**27  # of frames that a process keeps: crops of one image come one after the other
+KEPT_BYTES = 2**29  # of frames that a process keeps: parts of one image are asked for one by one
 KEPT = 8  # frames at most
 CONTEXT, LEAST = 1.0, 64  # what is shown around a box, in its longer side, and at least, in pixels
 LOSSLESS = 128  # pixels; smaller pictures come as PNG: a JPEG would blur them

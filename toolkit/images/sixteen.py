@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinonat.records import Float32
+from dinonat.records import Bool, Float32
 
 UInt16 = NDArray[np.uint16]
 
@@ -62,21 +62,25 @@ def block_means(data: Float32, factor: int) -> Float32:
         return data
     height, width = data.shape
     means = np.empty((-(-height // factor), -(-width // factor)), np.float32)
-    columns = np.arange(0, width, factor)
-    for top in range(0, height, BAND * factor):
-        band = data[top : top + BAND * factor]
-        rows = np.arange(0, len(band), factor)
+    for first in range(0, len(means), BAND):
+        band = data[first * factor : (first + BAND) * factor]
+        missing = -len(band) % factor, -width % factor
+        if any(missing):
+            band = np.pad(band, ((0, missing[0]), (0, missing[1])), constant_values=np.nan)
         valid = np.isfinite(band)
-        sums = _by_blocks(np.where(valid, band, 0), rows, columns)
-        counts = _by_blocks(valid, rows, columns)
-        first = top // factor
+        sums = _by_blocks(np.where(valid, band, np.float32(0)), factor)
+        counts = _by_blocks(valid, factor)
         with np.errstate(invalid="ignore"):
-            means[first : first + len(rows)] = sums / np.where(counts > 0, counts, np.nan)
+            means[first : first + BAND] = sums / np.where(counts > 0, counts, np.nan)
     return means
 
 
-def _by_blocks(
-    values: NDArray[np.generic], rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    across = np.add.reduceat(values, columns, axis=1, dtype=np.float64)
-    return np.add.reduceat(across, rows, axis=0)
+def _by_blocks(values: Float32 | Bool, factor: int) -> NDArray[np.float64]:
+    """Return the sums of whole blocks; adding rows to rows is several times faster than a reduction."""
+    rows = np.zeros((len(values) // factor, values.shape[1]))
+    for start in range(factor):
+        rows += values[start::factor]
+    sums = np.zeros((len(rows), rows.shape[1] // factor))
+    for start in range(factor):
+        sums += rows[:, start::factor]
+    return sums

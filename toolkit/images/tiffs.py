@@ -74,8 +74,8 @@ def _frame_pages(path: Path, size: int, changed_ns: int) -> tuple[int, ...]:
 def decode_tiff(path: Path, *, frame: int = 0) -> Raster:
     """Decode one frame of a TIFF file (frames as in ``frame_pages``).
 
-    Raises ThermalReadError for a frame that is not there and for pages above MAX_PIXELS, before they
-    are allocated; damaged files raise whatever the decoder raises.
+    Raises ThermalReadError for a frame that is not there and for pages above MAX_PIXELS (those of one
+    channel above twice as many), before they are allocated; damaged files raise whatever the decoder raises.
     """
     pages = frame_pages(path)
     if not 0 <= frame < len(pages):
@@ -94,7 +94,9 @@ def decode_tiff(path: Path, *, frame: int = 0) -> Raster:
 
 
 def _check_page(path: Path, page: tifffile.TiffPage) -> None:
-    check_bounds(path, (page.imagelength, page.imagewidth))
+    # One channel of twice the pixels takes half the memory that colours take beside their luminance.
+    one_channel = page.samplesperpixel == 1 and page.photometric in GREY_PHOTOMETRICS
+    check_bounds(path, (page.imagelength, page.imagewidth), times=2 if one_channel else 1)
     samples = page.samplesperpixel * page.imagedepth
     tile = math.prod(int(side) for side in page.chunks)
     if samples * page.imagelength * page.imagewidth > 4 * MAX_PIXELS or tile > 4 * MAX_PIXELS:
