@@ -21,6 +21,7 @@ QUIET = (
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",
     "--window-size=1400,1000", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
 )  # fmt: skip
+NUMBERS = {"Tab": 9, "Enter": 13, "Escape": 27}  # by which the browser itself knows keys
 # The browser reads from its file 3 and writes to its file 4.
 AS_THREE_AND_FOUR = """
 import fcntl, os, sys
@@ -51,10 +52,24 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         self.session: str | None = None
         pages = self.tell("Target.getTargets")["targetInfos"]
-        target = next(each["targetId"] for each in pages if each["type"] == "page")
+        self._attach(next(each["targetId"] for each in pages if each["type"] == "page"))
+
+    def _attach(self, target: str) -> None:
+        self.session = None
         self.session = self.tell("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.tell(f"{domain}.enable")
+
+    @contextlib.contextmanager
+    def tab(self) -> Iterator[None]:
+        """Open a second page and speak to it for a while; ``session`` says which one is spoken to."""
+        first, self.session = self.session, None
+        target = self.tell("Target.createTarget", url="about:blank")["targetId"]
+        self._attach(target)
+        yield
+        self.session = None
+        self.tell("Target.closeTarget", targetId=target)
+        self.session = first
 
     def tell(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send one command and wait for its answer."""

@@ -1,10 +1,9 @@
 // Propose again with what was said: the server does it, the page shows how far it is, and takes the new run.
 
-import { at, button } from "./elements.js";
+import { at, button, shown } from "./elements.js";
 import { on } from "./news.js";
 import { waitingActs } from "./queue.js";
 import { post } from "./server.js";
-import { shown } from "./elements.js";
 import { say, warn } from "./telling.js";
 
 let running = false, offered = "", told = "";
@@ -40,7 +39,7 @@ function show(again) {
 function offer(name, taken) {
   if (name === offered) return;
   offered = name;
-  const text = taken ? `Another window took run ${shown(name)} in hand.` : `Run ${shown(name)} is there, made from what was said.`;
+  const text = taken ? `Another window took run ${shown(name)} in hand.` : `A newer run is there: ${shown(name)}.`;
   at("newer-word").textContent = text;
   at("newer-buttons").replaceChildren(button("Show it", "", () => take(name, taken)),
     ...(taken ? [] : [button("Later", "", () => { at("newer").hidden = true; })]));

@@ -55,6 +55,7 @@ export function smallestAt(labels, px, py) {
 const SHADE = "rgb(10 12 14 / .7)";
 const INKS = { open: "#ffffff", stands: "#5fe3a1", rejected: "#ff7a66", now: "#ffb000", fresh: "#59d0ff" };
 const FEW = 60; // boxes up to which each carries its name
+const MANY = 400; // boxes from which on they are thin and pale
 const inkOf = label => label.status === OPEN ? "open" : label.status === REJECTED ? "rejected" : "stands";
 
 // All boxes but the one in hand: one path for each colour, so that thousands cost no more than a few.
@@ -65,7 +66,9 @@ export function paintOthers(pen, labels, at) {
     pen.beginPath();
     for (const { box } of own) pen.rect(...at(box));
     if (ink === "rejected") pen.setLineDash([4, 4]);
-    stroke(pen, INKS[ink], ink === "open" ? 1 : 1.5, own.length > 500 ? 0 : 2);
+    pen.globalAlpha = own.length > MANY ? 0.35 : 1; // the picture under them is what matters
+    stroke(pen, INKS[ink], ink === "open" ? 1 : 1.5, own.length > MANY ? 0 : 2);
+    pen.globalAlpha = 1;
     pen.setLineDash([]);
     if (labels.length <= FEW) for (const label of own) if (label.label && ink !== "rejected") name(pen, label.label, at(label.box), INKS[ink], 11);
   }

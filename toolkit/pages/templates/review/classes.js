@@ -14,7 +14,7 @@ export const keyOf = name => {
   const place = classes.indexOf(name);
   return place < 0 || place >= KEYED ? "" : place < 9 ? String(place + 1) : `⇧${place - 8}`;
 };
-export const currentClass = () => current || classes[0] || "";
+export const currentClass = other => current || other || classes[0] || ""; // chosen last, else as another label
 export function keep(name) {
   current = name;
   draw();
@@ -27,8 +27,8 @@ export function classKeys(does, what) {
     if (name) chosen(name);
   };
   return [
-    { keys: ["/"], name: `Find or make a class, and ${what}`, does: () => findClass(name => chosen(name)) },
-    { keys: ["code:Digit"], name: `${what[0].toUpperCase()}${what.slice(1)} by its number`, does: by(false) },
+    { keys: ["/"], name: `Find or make a class: ${what}`, does: () => findClass(name => chosen(name)) },
+    { keys: ["code:Digit"], name: `A class by its number: ${what}`, does: by(false) },
     { keys: ["Shift+code:Digit"], name: classes.length > 9 ? "The tenth class and further" : "", does: by(true) },
   ];
 }
@@ -77,6 +77,7 @@ export function findClass(does) {
   active = 0;
   at("class-text").value = "";
   at("class-dialog").showModal();
+  at("class-text").focus();
   fill();
 }
 

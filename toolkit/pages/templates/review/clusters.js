@@ -43,7 +43,7 @@ export const clusters = {
   leave() { shownNow = false; },
   keys: () => [
     { keys: ["Enter"], name: "Name the cluster: all but the marked have that label", once: true, does: name },
-    ...classKeys(label, "name the cluster by it"),
+    ...classKeys(label, "name the cluster"),
     ...tiles.keys({ mark: "Mark what is not of it" }),
     { keys: ["x", "r"], name: "Reject all but the marked", once: true, does: () => apply({ do: "rejected" }) },
     { keys: ["]", "code:BracketRight"], name: "Next cluster", does: () => go(here + 1) },

@@ -2,8 +2,10 @@
 
 import { pulled, rounded } from "./boxes.js";
 import { currentClass } from "./classes.js";
+import { shown } from "./elements.js";
 import { moveCross, pen, readOut } from "./hands.js";
 import { interrupt, interrupted } from "./keys.js";
+import { tell } from "./news.js";
 import { draw, scene, view } from "./stage.js";
 import { say } from "./telling.js";
 
@@ -62,7 +64,8 @@ export function pulledTo(box) {
 export function ended() {
   pen.ready = false;
   interrupt(boxKeys());
-  say(scene.fresh ? `New ${currentClass() || "box"}: Enter keeps it, 1-9 or / give it a class, arrows move it, Esc lets it go.`
+  tell("hand");
+  say(scene.fresh ? `New ${shown(currentClass(scene.current?.label)) || "box"}: Enter keeps it, 1-9 or / give it a class, arrows move it, Esc lets it go.`
     : "Enter keeps the box, arrows move it, Shift and arrows widen it, Alt and arrows narrow it, Esc puts it back.");
   draw();
 }
@@ -80,11 +83,12 @@ export function drawNew() {
     { keys: ["Enter", "n"], name: "Put a box in the middle", does: placeInMiddle },
     { keys: ["Escape"], name: "Draw nothing", does: cancel },
   ]);
+  tell("hand");
   say("Drag a box, or press Enter for one in the middle that arrows move. Esc: none.");
   draw();
 }
 
-function placeInMiddle() {
+export function placeInMiddle() {
   const side = Math.max(4, Math.min(scene.size[0], scene.size[1]) / 6), [x, y] = scene.cross || [view.x, view.y];
   begin(rounded([Math.max(0, x - side / 2), Math.max(0, y - side / 2), side, side]), true);
   ended();
@@ -111,6 +115,7 @@ export function stop() {
   if (before?.isConnected) before.focus({ preventScroll: true });
   before = null;
   readOut(null);
+  tell("hand");
   draw();
 }
 

@@ -1,4 +1,4 @@
-// The facts of the proposal in hand, and the values in its box; in an audit only what does not lead.
+// The facts of the proposal in hand, and the values in its box. In an audit none of it is seen: it would lead.
 
 import { at, make, shown } from "./elements.js";
 import { desk, isProposal, place } from "./desk.js";
@@ -23,7 +23,7 @@ function line(term, text) {
 const share = value => (value === null || value === undefined ? "" : value.toFixed(2));
 
 function ofRun(row) {
-  if (!isProposal() || desk.bare) return [];
+  if (!isProposal()) return [];
   const second = secondOf(row), rest = rows.margin[row] === null ? "" : ` (${share(rows.margin[row])} behind)`;
   return [
     ...line("Score", share(rows.score[row])), ...line("Chance", rows.probability[row] === null ? "" : `right in ${Math.round(100 * rows.probability[row])} of 100`),
@@ -33,17 +33,17 @@ function ofRun(row) {
 }
 
 function show() {
-  const label = desk.place >= 0 ? look(desk.place) : null;
   at("where").textContent = place();
-  at("panel-title").textContent = desk.bare ? "Audit" : label ? shown(label.label) || "No class" : "No proposal in hand";
+  const label = desk.place >= 0 ? look(desk.place) : null;
+  at("panel-title").textContent = label ? shown(label.label) || "No class" : "No proposal in hand";
   const state = !label ? "" : label.status === OPEN ? "open" : ACTIONS[label.action] || label.action;
-  at("panel-state").textContent = desk.bare ? "" : label?.waiting ? `${state}, being written` : state;
+  at("panel-state").textContent = label?.waiting ? `${state}, being written` : state;
   at("panel-state").className = label?.status === REJECTED ? "rejected" : label?.status === OPEN ? "" : "stands";
   const recording = list.images.recording[desk.image], size = `${list.images.width[desk.image]} × ${list.images.height[desk.image]}`;
   at("facts").replaceChildren(...ofRun(desk.place), ...line("Recording", recording ? shown(recording) : ""),
     ...line("Image", size), ...line("Missing", finished.has(desk.image) ? "nothing, somebody said" : ""),
     make("dt", { id: "values-term" }), make("dd", { id: "values" }));
-  at("reason").textContent = !desk.bare && isProposal() ? shown(rows.reason[desk.place]) : "";
+  at("reason").textContent = isProposal() ? shown(rows.reason[desk.place]) : "";
   describe(label);
   showValues();
 }

@@ -2,12 +2,13 @@
 
 import { at, clamp } from "./elements.js";
 import { CURSORS, between, grip, nearOf, pulled, smallestAt } from "./boxes.js";
+import { on } from "./news.js";
 import { pan, draw, scene, toImage, view, zoom } from "./stage.js";
 import { valueAt, written } from "./thermal.js";
 import { change, reset } from "./window.js";
 
 const STEP = 4; // pixels that the mouse may tremble in a click
-let drag = null, windowKey = false, hooks = {};
+let drag = null, windowKey = false, hooks = {}, last = null; // last: where the pointer is, pixels of the screen
 export const pen = { ready: false }; // the next drag draws a box
 
 // hooks: {choose(label), begin(box, fresh), pulledTo(box), ended(), canEdit()}
@@ -18,7 +19,8 @@ export function startHands(given) {
   stage.addEventListener("pointermove", moved);
   stage.addEventListener("pointerup", up);
   stage.addEventListener("pointercancel", () => { drag = null; });
-  stage.addEventListener("pointerleave", () => { if (!drag) readOut(null); });
+  stage.addEventListener("pointerleave", () => { if (!drag) { last = null; readOut(null); } });
+  on("pixels", () => readOut(scene.cross || (last && toImage(...last)))); // another value lies under it now
   stage.addEventListener("wheel", wheel, { passive: false });
   stage.addEventListener("dblclick", () => reset());
   stage.addEventListener("contextmenu", event => event.preventDefault());
@@ -53,6 +55,7 @@ function down(event) {
 
 function moved(event) {
   const [x, y] = place(event), [px, py] = toImage(x, y);
+  last = [x, y];
   if (windowKey && !drag) change(event.movementX / 200, event.movementY / 300);
   if (!drag) return hover(px, py);
   drag.far ||= Math.hypot(x - drag.x, y - drag.y) >= STEP;

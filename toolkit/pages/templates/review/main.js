@@ -55,7 +55,7 @@ function shareKeys() {
     { keys: ["p"], name: "Next palette", does: () => nextPalette(1) },
     { keys: ["Shift+p"], name: "Palette before", does: () => nextPalette(-1) },
     { keys: ["h"], name: "To the choice of class, advice, state, order", does: () => at("label").focus() },
-    { keys: ["e"], name: "Why: shown or not", does: toggleWhy },
+    { keys: ["e"], name: "About the proposal, and why: shown or not", does: toggleWhy },
     { keys: ["q"], name: "Propose again with what was said", once: true, does: proposeAgain },
     { keys: ["d"], name: "Dark or light", does: turnTheme },
     { keys: ["?"], name: "These keys", does: helpNow },

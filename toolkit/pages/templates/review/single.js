@@ -1,12 +1,14 @@
 // Single: one proposal with all that is known of it; accept, reject, relabel, move and draw.
 
-import { at, button, shown } from "./elements.js";
+import { at, button, make, shown } from "./elements.js";
 import { classKeys, currentClass, findClass, keep } from "./classes.js";
 import { desk, go, goImage, goTo, lay, lookKeys, nextOpen, refresh, walkKeys } from "./desk.js";
-import { drawNew, edit, finish, startDrawing } from "./drawing.js";
+import { cancel, drawNew, edit, finish, placeInMiddle, startDrawing } from "./drawing.js";
+import { pen } from "./hands.js";
 import { on } from "./news.js";
 import { arranged } from "./order.js";
 import { act } from "./queue.js";
+import { scene } from "./stage.js";
 import { OPEN, REJECTED, STANDS, finished, isDrawn, look, onImage } from "./state.js";
 import { say } from "./telling.js";
 
@@ -15,7 +17,7 @@ let shownNow = false;
 export function startSingle() {
   startDrawing(kept);
   on("list", () => { if (shownNow) lay(arranged(), 0); });
-  on("desk", () => { if (shownNow) showActions(); });
+  for (const what of ["desk", "hand"]) on(what, () => { if (shownNow) showActions(); });
   on("undone", changed => { if (shownNow && changed.length) goTo(changed[0].place); });
 }
 
@@ -78,7 +80,7 @@ function classify(name) {
 // A box that was kept: a new one stays in view, a moved one is as good as accepted.
 function kept(box, fresh, name) {
   if (fresh) {
-    const label = name || currentClass();
+    const label = name || currentClass(here()?.label);
     if (!label) return findClass(made => { keep(made); kept(box, true, made); });
     keep(label);
     act("single", [{ do: "drawn", image: desk.image, kind: "region", label, box }]);
@@ -103,9 +105,21 @@ function finishImage() {
   return refresh();
 }
 
-function showActions() {
-  const label = here(), open = label?.status === OPEN, has = Boolean(label);
+// While a box is in hand, the buttons are about it.
+function boxActions() {
   at("single-actions").replaceChildren(
+    scene.editing ? button(scene.fresh ? `Keep as ${shown(currentClass(scene.current?.label) || "...")}` : "Keep", "Enter", () => finish(null), { class: "main" })
+      : button("A box in the middle", "Enter", placeInMiddle, { class: "main" }),
+    button(scene.fresh || pen.ready ? "Let it go" : "Put back", "Esc", cancel),
+    make("span", { class: "soft" }, scene.editing ? "arrows move · Shift and arrows widen · Alt and arrows narrow · 1-9 or / keep it with that class"
+      : "Drag a box on the picture."),
+  );
+}
+
+function showActions() {
+  if (scene.editing || pen.ready) return boxActions();
+  const label = here(), open = label?.status === OPEN, has = Boolean(label);
+  return at("single-actions").replaceChildren(
     button(label && !label.label ? "No class yet" : open || !has ? "Accept" : label.status === REJECTED ? "Accept after all" : "Next", "Enter", accept, { class: "main" }),
     button("Reject", "X", reject, { disabled: !has || label.status === REJECTED }),
     button("Move box", "B", edit, { disabled: label?.kind !== "region" }),

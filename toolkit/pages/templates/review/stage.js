@@ -26,7 +26,11 @@ const toScreen = ([x, y, w, h]) => {
 let held = { width: 1, height: 1 };
 const room = () => held;
 
+// The twin stands beside or below, whichever leaves both larger.
 function measure() {
+  const { width: across, height: down } = at("stage").getBoundingClientRect(), [wide, high] = scene.size;
+  const beside = Math.min(across / 2 / wide, down / high), below = Math.min(across / wide, down / 2 / high);
+  at("stage").classList.toggle("below", !at("pane-twin").hidden && below > beside);
   const { width, height } = at("pane-main").getBoundingClientRect();
   held = { width: Math.max(1, width), height: Math.max(1, height) };
 }
@@ -220,6 +224,6 @@ export function startStage() {
     at(id).prepend(make("canvas", { "aria-hidden": "true" }), make("canvas", { "aria-hidden": "true" }));
     at(word).hidden = word === "pane-word";
   }
-  new ResizeObserver(() => { measure(); if (!view.free) frame(); drawNow(); }).observe(at("pane-main"));
+  new ResizeObserver(() => { measure(); if (!view.free) frame(); drawNow(); }).observe(at("stage"));
   on("view", draw);
 }

@@ -12,16 +12,23 @@ let timer = 0, asked = "", open = true;
 
 export function startWhy() {
   on("desk", later);
-  try { open = localStorage.getItem("dinotool-review-why") !== "closed"; } catch { /* open */ }
-  at("why-part").hidden = !open;
+  let kept = null;
+  try { kept = localStorage.getItem("dinotool-review-about"); } catch { /* by the room that there is */ }
+  open = kept ? kept === "open" : innerWidth > 820;
+  show();
 }
 
 export function toggleWhy() {
   open = !open;
-  at("why-part").hidden = !open;
-  try { localStorage.setItem("dinotool-review-why", open ? "open" : "closed"); } catch { /* not kept */ }
+  try { localStorage.setItem("dinotool-review-about", open ? "open" : "closed"); } catch { /* not kept */ }
+  show();
   asked = "";
   later();
+}
+
+function show() {
+  at("panel").hidden = !open;
+  at("why").setAttribute("aria-expanded", String(open));
 }
 
 function later() {
@@ -31,43 +38,40 @@ function later() {
   asked = id;
   at("neighbours").replaceChildren();
   at("why-word").textContent = "";
-  if (id) timer = setTimeout(() => show(id), PATIENCE);
+  if (id) timer = setTimeout(() => explain(id), PATIENCE);
 }
 
-async function show(id) {
+async function explain(id) {
   try {
     const told = await ask(`/api/why/${encodeURIComponent(id)}?r=${encodeURIComponent(list.run)}`);
     if (id !== asked) return;
-    at("why-word").textContent = shown(told.sentence || "");
-    at("neighbours").replaceChildren(...(told.neighbours || []).map(each => neighbour(each, told.caused?.[each.item])));
+    at("why-word").textContent = shown(told.sentence);
+    at("neighbours").replaceChildren(...told.neighbours.map(neighbour));
   } catch (error) {
     if (id === asked) at("why-word").textContent = error.message;
   }
 }
 
-function neighbour(each, caused) {
+function neighbour(each) {
   const picture = make("img", { alt: "", width: 56, height: 56 }), bar = make("i");
-  const weight = each.weight ?? null;
+  const { weight } = each; // share of the vote; null where the run does not say
   bar.style.width = `${Math.round(100 * Math.max(0, Math.min(1, weight ?? 0)))}%`;
   if (each.crop) fetched(each.crop).then(({ body }) => {
     picture.src = URL.createObjectURL(body);
     picture.onload = () => { URL.revokeObjectURL(picture.src); picture.classList.toggle("few", picture.naturalWidth < 96); };
   }, () => {});
-  const where = each.image === null || each.image === undefined ? "" : shown(list.images.name[each.image] ?? "");
+  const where = shown(each.name || "");
   const share = weight === null ? "" : `${Math.round(100 * weight)} % of the vote, `;
   return make("li", {}, picture, make("div", {},
-    make("strong", {}, shown(each.label || "")), make("span", { class: "bar", "aria-hidden": "true" }, bar),
-    make("span", { class: "soft" }, `${share}${(each.similarity ?? 0).toFixed(2)} alike`),
-    make("span", { class: "soft where", title: where }, where), rejectedBy(each, caused)));
+    make("strong", {}, shown(each.label || "no class")), make("span", { class: "bar", "aria-hidden": "true" }, bar),
+    make("span", { class: "soft" }, `${share}${each.similarity?.toFixed(2) ?? "?"} alike`),
+    make("span", { class: "soft where", title: where }, where), rejectedBy(each)));
 }
 
 // "This label caused these rejected proposals": one press lists them.
-function rejectedBy(each, caused) {
-  const ids = Array.isArray(caused) ? caused : Array.isArray(caused?.ids) ? caused.ids : [];
-  const number = typeof caused === "number" ? caused : caused?.count ?? ids.length;
-  if (!number) return null;
-  if (!ids.length) return make("span", { class: "wrong" }, `voted for ${many(number, "rejected proposal")}`);
-  return button(`Caused ${many(number, "rejected proposal")}`, "", () => {
+function rejectedBy({ rejected, rejected_ids: ids }) {
+  if (!rejected) return null;
+  return button(`Caused ${many(rejected, "rejected proposal")}`, "", () => {
     wanted.only = new Set(ids);
     tell("filters");
     tell("mode", "grid");
