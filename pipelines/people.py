@@ -1,19 +1,22 @@
 """What people said about the labels of a set: where it is kept, and what it makes of proposals."""
 
 import getpass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dinonat import labels
+from dinonat import acts, labels
 from dinonat.files import short_hash
 from dinonat.formats.own_labels import GIVEN
-from dinonat.records import ACCEPTED, REJECTED, TEMPERATURE_COLUMNS
+from dinonat.records import ACCEPTED, REJECTED, TEMPERATURE_COLUMNS, Bool
 
 DATABASE = "labels.db"
 ORIGIN = "audit:"  # begins the origin of events that an audit brought; no path begins so
+REVIEW = "review:"  # and of those that the review page wrote, for a run
 
+SAME_SIDE = 0.02  # pixels: files round boxes by less, and nobody moves one by so little
 OF_THE_VOTE = ("score", "margin", "similarity", "probability")  # they belong to the class that was proposed
 
 
@@ -46,9 +49,20 @@ def standing(events: pd.DataFrame) -> pd.DataFrame:
     return events[events["action"] != REJECTED].reset_index(drop=True)
 
 
-def reviewed(events: pd.DataFrame) -> list[str]:
-    """Return the images whose boxes somebody has gone through: what is not labelled there is nothing."""
-    return sorted(set(events.loc[events["kind"] == "region", "image"]))
+def reviewed(events: pd.DataFrame, finished: Sequence[str] = ()) -> list[str]:
+    """Return the images whose boxes somebody has gone through: what is not labelled there is nothing.
+
+    A file holds all boxes of its images, so these are complete. One answer on the review page or in an
+    audit says nothing of the rest of its image; ``finished`` are those of which a person said so.
+    """
+    by_file = (events["kind"] == "region") & ~events["origin"].astype("str").str.startswith((ORIGIN, REVIEW))
+    return sorted({*events.loc[by_file, "image"], *finished})
+
+
+def finished_images(workspace: Path, set_name: str) -> list[str]:
+    """Return the images of a set in which nothing is missing, as a person said on the review page."""
+    with labels.reading(database(workspace)) as db:
+        return acts.finished_images(db, set_name)
 
 
 def digest(events: pd.DataFrame) -> str:
@@ -72,12 +86,13 @@ def with_events(rows: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
         return rows
     event = events.iloc[at[here]].reset_index(drop=True)
     own = rows.iloc[here].reset_index(drop=True)
-    was = own["label"].astype("str")
+    was, anew = own["label"].astype("str"), drawn_anew(own, event)
     own = own.assign(
         status=np.where(event["action"] == REJECTED, REJECTED, ACCEPTED),
         advice=np.where(event["action"] == REJECTED, own["advice"].astype("str"), GIVEN),
         reason=[
-            _reason(*each) for each in zip(event["action"], was, own["reason"].astype("str"), strict=True)
+            _reason(*each)
+            for each in zip(event["action"], was, own["reason"].astype("str"), anew, strict=True)
         ],
         label=event["label"],
         mask_counts=event["mask_counts"],
@@ -85,11 +100,24 @@ def with_events(rows: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
     )
     other = (event["label"] != was).to_numpy()
     own.loc[other, list(OF_THE_VOTE)] = np.nan
-    own.loc[(event["action"] == "moved").to_numpy(), list(TEMPERATURE_COLUMNS)] = np.nan
+    own.loc[anew, list(TEMPERATURE_COLUMNS)] = np.nan
     rest = rows.drop(index=rows.index[here])
     joined = stacked([rest, own])
     order = np.argsort(np.concatenate([np.flatnonzero(at < 0), here]), kind="stable")
     return joined.iloc[order].reset_index(drop=True)
+
+
+def drawn_anew(rows: pd.DataFrame, events: pd.DataFrame) -> Bool:
+    """Mark the proposals (rows,) whose box or mask is another since; ``events`` are theirs, row by row.
+
+    The last event need not be the one that moved it: what was moved may have been relabelled after that.
+    """
+    boxes = [table[list("xywh")].to_numpy(np.float64) for table in (rows, events)]
+    whole = np.isnan(boxes[1][:, 0])  # a label of the whole image has no box of its own
+    found: Bool = ~whole & (np.abs(boxes[0] - boxes[1]) > SAME_SIDE).any(axis=1)
+    masks = zip(rows["mask_counts"], events["mask_counts"], strict=True)
+    found |= np.array([tuple(was) != tuple(now) for was, now in masks], bool)
+    return found
 
 
 def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -110,8 +138,10 @@ def _is_category(values: pd.Series) -> bool:
     return isinstance(values.dtype, pd.CategoricalDtype)
 
 
-def _reason(action: str, was: str, reason: str) -> str:
+def _reason(action: str, was: str, reason: str, anew: bool) -> str:
     """Say in words how a label came to be what it is."""
+    if action == "accepted" and anew:
+        action = "moved"
     if action == "relabelled":
         return f"relabelled by a person, proposed was {was}: {reason}"
     return {

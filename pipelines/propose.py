@@ -26,7 +26,7 @@ from dinonat.pipelines.labelled import (
     write_labels,
 )
 from dinonat.pipelines.odd_labels import contradictions, missing
-from dinonat.pipelines.people import digest, reviewed, said, standing
+from dinonat.pipelines.people import digest, finished_images, reviewed, said, standing
 from dinonat.pipelines.progress import track
 from dinonat.pipelines.propose_doubts import looked_at
 from dinonat.pipelines.propose_graph import CHUNK, Place, chunks, net_of, place_of
@@ -62,11 +62,12 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
         warnings += bring_in(settings.labels, known, workspace).warnings
     every = said(workspace, known.folder.name)
     events = every if settings.audit_votes else every[~apart(every)].reset_index(drop=True)
-    labels = _usable(events, known)
+    labels, finished = _usable(events, known), finished_images(workspace, known.folder.name)
     warnings += [*missing(standing(events), known.items), *contradictions(labels)]
     facts = settings.model_dump(mode="json", exclude=NOT_IN_NAME)
     rows = [labels.astype("str").to_numpy().tolist(), _no(events).astype("str").to_numpy().tolist()]
-    identity = short_hash(known.folder.name, known.meta["identity"], rows, facts, digest(every[apart(every)]))
+    told = [digest(every[apart(every)]), *([finished] if finished else [])]
+    identity = short_hash(known.folder.name, known.meta["identity"], rows, facts, *told)
     name = settings.name or identity
     folder = places.proposals_folder(workspace, name)
     done = before(folder, identity, again=settings.again)
@@ -78,7 +79,9 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
         found = [_by_clusters(known, settings, origin)]
     else:
         write_labels(labels, folder)
-        found = list(_by_labels(known, labels, events, settings, origin, workspace=workspace, folder=folder))
+        complete = reviewed(events, finished)
+        more = {"workspace": workspace, "folder": folder}
+        found = list(_by_labels(known, labels, _no(events), complete, settings, origin, **more))
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
     table = refused(table, _no(events), overlap=settings.overlap)
     for each in found:
@@ -110,7 +113,8 @@ def _no(events: pd.DataFrame) -> pd.DataFrame:
 def _by_labels(
     known: EmbeddingSet,
     labels: pd.DataFrame,
-    events: pd.DataFrame,
+    rejected: pd.DataFrame,
+    complete: Sequence[str],
     settings: ProposeSettings,
     origin: Origin,
     *,
@@ -119,7 +123,7 @@ def _by_labels(
 ) -> Iterator[Found]:
     """Yield proposals for images, where images are labelled, and for regions, where boxes are.
 
-    In the images that people have gone through box by box, they left none in some.
+    In the images that are labelled ``complete``, perhaps without any box, nothing is proposed any more.
     """
     items, whole = known.items, labels[labels["x"].isna()]
     boxes = labels[labels["x"].notna()].reset_index(drop=True)
@@ -134,22 +138,21 @@ def _by_labels(
                 f"{known.folder}: boxes are labelled, but the set has no regions. Embed again without "
                 "--saliency none."
             )
-        complete = sorted({*boxes["image"], *reviewed(events)})
         bank = region_bank(
             known,
             boxes,
             complete=complete if background else (),
             workspace=workspace,
             folder=folder,
-            rejected=_no(events) if background else None,
+            rejected=rejected if background else None,
         )
-        there = items["image"].isin(complete).to_numpy()
-        taken = there if background else there & (overlap_with(items, boxes) >= settings.overlap)
+        done = items["image"].isin(complete if background else []).to_numpy()
+        taken = done | (overlap_with(items, boxes) >= settings.overlap)
         found = _vote(known, bank, regions, regions & ~taken, "region", settings, origin)
         scales = measured(items, boxes)
         table = ranked(corrected(found.table, scales)) if len(found.table) else found.table
         found = dataclasses.replace(found, table=table, warnings=(*found.warnings, *scales.lines()))
-        yield dataclasses.replace(found, worth=_worth(known, boxes, regions, found, scales, settings))
+        yield dataclasses.replace(found, worth=_worth(known, boxes, regions, done, found, scales, settings))
 
 
 def _vote(
@@ -203,16 +206,17 @@ def _worth(
     known: EmbeddingSet,
     boxes: pd.DataFrame,
     regions: Bool,
+    complete: Bool,
     found: Found,
     scales: Scales,
     settings: ProposeSettings,
 ) -> Worth | None:
-    """Return which regions are worth showing, where the labels are complete and tell."""
+    """Return which regions are worth showing, where images are labelled completely and tell."""
     if not settings.worth or settings.background is False or found.about is None:
         return None
     known = known if found.choice.centred else uncentred(known)
     more = {"alpha": settings.alpha, "overlap": settings.overlap}
-    return worth_of(known, boxes, regions, found.about, found.net, scales, **more)
+    return worth_of(known, boxes, regions, complete, found.about, found.net, scales, **more)
 
 
 def _untold(about: Decided, kind: str, settings: ProposeSettings) -> tuple[str, ...]:

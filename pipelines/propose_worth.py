@@ -26,6 +26,7 @@ def worth_of(
     known: EmbeddingSet,
     boxes: pd.DataFrame,
     usable: Bool,
+    complete: Bool,
     about: Decided,
     net: Net | None,
     scales: Scales,
@@ -35,11 +36,12 @@ def worth_of(
 ) -> Worth | None:
     """Return from which score on regions are worth showing; None where the labels are too few to tell.
 
-    ``boxes`` are all that is in the images of the bank, ``usable`` marks the rows of the set with regions.
+    ``usable`` marks the rows of the set with regions, ``complete`` those of images whose things are all
+    among ``boxes``: only there it shows what a proposal is worth.
     What is settled by leaving labels out (`deciding.narrowed`) is as all labels have settled it.
     """
     tables = []
-    for kept, asked in _folds(known, usable, about.bank):
+    for kept, asked in _folds(known, usable & complete, about.bank):
         if len(np.unique(about.bank.classes[kept])) < 2:
             continue
         own = narrowed(about, kept, net=net, alpha=alpha)
@@ -55,7 +57,10 @@ def worth_of(
 
 
 def _folds(known: EmbeddingSet, usable: Bool, bank: Bank) -> Iterator[tuple[Int64, Bool]]:
-    """Yield the rows of the bank that stay and the regions of the set asked about, whole recordings apart."""
+    """Yield the rows of the bank that stay and the regions of the set asked about, whole recordings apart.
+
+    Asked about are the ``usable`` ones of the images of the bank.
+    """
     items = known.items
     there = np.flatnonzero(usable & items["image"].isin(bank.items["image"]).to_numpy())
     groups, _ = recordings_of(items.iloc[there])

@@ -22,7 +22,7 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.audit_drawing import DrawnAudit, draw_audit
 from dinonat.pipelines.audits import apart
 from dinonat.pipelines.labelled import chosen_set
-from dinonat.pipelines.people import digest, reviewed, said, standing
+from dinonat.pipelines.people import digest, finished_images, reviewed, said, standing
 from dinonat.proposals.leave_out import recordings_of
 from dinonat.proposals.selecting import (
     CANDIDATES,
@@ -134,7 +134,8 @@ def _chosen(
     """Choose images and write them down."""
     items = known.items
     usable = ((items["kind"] == settings.kind) & (items["status"] == "ok")).to_numpy()
-    taken = {*standing(events)["image"], *reviewed(events), *events.loc[apart(events), "image"]}
+    done = reviewed(events, finished_images(workspace, known.folder.name))
+    taken = {*standing(events)["image"], *done, *events.loc[apart(events), "image"]}
     labelled = items["image"].isin(taken).to_numpy()
     free = usable & ~labelled
     if not free.any():

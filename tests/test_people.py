@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dinonat import labels
+from dinonat.acts import undo, write_act
 from dinonat.embeddings.store import EmbeddingSet, open_set
 from dinonat.pipelines import export, import_labels, labelled, propose
 from dinonat.pipelines import workspace as places
@@ -73,6 +74,21 @@ def test_events_make_of_proposals_what_people_said(rows: pd.DataFrame) -> None:
     assert with_events(rows, events()) is rows
 
 
+def test_what_was_measured_in_another_box_or_mask_goes_whatever_was_said_last(rows: pd.DataFrame) -> None:
+    rows.loc[3, ["x", "y", "w", "h"]] = [0, 0, 10, 8]  # of an image, its own box
+    given = events(
+        event("p0", "relabelled", label="bus", x=2.5),  # after it was moved
+        event("p1", "accepted", mask_counts=(80,)),
+        event("p2", "accepted", x=1.004),  # as a file with two digits has it
+        event("p3", "accepted", kind="image", **dict.fromkeys("xywh", np.nan)),
+    )
+    found = with_events(rows, given)
+    for name in TEMPERATURE_COLUMNS:
+        assert found[name].isna().to_list()[:2] == [True, True]
+    assert found["t_max"].to_list()[2:] == [30, 30]
+    assert found["reason"].to_list()[1:3] == ["drawn anew by a person", "accepted by a person: near"]
+
+
 def test_a_person_who_vouches_for_an_unknown_label_makes_it_known_and_one_who_rejects_ends_it(
     rows: pd.DataFrame,
 ) -> None:
@@ -117,7 +133,11 @@ def test_what_stands_and_what_was_looked_through() -> None:
         event("p2", "accepted", image="c.png", kind="image", x=np.nan),
     )
     assert standing(given)["label_id"].to_list() == ["p0", "p2"]
+    given["origin"] = "file"
     assert reviewed(given) == ["a.png", "b.png"]  # of c.png nobody has gone through the boxes
+    given["origin"] = ["review:run", "audit:a:sheet.csv", ""]
+    assert reviewed(given) == []  # an answer about one box is none about its image
+    assert reviewed(given, ["d.png"]) == ["d.png"]
 
 
 @pytest.fixture
@@ -218,6 +238,36 @@ def test_a_rejected_box_is_not_proposed_again(street: SimpleNamespace) -> None:
     elsewhere = found[found["image"] != "day/6.png"]
     assert (elsewhere["label"] == "car").any()
     assert not (elsewhere["reason"] == NO).any()
+
+
+def test_one_answer_on_the_review_page_leaves_the_rest_of_its_image_open(street: SimpleNamespace) -> None:
+    proposed(street, labels=street.mine)
+    _, table = proposed(street)
+    found = table.set_index("item")
+
+    def say(act: str, *said: tuple[str, str], finished: str = "") -> None:
+        rows = found.loc[[item for item, _ in said]].reset_index()
+        made = rows.assign(label_id=rows["proposal"], action=[action for _, action in said])
+        with labels.writing(database(street.root)) as db:
+            facts = {"act": act, "set_name": "set1", "who": "", "origin": "review:r", "finished": finished}
+            write_act(db, made, dict.fromkeys(made["label_id"], 0), **facts)
+
+    say("1", ("day/5.png 0", "accepted"), ("day/6.png 0", "rejected"))
+    again, table = proposed(street)
+    there = set(zip(table["item"], table["advice"], strict=True))
+    assert "day/5.png 0" not in set(table["item"])  # it is a label now
+    assert ("day/5.png 1", "review") in there  # but the person beside it is still proposed
+    assert ("day/6.png 1", "review") in there
+    assert again.labelled == {"background": 3 + 1, "car": 4, "person": 3}  # what was rejected is nothing
+
+    say("2", finished="day/5.png")
+    done, table = proposed(street)
+    assert done.run != again.run
+    assert "day/5.png" not in set(table["image"])
+    assert done.labelled == {"background": 3 + 1 + 2, "car": 4, "person": 3}  # and so is the rest of 5.png
+    with labels.writing(database(street.root)) as db:
+        undo(db, act="3", set_name="set1", who="")
+    assert proposed(street)[0].run == again.run
 
 
 def test_a_rejected_label_of_an_image_is_not_proposed_again(street: SimpleNamespace) -> None:
