@@ -21,7 +21,8 @@ from starlette.routing import Route
 
 from dinonat.acts import ChangedError, NothingToUndoError
 from dinonat.errors import DinonatError, ImageError, LabelError, UsageError, WorkspaceError
-from dinonat.pipelines import review_pixels
+from dinonat.pages.review import FIRST, files
+from dinonat.pipelines import review_pixels, review_why
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.review_again import Again, BusyError
 from dinonat.pipelines.review_doors import App, Receive, Scope, Send
@@ -112,7 +113,7 @@ def _routed(page: Page, desk: Desk) -> App:
         Route("/api/again", _asked(lambda _: _again(desk)), methods=["POST"]),
         Route("/api/run", _asked(lambda body: _take(page, body)), methods=["POST"]),
         *review_pixels.routes(shown),
-        *_why(shown),
+        *review_why.routes(shown),
     ]
     handlers: Any = {DinonatError: _sentence, HTTPException: _refusal, Exception: _defect}
     app = Starlette(routes=routes, exception_handlers=handlers)
@@ -120,33 +121,9 @@ def _routed(page: Page, desk: Desk) -> App:
     return app
 
 
-def _why(shown: Shown) -> list[Route]:
-    try:
-        from dinonat.pipelines import review_why
-    except ImportError:
-        return []
-    return review_why.routes(shown)
-
-
-def files() -> dict[str, tuple[bytes, str]]:
-    """Return the files of the page."""
-    try:
-        from dinonat.pages import review as page
-    except ImportError:
-        from importlib import resources
-        from mimetypes import guess_type
-
-        folder = resources.files("dinonat.pages") / "templates" / "review"
-        return {
-            each.name: (each.read_bytes(), guess_type(each.name)[0] or "text/plain")
-            for each in folder.iterdir()
-        }
-    return dict(page.files())
-
-
 async def _page_file(request: Request) -> Response:
     """Answer with a file of the page, by its name among those that there are."""
-    name = request.path_params.get("name", "index.html")
+    name = request.path_params.get("name", FIRST)
     known = files()
     if name not in known:
         raise HTTPException(404)

@@ -1,14 +1,12 @@
 """What people have said of a set so far: kept in memory, and brought up to date before each answer."""
 
+import sqlite3
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from threading import Lock
 from typing import Any, NamedTuple
-
-import numpy as np
-import pandas as pd
 
 from dinonat import acts, labels
 from dinonat.pipelines.people import database
@@ -44,22 +42,19 @@ def told(label_id: str, said: Said) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _box(sides: list[float]) -> Box:
-    x, y, w, h = (None if side != side else side for side in sides)
-    return x, y, w, h
-
-
 class State:
     """The last event of every label of the set, what undo would take back, and what images are finished."""
 
     def __init__(self, shown: Shown) -> None:
         self.shown, self.file = shown, database(shown.workspace)
-        self.said: dict[str, Said] = {}
-        self.seq = self.acts = 0
+        self.said: dict[str, Said] = {}  # in the order of their numbers
+        self.seq = self.acts = -1
         self.classes: list[str] = []
         self.finished: list[int] = []
         self.undo: dict[str, str] | None = None
-        self._counts: dict[str, int] = {}
+        self._open = (shown.table["advice"] != UNKNOWN).to_numpy()
+        self._done = {True: 0, False: 0}  # proposals that are to be reviewed, and that were left unknown
+        self._actions = Counter[str]()
         self._lock = Lock()
         self.refresh()
 
@@ -70,36 +65,43 @@ class State:
         """
         with self._lock, labels.reading(self.file) as db:
             seq, number = labels.last_seq(db), acts.last_number(db)
-            if (seq, number) == (self.seq, self.acts) and self.classes:
+            if (seq, number) == (self.seq, self.acts):
                 return
             set_name = self.shown.set_name
-            self.said.update(self.of(acts.changes_since(db, set_name, self.seq)))
+            for name, said in self.of(labels.each_event(db, set_name, "seq > ?", (self.seq,))):
+                self._count(name, self.said.pop(name, None), -1)
+                self._count(name, said, 1)
+                self.said[name] = said
             given = labels.class_names(db, set_name)
             self.classes = list(dict.fromkeys([*given, *self.shown.proposed_classes]))
             places = self.shown.image_at
             names = acts.finished_images(db, set_name)
             self.finished = [places[name] for name in names if name in places]
             last = acts.last_act(db, set_name)
-            self.undo = {"what": sentence_of(db, last)} if last else None
-            self._counts = self._counted()
+            self.undo = {"what": sentence_of(db, last)} if db and last else None
             self.seq, self.acts = seq, number
 
-    def of(self, events: pd.DataFrame) -> dict[str, Said]:
-        """Return events (columns of `acts.changes_since`) by their labels."""
-        images = events["image"].map(self.shown.image_at).fillna(-1).astype(int)
-        boxes = [_box(box) for box in events[list("xywh")].to_numpy(float).tolist()]
-        masked = (len(counts) > 0 for counts in events["mask_counts"])
-        facts = [events[name].tolist() for name in ("seq", "action")]
-        texts = [events[name].tolist() for name in ("kind", "label")]
-        rows = zip(*facts, images.tolist(), *texts, boxes, masked, strict=True)
-        return {name: Said(*row) for name, row in zip(events["label_id"].tolist(), rows, strict=True)}
+    def of(self, events: Iterable[labels.Event]) -> Iterator[tuple[str, Said]]:
+        """Yield the labels of events, and what these say."""
+        places = self.shown.image_at
+        for each in events:
+            box = (each.x, each.y, each.w, each.h)
+            place = places.get(each.image, -1)
+            yield (
+                each.label_id,
+                Said(each.seq, each.action, place, each.kind, each.label, box, bool(each.mask)),
+            )
 
     def changes(self, since: int) -> list[dict[str, Any]]:
         """Return the labels whose last event came after number ``since``, of images in the list, in order."""
-        if since >= self.seq:
-            return []
-        found = [(name, said) for name, said in self.said.items() if said.seq > since and said.image >= 0]
-        return [told(name, said) for name, said in sorted(found, key=lambda each: each[1].seq)]
+        found = []
+        with self._lock:
+            for name, said in reversed(self.said.items()):
+                if said.seq <= since:
+                    break
+                if said.image >= 0:
+                    found.append(told(name, said))
+        return found[::-1]
 
     def of_labels(self, ids: Iterable[str]) -> list[dict[str, Any]]:
         """Return what stands of these labels; of those that nobody said anything about, that."""
@@ -113,55 +115,54 @@ class State:
 
     def moving_part(self) -> dict[str, Any]:
         """Return the part of the list that changes while people work."""
-        stand = [(name, said) for name, said in self.said.items() if said.action != WITHDRAWN]
         own = self.shown.place_of
+        with self._lock:
+            stand = [(name, said) for name, said in self.said.items() if said.action != WITHDRAWN]
+            seq, finished = self.seq, self.finished
         return {
-            "seq": self.seq,
+            "seq": seq,
             "state": {name: told(name, said) for name, said in stand if name in own},
             "drawn": [
                 told(name, said)
                 for name, said in stand
                 if name not in own and said.image >= 0 and said.action != REJECTED
             ],
-            "finished": self.finished,
+            "finished": finished,
         }
 
     def counts(self) -> dict[str, int]:
         """Return how many proposals are to be reviewed, and what became of those that were."""
-        return self._counts
-
-    def _counted(self) -> dict[str, int]:
-        shown = self.shown
-        open_ = (shown.table["advice"] != UNKNOWN).to_numpy()
-        done = np.zeros(len(open_), bool)
-        actions = Counter[str]()
-        for name, said in self.said.items():
-            if said.action == WITHDRAWN:
-                continue
-            actions[said.action] += 1
-            row = shown.place_of.get(name)
-            if row is not None:
-                done[row] = True
+        to_review, actions = int(self._open.sum()), self._actions
         return {
-            "to_review": int(open_.sum()),
-            "left": int((open_ & ~done).sum()),
-            "unknown_left": int((~open_ & ~done).sum()),
-            "images": len(shown.images),
+            "to_review": to_review,
+            "left": to_review - self._done[True],
+            "unknown_left": len(self._open) - to_review - self._done[False],
+            "images": len(self.shown.images),
             "finished": len(self.finished),
             **{name: actions[name] for name in ("accepted", "relabelled", "moved", "drawn", REJECTED)},
         }
 
+    def _count(self, name: str, said: Said | None, sign: int) -> None:
+        """Count what is said of a label, or no longer."""
+        if said is None or said.action == WITHDRAWN:
+            return
+        self._actions[said.action] += sign
+        row = self.shown.place_of.get(name)
+        if row is not None:
+            self._done[bool(self._open[row])] += sign
 
-def sentence_of(db: Any, act: acts.Act) -> str:
+
+def sentence_of(db: sqlite3.Connection, act: acts.Act) -> str:
     """Say in a few words what an act did."""
-    events = labels.numbered_events(db, act.set_name, "seq BETWEEN ? AND ?", (act.first, act.last))
-    if events.empty:
+    events = list(labels.each_event(db, act.set_name, "seq BETWEEN ? AND ?", (act.first, act.last)))
+    if not events:
         return f"nothing is missing in {act.finished}"
-    images = events["image"].unique()
-    image = images[0] if len(images) == 1 else f"{len(images)} images"
+    images = {event.image for event in events}
+    where = events[0].image if len(images) == 1 else f"{len(images)} images"
     if len(events) == 1:
-        return f"{events['label'].iloc[0]} {events['action'].iloc[0]} in {image}"
-    return f"{', '.join(f'{n} {what}' for what, n in Counter(events['action']).items())} in {image}"
+        return f"{events[0].label} {events[0].action} in {where}"
+    counts = Counter(event.action for event in events)
+    return f"{', '.join(f'{n} {what}' for what, n in counts.items())} in {where}"
 
 
 class Pace:

@@ -17,7 +17,7 @@ from dinonat.files import short_hash
 from dinonat.formats import audit_sheets
 from dinonat.geometry import clip_xywh
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.people import origin_of
+from dinonat.pipelines.people import REVIEW, origin_of
 from dinonat.pipelines.review_list import Shown, sheet_ids
 from dinonat.pipelines.review_state import State, sentence_of, told
 from dinonat.proposals.table import OBJECT
@@ -120,8 +120,8 @@ def acknowledged(state: State, done: acts.Act) -> dict[str, Any]:
     state.refresh()
     with labels.reading(state.file) as db:
         where = "seq BETWEEN ? AND ?"
-        events = labels.numbered_events(db, done.set_name, where, (done.first, done.last))
-    changes = [told(name, said) for name, said in state.of(events).items()]
+        events = labels.each_event(db, done.set_name, where, (done.first, done.last))
+        changes = [told(name, said) for name, said in state.of(events)]
     return {"seq": done.last, "changes": changes, "undo": state.undo, "classes": state.classes}
 
 
@@ -132,15 +132,20 @@ def last_rows(db: sqlite3.Connection, set_name: str, ids: list[str]) -> dict[str
     for start in range(0, len(ids), MANY):
         some = ids[start : start + MANY]
         query = where.format(", ".join("?" * len(some)))
-        for row in labels.numbered_events(db, set_name, query, (set_name, *some)).to_dict("records"):
-            found[str(row["label_id"])] = {str(key): value for key, value in row.items()}
+        for event in labels.each_event(db, set_name, query, (set_name, *some)):
+            sides = {
+                side: math.nan if value is None else value
+                for side, value in zip("xywh", event[-5:-1], strict=True)
+            }
+            counts = tuple(map(int, event.mask.split()))
+            found[event.label_id] = {**event._asdict(), **sides, "mask_counts": counts}
     return found
 
 
 def _origin(shown: Shown, body: ActAsked) -> str:
     """Return what the events carry as their origin; of an audit, its sheet."""
     if body.audit is None:
-        return f"review:{shown.run}"
+        return f"{REVIEW}{shown.run}"
     if body.audit not in places.names(shown.workspace, "selection"):
         raise LabelError(f"No audit {body.audit!r} in this workspace. Nothing was written.")
     sheet = places.selections_folder(shown.workspace, body.audit) / audit_sheets.FILE

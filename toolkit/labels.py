@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from os import W_OK, access
 from pathlib import Path
 from time import monotonic, sleep
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
@@ -125,6 +126,32 @@ def last_events(db: sqlite3.Connection | None, set_name: str, origin: str | None
     if origin is None:
         return _table(db, LAST, (set_name,))
     return _table(db, LAST_OF_FILE, (set_name, origin))
+
+
+class Event(NamedTuple):
+    """One event as the database holds it: for whoever asks for few, often."""
+
+    seq: int
+    label_id: str
+    action: str
+    run: str
+    image: str
+    kind: str
+    label: str
+    x: float | None  # None for a whole image
+    y: float | None
+    w: float | None
+    h: float | None
+    mask: str  # run lengths with spaces between; "" where there is none
+
+
+def each_event(
+    db: sqlite3.Connection | None, set_name: str, where: str, values: Iterable[object]
+) -> Iterator[Event]:
+    """Yield what `numbered_events` returns, one by one: a table costs milliseconds, however short it is."""
+    if db is not None:
+        query = f"SELECT {', '.join(Event._fields)} FROM events WHERE set_name = ? AND {where} ORDER BY seq"
+        yield from map(Event._make, db.execute(query, (set_name, *values)))
 
 
 def last_seq(db: sqlite3.Connection | None) -> int:
