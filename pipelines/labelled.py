@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,11 +172,16 @@ def usable_regions(items: pd.DataFrame) -> Bool:
 def embed_boxes(known: EmbeddingSet, labels: pd.DataFrame, *, workspace: Path, folder: Path) -> EmbeddingSet:
     """Embed the labelled boxes by a child process, with network and settings of the set.
 
-    ``labels`` are those with a box among the labels that `write_labels` put into ``folder``.
+    ``labels`` are those with a box among the labels that `write_labels` put into ``folder``. Boxes that a
+    run before has embedded with the same network are read: loading the network takes longer than the rest.
     Raises DinonatError where the child fails (it says itself why) and WorkspaceError where its network
     is no longer that of the set.
     """
     name = _name_of_boxes(known, labels)
+    with suppress(WorkspaceError):
+        before = open_set(places.set_folder(workspace, name))
+        if before.meta["model"] == known.meta["model"]:
+            return before
     given, listed = folder / GIVEN, folder / LISTED
     # NUL after each name: the names may hold line breaks.
     write_bytes(listed, b"".join(image.encode() + b"\0" for image in sorted(set(labels["image"]))))

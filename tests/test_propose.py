@@ -460,6 +460,29 @@ def test_boxes_embedded_by_another_network_are_refused_with_the_command(
         run(ProposeSettings(labels=file), street.root)
 
 
+def test_boxes_that_were_embedded_before_need_no_network(
+    street: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    made: list[str] = []
+
+    def child(command: list[str], **_: object) -> SimpleNamespace:
+        made.append(next(word for word in command if word.startswith("name="))[len('name="') : -1])
+        rows = [row(image, "region", box, label=CLASSES[c]) for image, c, box in street.things[:8] if c < 3]
+        looks = [vector(CLASSES.index(str(each["label"])), np.random.default_rng(2)) for each in rows]
+        write_set(street.root, made[-1], rows, looks)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(labelled.subprocess, "run", child)
+    file = write_labels(tmp_path / "labels.csv", boxes(street, 2))
+    first = run(ProposeSettings(labels=file), street.root)
+    again = run(ProposeSettings(labels=file, again=True), street.root)
+    assert len(made) == 1
+    assert first.review == again.review
+    run(ProposeSettings(labels=write_labels(file, boxes(street, 3)), name="more"), street.root)
+    assert len(set(made)) == 2  # other labels, other boxes
+
+
 def test_what_to_look_at_first_lies_beside_the_proposals(street: SimpleNamespace, tmp_path: Path) -> None:
     rows = [f"{n:02}.png,scene {n % 3}" for n in range(8)]
     rows[4] = "04.png,scene 0"  # it shows scene 1
