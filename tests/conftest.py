@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import threading
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(reason="no CUDA device: run `make gpu-check` where there is one")
             )
+
+
+def pytest_collection_finish() -> None:
+    """Leave what all test files have loaded out of later collections, each of which would take a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
