@@ -8,6 +8,8 @@
 #   make test-oracles   install them and run the tests that need them
 # On a machine with a GPU, with a Python that has dinonat and a torch for CUDA (GPU_PYTHON=python3):
 #   make gpu-check   what only a GPU can show, in under 10 minutes; the report is gpu-check.txt
+# With a Chromium (BENCHMARKS.md, "The review page"):
+#   make bench-review   time from key to picture and memory at 20,000 images
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -34,7 +36,7 @@ ifndef DINOTOOL_DATA
   endif
 endif
 
-.PHONY: demo test check torture fuzz peers test-oracles gpu-check setup linked
+.PHONY: demo test check torture fuzz bench-review peers test-oracles gpu-check setup linked
 .DEFAULT_GOAL := demo
 
 demo: linked
@@ -57,6 +59,9 @@ torture: linked  ## the tests that kill and resume, many more times; 1,000 sets 
 
 fuzz: linked  ## damaged files of every container, 20 000 of each (ROUNDS); those that fail are kept
 	@DINOTOOL_FUZZ=$(or $(ROUNDS),20000) $(BIN)/python -m pytest -q -rP --basetemp=.venv/fuzz tests/images/test_fuzz.py
+
+bench-review: linked  ## time from key to picture and memory of the review page (SIZE=640x512, STEPS=200)
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/pages/review_speed.py --size $(or $(SIZE),160x120) --steps $(or $(STEPS),200)
 
 peers: $(PEERS)/.installed  ## ours beside timm's, on one torch
 	@$(PEERS)/bin/python -m pytest -q -p no:cacheprovider tests -m timm

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+collect_ignore_glob = ["review_*.py"]  # scripts that measure the review page (make bench-review), no tests
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
