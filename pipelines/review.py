@@ -108,7 +108,7 @@ class Ready:
         """Answer until Ctrl-C, or until ``server.should_exit``."""
         with self.listener:
             self.server.run(sockets=[self.listener])
-        self.desk.again.end()
+        self.desk.close()
 
 
 def prepared(settings: ReviewSettings, workspace: Path) -> Ready:

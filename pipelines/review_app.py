@@ -27,8 +27,8 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.review_again import Again, BusyError
 from dinonat.pipelines.review_doors import App, Receive, Scope, Send
 from dinonat.pipelines.review_list import META, TABLE, Shown, as_json, fixed_part
+from dinonat.pipelines.review_reading import Pixels
 from dinonat.pipelines.review_state import Pace, State
-from dinonat.pipelines.review_twins import twins_of
 from dinonat.pipelines.review_writing import ActAsked, UndoAsked, act, asked, undo
 
 BODY = 2**20  # bytes of a request
@@ -64,8 +64,14 @@ class Desk:
     def open(self, run: str | None) -> None:
         """Take a run in hand; the newest where None. Raises WorkspaceError where that cannot be shown."""
         shown = Shown(self.workspace, run)
-        self.twins = frozenset(twins_of(shown))
-        self.state = State(shown)
+        state, pixels = State(shown), Pixels(shown)
+        self.twins = frozenset(pixels.twins)
+        self.state, self.pixels = state, pixels
+
+    def close(self) -> None:
+        """End the processes that read pictures, and the one that proposes."""
+        self.pixels.close()
+        self.again.end()
 
     @property
     def shown(self) -> Shown:
@@ -97,8 +103,10 @@ class Page:
 
     def take(self, run: str) -> None:
         """Show another run from now on."""
+        before = self.desk.pixels
         self.desk.open(run)
         self.inner = _routed(self, self.desk)
+        before.close()
 
 
 def _routed(page: Page, desk: Desk) -> App:
@@ -112,7 +120,7 @@ def _routed(page: Page, desk: Desk) -> App:
         Route("/api/undo", _asked(lambda body: _undo(desk, body)), methods=["POST"]),
         Route("/api/again", _asked(lambda _: _again(desk)), methods=["POST"]),
         Route("/api/run", _asked(lambda body: _take(page, body)), methods=["POST"]),
-        *review_pixels.routes(shown),
+        *review_pixels.routes(shown, desk.pixels),
         *review_why.routes(shown),
     ]
     handlers: Any = {DinonatError: _sentence, HTTPException: _refusal, Exception: _defect}

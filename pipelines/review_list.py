@@ -27,13 +27,13 @@ from dinonat.pages.gather import reference
 from dinonat.pipelines import workspace as places
 from dinonat.proposals.abstain import BACKGROUND, UNKNOWN
 from dinonat.proposals.methods import SAID
-from dinonat.records import LATER_COLUMNS, PROPOSAL_COLUMNS, ImageRef, Int64
+from dinonat.records import LATER_COLUMNS, PROPOSAL_COLUMNS, Bool, Float32, ImageRef, Int64
 
 TABLE, META = "proposals.parquet", "meta.json"
 MOST = 200_000  # proposals that a page is given; what is left unknown goes first
 SAID_OF_RUN = 8  # sentences about a run that the page shows
 LISTS = ("mask_counts", "neighbours")
-APART = {"proposal", "item"}  # texts that hardly repeat
+APART = {"proposal", "item", "reason"}  # texts that hardly repeat
 
 
 class Shown:
@@ -68,8 +68,14 @@ class Shown:
         self.left_out = len(whole) - len(kept)
         self.table = whole.iloc[kept].reset_index(drop=True)
         self.clusters: Int64 = self.table["cluster"].to_numpy(np.int64)
+        self.whole: Bool = (self.table["kind"] == "image").to_numpy(bool)
+        sides = self.table[list("xywh")].to_numpy(np.float32)
+        self.boxes: Float32 = np.where(
+            self.whole[:, None], np.float32(np.nan), sides
+        )  # (rows, 4): x, y, w, h
         self.masks = masks.take(pa.array(kept))
         self.image_of: Int64 = place[kept].astype(np.int64)  # (rows,): place of each proposal's image
+        pa.default_memory_pool().release_unused()  # what reading needed for a moment
         self.place_of: dict[str, int] = {
             name: row for row, name in enumerate(self.table["proposal"].tolist())
         }
@@ -96,10 +102,10 @@ class Shown:
         return tuple(self.masks[row].as_py() or ())
 
     @cached_property
-    def masked(self) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    def masked(self) -> Bool:
         """Which proposals (rows,) have a mask."""
         lengths = pc.fill_null(pc.list_value_length(self.masks), 0)
-        found: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(lengths) > 0
+        found: Bool = np.asarray(lengths) > 0
         return found
 
     @cached_property
@@ -189,14 +195,13 @@ def fixed_part(shown: Shown, classes: Sequence[str], twins: Collection[int]) -> 
 def _columns(shown: Shown, known: Mapping[str, int]) -> dict[str, Any]:
     """Return the proposals column by column; NaN becomes null."""
     table = shown.table
-    whole = (table["kind"] == "image").to_numpy()
-    sides = {side: np.where(whole, np.nan, table[side].to_numpy()).astype(np.float32) for side in "xywh"}
+    sides = dict(zip("xywh", shown.boxes.T.round(2), strict=True))
     shares = ("score", "margin", "similarity", "probability", "objectness")
     return {
         "id": table["proposal"].tolist(),
         "image": shown.image_of,
-        "kind": (~whole).astype(np.int64),
-        **{side: np.ascontiguousarray(values.round(2)) for side, values in sides.items()},
+        "kind": (~shown.whole).astype(np.int64),
+        **{side: np.ascontiguousarray(values) for side, values in sides.items()},
         **{name: _numbers(table, name, known) for name in ("label", "second")},
         **{name: table[name].to_numpy(np.float32).round(4) for name in shares},
         "advice": table["advice"].astype("str").tolist(),
@@ -214,12 +219,12 @@ def _numbers(table: pd.DataFrame, name: str, known: Mapping[str, int]) -> Int64:
     return found
 
 
-def _agree(table: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+def _agree(table: pd.DataFrame) -> Bool:
     """Mark the proposals that every method which was asked chose; all where only one was asked."""
     chose = table["agree"].astype("str")
     asked = set(" ".join(chose.unique()).split())
     sets = {text: set(text.split()) == asked for text in chose.unique()}
-    found: np.ndarray[Any, np.dtype[np.bool_]] = chose.map(sets).to_numpy(bool)
+    found: Bool = chose.map(sets).to_numpy(bool)
     return found
 
 

@@ -27,9 +27,12 @@ SAME_FRAME = 0.02  # by which the ratio of two sides may differ where both show 
 Answer = Callable[[Pixels, Request], Awaitable[Response]]
 
 
-def routes(shown: Shown) -> list[Route]:
-    """Return the addresses of pictures: images are numbers, labels are ids, no address holds a path."""
-    pixels = Pixels(shown)
+def routes(shown: Shown, pixels: Pixels | None = None) -> list[Route]:
+    """Return the addresses of pictures: images are numbers, labels are ids, no address holds a path.
+
+    Whoever brings ``pixels`` closes them in the end.
+    """
+    pixels = pixels or Pixels(shown)
     return [Route(address, partial(_in_sentences, pixels, answer)) for address, answer in ADDRESSES.items()]
 
 

@@ -203,13 +203,15 @@ def _was(shown: Shown, name: str | None, before: Mapping[str, Row]) -> Row:
         return {**known, "label": "" if nameless else last["label"]}
     if row is None:
         raise LabelError(f"No label {name!r} in run {shown.run}. Load the page again.")
-    facts = shown.table.iloc[row]
-    whole = facts["kind"] == "image"
     return {
-        "label_id": name, "run": shown.run, "image": str(facts["image"]), "kind": str(facts["kind"]),
-        "label": shown.class_of(row), "mask_counts": shown.mask(row), "action": "",
-        **{side: math.nan if whole else float(facts[side]) for side in "xywh"},
-    }  # fmt: skip
+        "label_id": name,
+        "run": shown.run,
+        "image": shown.images[shown.image_of[row]],
+        "kind": "image" if shown.whole[row] else "region",
+        "label": shown.class_of(row),
+        "mask_counts": shown.mask(row),
+        **dict(zip("xywh", shown.boxes[row].tolist(), strict=True)),
+    }
 
 
 def _drawn(shown: Shown, change: Change) -> Row:
