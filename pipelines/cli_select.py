@@ -26,7 +26,7 @@ def select(
         int | None, typer.Option(metavar="N", help="Proposals to judge by, drawn at random, instead.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="coverage, typical (default: by how many), random, uncertain.")
+        str | None, typer.Option(help="coverage (default, but for large shares), typical, random, uncertain.")
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Compare by image (default) or region.")] = None,
     features: Annotated[str | None, typer.Option(help="auto (default), or like grid=0.7,hog=1.")] = None,

@@ -39,7 +39,7 @@ from dinonat.settings import Settings
 
 LIST, TABLE = "list.txt", "selected.csv"
 WANTED = 50
-MANY = 200  # images labelled in all; measured, docs/selecting.md
+MANY = 200  # images of a share from which on typical ones stand for the rest; measured, docs/selecting.md
 MOST_LABELLED = 5000  # labelled items that are compared with
 Strategy = Literal["typical", "coverage", "random", "uncertain"]
 
@@ -51,7 +51,7 @@ class SelectSettings(Settings):
     n: int | None = Field(None, ge=1)  # images; 50 where neither share nor audit is asked for
     share: float | None = Field(None, gt=0, le=1)  # of the images of the set, instead
     audit: int | None = Field(None, ge=1)  # proposals to judge by, drawn at random, instead
-    strategy: Strategy | None = None  # None: coverage up to MANY labels, then typical
+    strategy: Strategy | None = None  # None: coverage; of a share of more than MANY images, typical
     kind: Literal["image", "region"] = "image"  # items that are compared; images are what is chosen
     features: str = "auto"  # auto: the mean for images, all parts for regions
     proposals: str | None = None  # run whose margins or proposals are meant; the newest
@@ -145,7 +145,8 @@ def _chosen(
         )
     images = int(((items["kind"] == "image") & (items["status"] == "ok")).sum())
     wanted = max(1, round(settings.share * images)) if settings.share else settings.n or WANTED
-    strategy = settings.strategy or ("coverage" if len(taken) + wanted <= MANY else "typical")
+    by_default = "typical" if settings.share and wanted > MANY else "coverage"
+    strategy = settings.strategy or by_default
     marks = np.zeros(len(items), bool)
     marks[np.flatnonzero(free)[sampled(int(free.sum()), seed=settings.seed)]] = True
     compared = np.flatnonzero(usable & labelled)

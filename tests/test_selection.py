@@ -96,11 +96,14 @@ def test_the_doubtful_ones_are_those_of_which_the_proposals_say_so(root: Path) -
         assert next(csv.DictReader(stream))["reason"] == "undecided between car and tram: lead 0.000"
 
 
-def test_few_cover_and_many_are_typical(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "MANY", 10)
+def test_labels_cover_and_what_stands_for_a_large_set_is_typical(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "MANY", 6)
     labelled(root, NAMES[:4])
-    assert chosen(root, n=6).strategy == "coverage"
-    assert chosen(root, n=7).strategy == "typical"
+    assert chosen(root, n=30).strategy == "coverage"
+    assert chosen(root, share=0.1).strategy == "coverage"
+    assert chosen(root, share=0.2).strategy == "typical"
 
 
 @pytest.mark.parametrize("odd", ["a\nb.png", " b.png", "b.png ", "b\x85.png", "b\u2028.png", 'image,"b.png'])
