@@ -20,11 +20,11 @@ from dinonat.errors import UsageError
 from dinonat.pipelines.people import account
 from dinonat.pipelines.progress import duration, say
 from dinonat.pipelines.review_app import Desk, Page
-from dinonat.pipelines.review_doors import Doors, named
+from dinonat.pipelines.review_doors import PORT, Doors, named
 from dinonat.pipelines.review_list import audits_of
 from dinonat.settings import Settings
 
-PORT, PORTS = 7878, 20  # taken where nobody asks for one, and so many after it are tried
+PORTS = 20  # that are tried from PORT on, where nobody asks for one
 LEAVING = 2  # seconds that open connections are given when the server ends
 LOCAL = ("127.0.0.1", "localhost", "::1")
 

@@ -19,6 +19,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+PORT = 7878  # taken where nobody asks for another, if it is free
 SAFE = ("GET", "HEAD")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -36,6 +37,12 @@ NOT_KEPT = ("cache-control", "no-store")  # unless the answer says how long it s
 WELCOME = (
     b'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/">'
     b"<title>dinotool review</title><p>Opening the review page ...</p></html>"
+)
+# Without script, so that whoever comes by a link from elsewhere, and therefore without the cookie, can go on.
+WHO = (
+    b'<!doctype html><html lang="en"><meta charset="utf-8"><title>dinotool review</title>'
+    b'<p>You come from elsewhere: <a href="/">open the review page</a>.</p><p>If that leads here again, open '
+    b"the address that <code>dinotool review</code> printed when it started.</p></html>"
 )
 STRANGER = (
     "This browser has not shown the token of this review page. Open the address that `dinotool review` "
@@ -69,9 +76,16 @@ class Doors:
             more = [(b"set-cookie", cookie.encode()), (b"content-type", b"text/html; charset=utf-8")]
             await whole(own, 200, b"" if scope["method"] == "HEAD" else WELCOME, more)
         elif not self.known(scope):
-            await answer(own, 403, STRANGER)
+            await self.ask_back(scope, own)
         else:
             await self.app(scope, receive, own)
+
+    async def ask_back(self, scope: Scope, send: Send) -> None:
+        """Answer without saying anything: in words to a person at the first page, else as to a program."""
+        if scope["path"] == "/" and scope["method"] == "GET":
+            await whole(send, 403, WHO, [(b"content-type", b"text/html; charset=utf-8")])
+        else:
+            await answer(send, 403, STRANGER)
 
     def refusal(self, scope: Scope) -> str:
         """Say why a request is refused whoever sends it; "" where it is not."""

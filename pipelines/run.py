@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.audits import calibration_of
 from dinonat.pipelines.doubts_file import read_doubts
 from dinonat.pipelines.progress import say
+from dinonat.pipelines.review_doors import PORT
 from dinonat.records import read_proposals
 from dinonat.scenes import write_scenes
 from dinonat.settings import Settings
@@ -210,11 +212,19 @@ def _write_page(
     root = Path(known.meta["root"])
     said: Any = made.get("doubts", {})
     doubts, unseen = doubt_lists(read_doubts(folder), said, root=root, shown=known.shown)
-    facts = dataclasses.replace(facts, doubts=doubts, warnings=(*facts.warnings, *unseen))
+    facts = dataclasses.replace(
+        facts, doubts=doubts, warnings=(*facts.warnings, *unseen), review=_review(workspace, folder.name)
+    )
     page = folder / "report.html"
     write_bytes(page, render(facts).encode())
     names = choose_images(proposals, [picture.name for picture in facts.pictures], most=DRAWN)
     return page, write_drawn(names, proposals, folder / "pictures", root=root, shown=known.shown)
+
+
+def _review(workspace: Path, run: str) -> tuple[str, str]:
+    """Return the command that opens the review page of a run, and where it is then."""
+    where = [] if workspace == places.DEFAULT_ROOT else ["-w", str(workspace)]
+    return shlex.join(["dinotool", "review", "--proposals", run, *where]), f"http://127.0.0.1:{PORT}/"
 
 
 def _training_folder(workspace: Path, weights: str) -> Path | None:

@@ -186,3 +186,14 @@ def test_curves_stay_in_their_field(curve: Curve) -> None:
     assert points.min() >= 0
     assert points[:, 0].max() <= 640
     assert points[:, 1].max() <= 220
+
+
+def test_the_review_page_is_a_command_and_a_link_that_waits_for_a_click() -> None:
+    command = "dinotool review --proposals run1 -w '<b>/w'"
+    page = render(ReportFacts("t", review=(command, "http://127.0.0.1:7878/")))
+    reader = read(page)
+    assert [value for tag, name, value in reader.attributes if (tag, name) == ("a", "href")] == [
+        "http://127.0.0.1:7878/"
+    ]
+    assert command in reader.text
+    assert "review page" not in render(ReportFacts("t"))

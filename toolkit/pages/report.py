@@ -92,13 +92,14 @@ class ReportFacts:
     training: tuple[tuple[str, str], ...] = ()
     used: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str], ...] = ()
+    review: tuple[str, str] | None = None  # the command that opens the review page, and where that is then
     warnings: tuple[str, ...] = field(default=())
 
 
 def render(facts: ReportFacts) -> str:
     """Return the page: HTML that needs no other file, runs no script and asks no server for anything.
 
-    Names and labels are escaped; signs that cannot be seen are shown as escapes. Equal facts give
+    Its one link, to the review page on this machine, waits for a click. Names and labels are escaped; signs that cannot be seen are shown as escapes. Equal facts give
     equal text.
     """
     marks = [mark for picture in facts.pictures for mark in picture.marks]
