@@ -99,8 +99,8 @@ class ReportFacts:
 def render(facts: ReportFacts) -> str:
     """Return the page: HTML that needs no other file, runs no script and asks no server for anything.
 
-    Its one link, to the review page on this machine, waits for a click. Names and labels are escaped; signs that cannot be seen are shown as escapes. Equal facts give
-    equal text.
+    Its one link, to the review page on this machine, waits for a click. Names and labels are escaped;
+    signs that cannot be seen are shown as escapes. Equal facts give equal text.
     """
     marks = [mark for picture in facts.pictures for mark in picture.marks]
     labels = [*(count.label for count in facts.counts), *(mark.label for mark in marks)]
