@@ -165,7 +165,10 @@ def embed(
     ] = None,
     size: Annotated[int | None, typer.Option(help="Shorter side in pixels (default 224).")] = None,
     saliency: Annotated[
-        str | None, typer.Option(help="ncut+attention (default), ncut, attention, rarity, contrast, none.")
+        str | None,
+        typer.Option(
+            help="ncut+attention (default; or with +split), ncut, attention, rarity, contrast, none."
+        ),
     ] = None,
     prepare: Annotated[
         str | None, typer.Option(help="percentile (default), recording, dataset, window=LO:HI or clahe.")

@@ -24,3 +24,12 @@ def test_parts_of_stacked_planes_are_those_of_each_plane(seed):
     assert sorted(map(tuple, found.tolist())) == sorted(expected)
     for number in range(count):
         assert (parts == number + 1).sum() == area[number]
+
+
+def test_parts_that_touch_are_measured_apart():
+    parts = np.zeros((2, 4, 6), np.int32)
+    parts[0, 1, 1:5] = [1, 1, 2, 2]
+    parts[1, 0:3, 0] = 3
+    plane, area, boxes = measured(parts, 3)
+    assert (plane.tolist(), area.tolist()) == ([0, 0, 1], [2, 2, 3])
+    assert boxes.tolist() == [[1, 1, 3, 2], [3, 1, 5, 2], [0, 0, 1, 3]]

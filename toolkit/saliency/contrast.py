@@ -43,8 +43,8 @@ class Parts:
         return out
 
 
-def contrast_parts(picture: Float32) -> Parts:
-    """Return the parts of ``picture`` (H, W) that differ from their surroundings, each box once."""
+def contrast_layers(picture: Float32) -> list[Float32]:
+    """Return ``picture`` (H, W) less its surroundings at every scale, in deviations, in both polarities."""
     smooth = ndimage.gaussian_filter(picture.astype(np.float32), 1.0)
     layers: list[Float32] = []
     for sigma in SCALES:
@@ -52,6 +52,12 @@ def contrast_parts(picture: Float32) -> Parts:
         spread = float(rest.std())
         if spread >= 1e-6:  # not flat
             layers += [rest / spread, -rest / spread]
+    return layers
+
+
+def contrast_parts(picture: Float32) -> Parts:
+    """Return the parts of ``picture`` (H, W) that differ from their surroundings, each box once."""
+    layers = contrast_layers(picture)
     if not layers:
         none = np.zeros(0, dtype=np.int64)
         return Parts(np.zeros((0, 4), dtype=np.int64), none, none, np.zeros(0), ())

@@ -13,12 +13,14 @@ from dinonat.saliency.guided import guided_filter, resized, shrunk
 from dinonat.saliency.masks import Patch, cut_out, refined
 from dinonat.saliency.ncut import Cut, ncut_candidates
 from dinonat.saliency.rarity import rarity_map
+from dinonat.saliency.split import Basins, split_parts
 
 Float64 = NDArray[np.float64]
 
 # Channels that give candidates, by the name of the option. "contrast" is the hand-made floor.
 CHANNELS: dict[str, tuple[str, ...]] = {
     "ncut+attention": ("ncut", "contrast"),
+    "ncut+attention+split": ("ncut", "contrast", "split"),
     "ncut": ("ncut",),
     "attention": ("attention",),
     "rarity": ("rarity",),
@@ -48,7 +50,7 @@ class Candidates:
     boxes: Int64  # (n, 4) x0, y0, x1, y1
     area: Float64  # (n,)
     weight: Float64  # (n,) factor of the score
-    found: Parts | list[Cut]  # where the masks come from
+    found: Parts | Basins | list[Cut]  # where the masks come from
 
 
 def propose_regions(
@@ -66,8 +68,9 @@ def propose_regions(
     ``tokens`` (h, w, c) and ``attention`` (h', w') cover the picture (H, W), luminance in [0, 1], without
     padding. ``method`` is one of SALIENCIES: "ncut+attention" takes the cuts of the tokens, ranked by
     their votes and by attention (so the side of a cut that the network looks at comes first), and beside
-    them the parts of the picture that differ from their surroundings; "ncut", "attention", "rarity" (tokens
-    unlike those on the border) and "contrast" take one channel alone. Masks below ``min_area`` pixels are
+    them the parts of the picture that differ from their surroundings, with "+split" also each of several
+    peaks of a part; "ncut", "attention", "rarity" (tokens unlike those on the border) and "contrast" take
+    one channel alone. Masks below ``min_area`` pixels are
     left out. ``tight`` masks end where an object falls to half of its strength; the others a little farther
     out, where people draw boxes. ``objectness`` is a rank score in (0, 1), not a probability. A picture that
     is flat, a ramp, noise or tiny gives []. Raises UsageError for an unknown method.
@@ -86,7 +89,7 @@ def propose_regions(
     channels = [channel for channel in channels if len(channel.boxes)]
     if not channels:
         return []
-    if method == "ncut+attention":
+    if method.startswith("ncut+attention"):
         channels = _known_by_network(channels, tokens, attention, working.shape)
     regions: dict[tuple[float, ...], Region] = {}
     for number, row, score in _ranked(channels, edges, max_regions):
@@ -115,6 +118,8 @@ def _candidates(channel: str, tokens: Float32, attention: Float32 | None, workin
         return _cut_candidates(ncut_candidates(tokens), tokens.shape, working.shape)
     if channel == "contrast":
         return _part_candidates("contrast", contrast_parts(working))
+    if channel == "split":
+        return _part_candidates("split", split_parts(working))
     coarse = rarity_map(tokens) if channel == "rarity" else attention
     if coarse is None:
         return _part_candidates(channel, contrast_parts(np.zeros_like(working)))
@@ -124,7 +129,7 @@ def _candidates(channel: str, tokens: Float32, attention: Float32 | None, workin
     return _part_candidates(channel, contrast_parts(refined))
 
 
-def _part_candidates(channel: str, parts: Parts) -> Candidates:
+def _part_candidates(channel: str, parts: Parts | Basins) -> Candidates:
     return Candidates(channel, parts.boxes, parts.area.astype(float), np.ones(len(parts.area)), parts)
 
 
@@ -198,6 +203,6 @@ def _summed_over(values: Float32, size: tuple[int, ...]) -> Float64:
 def _patch(channel: Candidates, row: int, working: Float32) -> Patch:
     """Return the mask of a candidate on the working picture (h, w)."""
     x0, y0, x1, y1 = (int(end) for end in channel.boxes[row])
-    if isinstance(channel.found, Parts):
+    if isinstance(channel.found, Parts | Basins):
         return Patch(channel.found.mask(row), x0, y0)
     return cut_out(channel.found[row].mask, (x0, y0, x1, y1), working)
