@@ -4,7 +4,7 @@ import { at, button, many, make, shown } from "./elements.js";
 import { desk, isProposal } from "./desk.js";
 import { on, tell } from "./news.js";
 import { wanted } from "./order.js";
-import { ask, fetched } from "./server.js";
+import { ask } from "./server.js";
 import { idOf, list } from "./state.js";
 
 const PATIENCE = 140; // milliseconds that one stays at a label before its reasons are asked for
@@ -53,13 +53,13 @@ async function explain(id) {
 }
 
 function neighbour(each) {
-  const picture = make("img", { alt: "", width: 56, height: 56 }), bar = make("i");
+  const picture = make("img", { alt: "", width: 56, height: 56, loading: "lazy" }), bar = make("i");
   const { weight } = each; // share of the vote; null where the run does not say
   bar.style.width = `${Math.round(100 * Math.max(0, Math.min(1, weight ?? 0)))}%`;
-  if (each.crop) fetched(each.crop).then(({ body }) => {
-    picture.src = URL.createObjectURL(body);
-    picture.onload = () => { URL.revokeObjectURL(picture.src); picture.classList.toggle("few", picture.naturalWidth < 96); };
-  }, () => {});
+  if (each.crop) { // by its address: the browser keeps it, and the same items decide many proposals
+    picture.onload = () => picture.classList.toggle("few", picture.naturalWidth < 96);
+    picture.src = each.crop;
+  }
   const where = shown(each.name || "");
   const share = weight === null ? "" : `${Math.round(100 * weight)} % of the vote, `;
   return make("li", {}, picture, make("div", {},
