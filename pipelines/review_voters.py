@@ -43,6 +43,7 @@ class Voters:
     def __init__(self, shown: Shown) -> None:
         self.shown = shown
         self._known: dict[str, Voter | None] = {}  # labelled items, of which there are few
+        self._counts: dict[str, dict[str, int] | None] = {}  # by the kind of item
         self._kept: OrderedDict[tuple[str, ...], Float32] = OrderedDict()  # search vectors
 
     @cached_property
@@ -93,7 +94,8 @@ class Voters:
     def voters(self, items: Sequence[str]) -> list[Voter | None]:
         """Return what each item is; None for one that is gone."""
         new = [item for item in items if item not in self._known]
-        self._known.update(zip(new, self._read(new), strict=True))
+        if new:
+            self._known.update(zip(new, self._read(new), strict=True))
         return [self._known[item] for item in items]
 
     def _read(self, items: Sequence[str]) -> list[Voter | None]:
@@ -117,12 +119,15 @@ class Voters:
 
     def counts(self, kind: str) -> dict[str, int] | None:
         """Return how many examples each class had for items of ``kind``; None where the run does not say."""
+        if kind in self._counts:
+            return self._counts[kind]
         every = {str(name): int(count) for name, count in (self.shown.made.get("labelled") or {}).items()}
         given = self._given
         labels = given.loc[given["x"].isna(), "label"].astype(str)
         whole = {str(name): int(n) for name, n in labels.value_counts().items()}
         own = whole if kind == "image" else {name: n - whole.get(name, 0) for name, n in every.items()}
-        return {name: n for name, n in own.items() if n > 0} or None
+        self._counts[kind] = {name: n for name, n in own.items() if n > 0} or None
+        return self._counts[kind]
 
     def cosines(self, row: int, items: Sequence[str]) -> Float32:
         """Return how alike proposal ``row`` and each item are, by the run's search vectors.
