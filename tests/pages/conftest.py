@@ -105,8 +105,12 @@ class Browser:
     def wait(self, until: str) -> None:
         """Wait until an expression is true in the page."""
         for _ in range(600):
-            if self.run(f"Boolean({until})"):
-                return
+            try:
+                if self.run(f"Boolean({until})"):
+                    return
+            except AssertionError as error:
+                if "navigated" not in str(error):  # one page goes on to another
+                    raise
             time.sleep(0.02)
         raise AssertionError(f"never true: {until}; {self.said()}")
 
@@ -130,10 +134,11 @@ class Browser:
 
     def key(self, name: str, text: str = "", **more: Any) -> None:
         """Press and release one key; ``more`` has its code and modifiers (1 Alt, 2 Ctrl, 8 Shift)."""
+        facts = {"key": name, **({"text": text} if text else {}), **more}
+        if name in NUMBERS:
+            facts["windowsVirtualKeyCode"] = NUMBERS[name]
         for kind in ("keyDown", "keyUp"):
-            self.tell(
-                "Input.dispatchKeyEvent", type=kind, key=name, **({"text": text} if text else {}), **more
-            )
+            self.tell("Input.dispatchKeyEvent", type=kind, **facts)
 
     def type(self, text: str) -> None:
         """Put a text where the focus is."""
