@@ -15,7 +15,7 @@ from dinonat.formats.catalog import FORMATS, read_labels, sniff
 from dinonat.formats.class_folders import NOT_THERE, TWICE, folder_names
 from dinonat.formats.handover import NO_BOXES, NUMBERS, TEXTS, Check, Outgoing, outgoing
 
-SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
+SETS = int(os.environ.get("DINOTOOL_SETS", "25"))  # of labels, that are written and read back
 HARD = (
     "a/b", "a\\b", "..", ".", "night.", "night", "Night", "CON", "con.txt", "🔥", "🔥🔥", "x" * 300,
     "ü" * 300, "u\u0308", "ü", "classes.csv", "train", " lead", "a\nb", "</script>", 'say "x"',

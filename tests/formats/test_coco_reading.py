@@ -32,7 +32,7 @@ from dinonat.records import TEMPERATURE_COLUMNS
 
 MAIN = "annotations/instances_default.json"
 NAN = float("nan")
-SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
+SETS = int(os.environ.get("DINOTOOL_SETS", "25"))  # of labels, that are written and read back
 
 # Names that break formats: of files, of classes, of anything that a person may type.
 NAMES = [

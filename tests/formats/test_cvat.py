@@ -24,7 +24,7 @@ from dinonat.formats.xml_files import UNSAYABLE
 from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
 
 Make = Callable[..., pd.DataFrame]
-SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
+SETS = int(os.environ.get("DINOTOOL_SETS", "25"))  # of labels, that are written and read back
 NAMES = (
     "a.png", "night/a.png", "night/ü x.png", 'q"uo\'te & <b>.png', "#5.png", "d.é.png", "😀 </script>.png",
     "comma, tab\tx.png",

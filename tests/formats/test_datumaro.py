@@ -26,7 +26,7 @@ IMAGES = pd.DataFrame(
         "split": ["train", "val", "train"],
     }
 )
-SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
+SETS = int(os.environ.get("DINOTOOL_SETS", "25"))  # of labels, that are written and read back
 CLASSES = ("car", "night", 'per"son', "unused")
 
 

@@ -17,7 +17,7 @@ from dinonat.formats.catalog import FORMATS, read_labels, sniff
 from dinonat.formats.handover import NUMBERS, TEXTS, Check, Incoming, Outgoing, outgoing
 from dinonat.geometry import mask_to_counts
 
-SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
+SETS = int(os.environ.get("DINOTOOL_SETS", "25"))  # of labels, that are written and read back
 KINDS = ("csv", "parquet")
 TRICKY = ["a.png", " a.png", "night/ü.png", 'say "x"; y.png', "a,b#1.png", "c\nd.png", "c\re.png", "😀.png"]
 CLASSES = ["=cmd|' /C calc'!A0", "car", "Fußgänger, alt", "</script>", "-1", "NA", " two  words "]

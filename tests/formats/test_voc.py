@@ -26,7 +26,7 @@ from dinonat.formats.voc import NO_CLASS, UNLISTED, WHOLE_PIXELS, whole_pixels
 from dinonat.formats.xml_files import UNSAYABLE
 
 Make = Callable[..., pd.DataFrame]
-SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
+SETS = int(os.environ.get("DINOTOOL_SETS", "25"))  # of labels, that are written and read back
 NAMES = ("a.png", "night_a.png", "ü x.png", "q\"uo'te & <b>.png", "n#5.png", "d.é.png", "😀, x.png")
 CLASSES = ("bike unused", "car", 'a "b" <c> & d', "person, sitting", "😀</script>", "Straße")
 BARE = {"reason": "", "advice": "", "source": "", "model": "", "prepare": "", "unit": ""} | dict.fromkeys(

@@ -35,7 +35,7 @@ from dinonat.geometry import box_of_mask, counts_to_mask, mask_to_counts
 from dinonat.polygons import mask_polygons, polygon_mask
 
 WRITE = {"detect": yolo.write_detect, "segment": yolo.write_segment}
-SETS = int(os.environ.get("DINOTOOL_SETS", "50"))  # of labels, that are written and read back
+SETS = int(os.environ.get("DINOTOOL_SETS", "25"))  # of labels, that are written and read back
 NAMES = [
     "a b.png",
     "ü#1.png",

@@ -23,7 +23,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-ROUNDS = int(os.environ.get("DINOTOOL_FUZZ", "200"))
+ROUNDS = int(os.environ.get("DINOTOOL_FUZZ", "100"))
 CPU_SECONDS = 1.0  # of one file; not of the clock, which other work on the machine moves on
 CPU_SECONDS_PER_PIXEL = 1e-7  # more for large frames: a progressive JPEG of 16 million pixels takes a second
 HANGS = 20  # seconds of the clock
