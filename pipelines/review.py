@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import json
+import os
 import socket
 import sys
 import time
@@ -76,7 +77,7 @@ def run(
             "the labels; it travels unencrypted."
         )
     (listening or announce)(ready.address)
-    if settings.browser:
+    if settings.browser and has_screen():
         opening = Timer(0.3, webbrowser.open, [ready.address])
         opening.daemon = True
         opening.start()
@@ -106,9 +107,11 @@ class Ready:
 
     def serve(self) -> None:
         """Answer until Ctrl-C, or until ``server.should_exit``."""
-        with self.listener:
-            self.server.run(sockets=[self.listener])
-        self.desk.close()
+        try:
+            with self.listener:
+                self.server.run(sockets=[self.listener])
+        finally:  # Ctrl-C too
+            self.desk.close()
 
 
 def prepared(settings: ReviewSettings, workspace: Path) -> Ready:
@@ -119,10 +122,15 @@ def prepared(settings: ReviewSettings, workspace: Path) -> Ready:
     listener = bound(settings.host, settings.port)
     doors = Doors(Page(desk), port=int(listener.getsockname()[1]), host=settings.host)
     config = uvicorn.Config(
-        doors, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",
-        lifespan="off", timeout_graceful_shutdown=LEAVING,
+        doors, loop="asyncio", http="h11", ws="none", lifespan="off", log_level="warning", access_log=False,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=LEAVING,
     )  # fmt: skip
     return Ready(doors.address, desk, listener, uvicorn.Server(config))
+
+
+def has_screen() -> bool:
+    """Say whether a browser would have a window: without one some take the terminal."""
+    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 def announce(address: str) -> None:

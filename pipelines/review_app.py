@@ -5,6 +5,7 @@ of ours is a sentence in JSON: {"error": ...}.
 """
 
 import asyncio
+import gzip
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +27,13 @@ from dinonat.pipelines import review_pixels, review_why
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.review_again import Again, BusyError
 from dinonat.pipelines.review_doors import App, Receive, Scope, Send
-from dinonat.pipelines.review_list import META, TABLE, Shown, as_json, fixed_part
+from dinonat.pipelines.review_list import META, TABLE, Shown, as_json, fixed_part, stamp
 from dinonat.pipelines.review_reading import Pixels
 from dinonat.pipelines.review_state import Pace, State
 from dinonat.pipelines.review_writing import ActAsked, UndoAsked, act, asked, undo
 
 BODY = 2**20  # bytes of a request
+LONG = 2**16  # bytes of an answer that is packed
 STATUS: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (ChangedError, 409),
     (NothingToUndoError, 409),
@@ -79,14 +81,15 @@ class Desk:
         return self.state.shown
 
     def newer_run(self) -> str | None:
-        """Return the newest run of the set, where it is another than the one that is shown."""
+        """Return the newest run of the set, where it is another than the one shown, or was made anew."""
         latest = self.workspace / places.LATEST
         name = places.read_object(latest).get("proposals") if latest.is_file() else None
-        if not isinstance(name, str) or name == self.shown.run:
+        shown = self.shown
+        if not isinstance(name, str) or (name, stamp(shown.folder / TABLE)) == (shown.run, shown.made_at):
             return None
         folder = places.proposals_folder(self.workspace, name)
         whole = (folder / TABLE).is_file() and (folder / META).is_file()
-        same = whole and places.read_object(folder / META).get("set") == self.shown.set_name
+        same = whole and places.read_object(folder / META).get("set") == shown.set_name
         return name if same else None
 
 
@@ -146,7 +149,8 @@ def _told(desk: Desk, answer: Callable[[Desk, Request], object]) -> Endpoint:
     """Return an address that answers with JSON, made in a thread."""
 
     async def told(request: Request) -> Response:
-        return _json(await run_in_threadpool(lambda: as_json(answer(desk, request))))
+        packs = "gzip" in request.headers.get("accept-encoding", "")
+        return await run_in_threadpool(lambda: _packed(as_json(answer(desk, request)), packs))
 
     return told
 
@@ -251,6 +255,14 @@ async def _body(request: Request) -> object:
         return orjson.loads(bytes(data))
     except orjson.JSONDecodeError as error:
         raise UsageError(f"The request is no JSON ({error}). Nothing was written.") from error
+
+
+def _packed(body: bytes, packs: bool) -> Response:
+    """Answer with JSON, packed where it is long: the page may be looked at through a tunnel."""
+    if not packs or len(body) < LONG:
+        return _json(body)
+    packed = gzip.compress(body, compresslevel=1)
+    return Response(packed, headers={"Content-Encoding": "gzip"}, media_type="application/json")
 
 
 def _json(body: bytes, status: int = 200) -> Response:

@@ -92,10 +92,10 @@ class Doors:
         host = headers(scope, b"host")
         if len(host) != 1 or host[0].lower() not in self.hosts:
             return "This server answers only under the address that `dinotool review` printed."
-        site = headers(scope, b"sec-fetch-site")
-        if scope["method"] in SAFE:
-            return ""
-        if headers(scope, b"origin") != [f"http://{host[0]}"] or set(site) - {"same-origin", "none"}:
+        foreign = bool(set(headers(scope, b"sec-fetch-site")) - {"same-origin", "none"})
+        if scope["method"] in SAFE:  # other pages of this machine may link to the first page, and no more
+            return "Only the review page itself may ask that." if foreign and scope["path"] != "/" else ""
+        if headers(scope, b"origin") != [f"http://{host[0]}"] or foreign:
             return "Only the review page itself may change anything."
         kind = [each.partition(";")[0].strip().lower() for each in headers(scope, b"content-type")]
         return "" if kind == ["application/json"] else "What changes anything is sent as application/json."

@@ -62,6 +62,7 @@ class Shown:
         self.pictures = pictures[pictures["status"] == "ok"].reset_index(drop=True)
         self.images: list[str] = self.pictures["image"].tolist()
         self.image_at: dict[str, int] = {name: place for place, name in enumerate(self.images)}
+        self.made_at = stamp(self.folder / TABLE)
         whole, masks = read_rows(self.folder / TABLE)
         place = pd.Index(self.pictures["image"]).get_indexer(pd.Index(whole["image"].astype("str")))
         kept = _kept(whole, place)
@@ -137,6 +138,15 @@ class Shown:
         by = f" by {'; '.join(dict.fromkeys(methods))}" if methods else ""
         examples = ", ".join(f"{n} {name}" for name, n in dict(made.get("labelled") or {}).items())
         return f"Proposed{by} from {examples or 'labels'}; features {made.get('features') or '?'}; {network}."
+
+
+def stamp(file: Path) -> tuple[int, int]:
+    """Return what shows that a file is another one: time of change and size; (0, 0) where it is gone."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_mtime_ns, facts.st_size
 
 
 def read_rows(path: Path) -> tuple[pd.DataFrame, pa.ChunkedArray]:

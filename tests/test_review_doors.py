@@ -170,6 +170,14 @@ def test_the_page_itself_changes_what_it_likes(server: Any, root: Path) -> None:
     assert acts(root) == 1
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_other_pages_of_this_browser_may_link_to_the_first_page_and_no_more(server: Any, site: str) -> None:
+    for address in ADDRESSES[1:]:
+        assert server.ask("GET", address, {"Sec-Fetch-Site": site}).status == 403
+        assert server.ask("GET", address, {"Sec-Fetch-Site": "same-origin"}).status in (200, 404)
+    assert server.ask("GET", "/", {"Sec-Fetch-Site": site}).status == 200
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"])
 def test_other_ways_to_ask_are_not_known(server: Any, method: str) -> None:
     answer = server.ask(method, "/api/list")

@@ -1,6 +1,7 @@
 """What the server of the review page writes, tells and refuses, over real sockets."""
 
 import csv
+import gzip
 import json
 import sys
 import threading
@@ -18,8 +19,9 @@ from dinonat.embeddings.store import open_set
 from dinonat.errors import UsageError, WorkspaceError
 from dinonat.files import short_hash
 from dinonat.geometry import mask_to_counts
-from dinonat.pipelines import audits, import_labels, review, review_again, selection
+from dinonat.pipelines import audits, import_labels, review, review_again, review_app, selection
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.export_labels import gather
 from dinonat.pipelines.people import ORIGIN, database, said
 from dinonat.pipelines.review_list import Shown, fixed_part
 from dinonat.pipelines.review_state import Pace
@@ -241,33 +243,31 @@ def test_a_label_that_was_moved_and_taken_back_is_what_it_was_proposed_as(server
     assert (last["label"], last["x"], list(last["mask_counts"])) == ("person", 1, mask_to_counts(MASK))
 
 
-@pytest.mark.parametrize(
-    ("change", "said_"),
-    [
-        ({"id": "p1", "do": "moved", "box": [5, 5, 0.5, 9]}, "must cover a pixel"),
-        ({"id": "p1", "do": "moved", "box": [500, 5, 20, 9]}, "must cover a pixel"),
-        ({"id": "p1", "do": "moved", "box": [5, 5, float("nan"), 9]}, "no JSON"),
-        ({"id": "p1", "do": "moved", "box": [5, 5, 9]}, "box"),
-        ({"id": "p1", "do": "moved"}, "only a box can be moved"),
-        ({"id": "p4", "do": "moved", "box": [5, 5, 9, 9]}, "only a box can be moved"),
-        ({"id": "p1", "do": "relabelled"}, "which class"),
-        ({"id": "p1", "do": "relabelled", "label": "  "}, "a line of text"),
-        ({"id": "p1", "do": "relabelled", "label": "two\nlines"}, "a line of text"),
-        ({"id": "p1", "do": "relabelled", "label": "x" * 201}, "200 characters"),
-        ({"id": "p3", "do": "accepted"}, "choose one"),
-        ({"id": "p1", "do": "withdrawn"}, "do"),
-        ({"id": "p1", "do": "accepted", "seen": -1}, "seen"),
-        ({"id": "p1", "do": "accepted", "sudo": 1}, "sudo"),
-        ({"do": "drawn", "image": 0, "label": "dog"}, "a box is needed"),
-        ({"do": "drawn", "image": 0, "box": [1, 1, 5, 5]}, "image and class"),
-        ({"do": "drawn", "image": 99, "label": "dog", "box": [1, 1, 5, 5]}, "No image 99"),
-        ({"do": "drawn", "image": -1, "label": "dog", "box": [1, 1, 5, 5]}, "No image -1"),
-    ],
-)  # fmt: skip
-def test_what_makes_no_sense_is_a_sentence_and_nothing_is_written(
-    server: Any, root: Path, change: dict[str, Any], said_: str
-) -> None:
-    assert said_ in server.act(accept("p0"), change, status=400)["error"]
+NONSENSE = [
+    ({"id": "p1", "do": "moved", "box": [5, 5, 0.5, 9]}, "must cover a pixel"),
+    ({"id": "p1", "do": "moved", "box": [500, 5, 20, 9]}, "must cover a pixel"),
+    ({"id": "p1", "do": "moved", "box": [5, 5, float("nan"), 9]}, "no JSON"),
+    ({"id": "p1", "do": "moved", "box": [5, 5, 9]}, "box"),
+    ({"id": "p1", "do": "moved"}, "only a box can be moved"),
+    ({"id": "p4", "do": "moved", "box": [5, 5, 9, 9]}, "only a box can be moved"),
+    ({"id": "p1", "do": "relabelled"}, "which class"),
+    ({"id": "p1", "do": "relabelled", "label": "  "}, "a line of text"),
+    ({"id": "p1", "do": "relabelled", "label": "two\nlines"}, "a line of text"),
+    ({"id": "p1", "do": "relabelled", "label": "x" * 201}, "200 characters"),
+    ({"id": "p3", "do": "accepted"}, "choose one"),
+    ({"id": "p1", "do": "withdrawn"}, "do"),
+    ({"id": "p1", "do": "accepted", "seen": -1}, "seen"),
+    ({"id": "p1", "do": "accepted", "sudo": 1}, "sudo"),
+    ({"do": "drawn", "image": 0, "label": "dog"}, "a box is needed"),
+    ({"do": "drawn", "image": 0, "box": [1, 1, 5, 5]}, "image and class"),
+    ({"do": "drawn", "image": 99, "label": "dog", "box": [1, 1, 5, 5]}, "No image 99"),
+    ({"do": "drawn", "image": -1, "label": "dog", "box": [1, 1, 5, 5]}, "No image -1"),
+]
+
+
+def test_what_makes_no_sense_is_a_sentence_and_nothing_is_written(server: Any, root: Path) -> None:
+    for change, sentence in NONSENSE:
+        assert sentence in server.act(accept("p0"), change, status=400)["error"]
     assert said(root, "set1").empty
 
 
@@ -301,11 +301,9 @@ def test_five_thousand_boxes_on_one_image_are_one_act(server: Any, root: Path) -
     assert (
         len({change["id"] for change in done["changes"]}) == len(done["changes"]) == len(events(root)) == 5000
     )
-    ids = [{"id": change["id"], "do": "rejected", "seen": change["seq"]} for change in done["changes"]]
-    assert len(server.act(*ids)["changes"]) == 5000
-    assert server.get("/api/list")["drawn"] == []
-    assert server.undo()["undid"] == "5000 rejected in a.png"
     assert len(server.get("/api/list")["drawn"]) == 5000
+    assert server.undo()["undid"] == "5000 drawn in a.png"
+    assert server.get("/api/list")["drawn"] == []
 
 
 def test_an_image_that_vanished_costs_itself(server: Any, tmp_path: Path) -> None:
@@ -373,6 +371,56 @@ def test_one_slow_answer_delays_no_other(server: Any, monkeypatch: pytest.Monkey
     assert server.act(accept("p0"))["seq"] == 1
     go_on.set()
     asking.join(30)
+
+
+def test_a_defect_is_said_and_costs_one_answer(
+    server: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server.desk, "newer_run", lambda: 1 // 0)
+    answer = server.ask("GET", "/api/list")
+    assert (answer.status, answer.headers["referrer-policy"]) == (500, "no-referrer")
+    assert json.loads(answer.body)["error"].startswith("ZeroDivisionError. This is a defect")
+    monkeypatch.undo()
+    assert server.get("/api/list")["run"] == "run1"
+
+
+def test_a_run_that_was_made_anew_is_offered(server: Any, root: Path) -> None:
+    assert server.get("/api/changes")["newer_run"] is None
+    file = places.proposals_folder(root, "run1") / "proposals.parquet"
+    table = read_proposals(file)
+    file.unlink()
+    assert server.get("/api/changes")["newer_run"] is None  # it is being written
+    table.assign(label="tram").to_parquet(file)
+    assert server.get("/api/changes")["newer_run"] == "run1"
+    server.post("/api/run", {"run": "run1"})
+    listed = server.get("/api/list")
+    assert (listed["classes"], listed["newer_run"]) == (["car", "tram"], None)
+
+
+def test_a_long_list_is_packed_for_those_who_can_unpack(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review_app, "LONG", 100)
+    packed = server.ask("GET", "/api/list", {"Accept-Encoding": "br, gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert json.loads(gzip.decompress(packed.body)) == server.get("/api/list")
+
+
+def test_what_was_done_on_the_page_is_what_an_export_writes(server: Any, root: Path) -> None:
+    server.act(accept("p0"), {"id": "p1", "do": "moved", "box": [5, 6, 7, 8], "label": "tram"})
+    server.act(
+        {"id": "p2", "do": "rejected"}, {"do": "drawn", "image": 0, "label": "dog", "box": [1, 1, 9, 9]}
+    )
+    table = gather(root, "run1", open_set(places.set_folder(root, "set1"))).set_index("proposal")
+    assert table["status"].astype("str").tolist() == [
+        "accepted",
+        "accepted",
+        "rejected",
+        "proposed",
+        "proposed",
+        "accepted",
+    ]
+    assert table["label"].astype("str").tolist()[:3] == ["person", "tram", "car"]
+    assert table.loc["p1", list("xywh")].tolist() == [5, 6, 7, 8]
+    assert table.iloc[-1][["label", "x", "w"]].tolist() == ["dog", 1, 9]
 
 
 SAYING = "import sys; print('propose regions: 1 of 2', file=sys.stderr, flush=True); "
@@ -543,8 +591,9 @@ def test_verdicts_given_on_the_page_judge_as_those_of_the_sheet(
             "no": {"do": "rejected"},
             "diode": {"do": "relabelled", "label": "diode"},
         }
-        for row in sheet_of(by_page):
-            server.act({"id": row["label_id"], **do[verdict(row)]}, audit="mine", mode="audit")
+        changes = [{"id": row["label_id"], **do[verdict(row)]} for row in sheet_of(by_page)]
+        for start in range(0, len(changes), 8):
+            server.act(*changes[start : start + 8], audit="mine", mode="audit")
     one, two = said(by_file, "set1"), said(by_page, "set1")
     assert audits.apart(two).all()
     assert set(two["origin"]) == {f"{ORIGIN}mine:{(by_page / 'selections/mine/audit.csv').resolve()}"}
