@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from dinonat.errors import UsageError
+from dinonat.models.catalog import NETWORKS
 from dinonat.pipelines import bench_train
 from dinonat.pipelines.bench_train import BenchTrainSettings, run_train
 from dinonat.pretraining import crops
@@ -15,6 +16,7 @@ from dinonat.pretraining.recipe import TrainSettings
 from dinonat.pretraining.thermal_look import thermal_like
 
 TINY = {
+    "network": "shallow",
     "batch": 2,
     "threads": 1,
     "rounds": 1,
@@ -25,6 +27,13 @@ TINY = {
     "out_dim": 16,
     "hidden": 16,
 }
+
+
+@pytest.fixture(autouse=True)
+def shallow_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer a stage: what is timed is counted and compared here, and not how fast it is."""
+    shallow = NETWORKS["nat_nano"].model_copy(update={"depths": (1, 1, 1, 1)})
+    monkeypatch.setitem(NETWORKS, "shallow", shallow)
 
 
 def tiny(**changes: object) -> BenchTrainSettings:
