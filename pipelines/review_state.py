@@ -64,16 +64,16 @@ class State:
         Raises WorkspaceError where the database is damaged or of a newer dinotool.
         """
         with self._lock, labels.reading(self.file) as db:
+            set_name = self.shown.set_name
+            given = labels.class_names(db, set_name)  # an export numbers classes, and says nothing else
+            self.classes = list(dict.fromkeys([*given, *self.shown.proposed_classes]))
             seq, number = labels.last_seq(db), acts.last_number(db)
             if (seq, number) == (self.seq, self.acts):
                 return
-            set_name = self.shown.set_name
             for name, said in self.of(labels.each_event(db, set_name, "seq > ?", (self.seq,))):
                 self._count(name, self.said.pop(name, None), -1)
                 self._count(name, said, 1)
                 self.said[name] = said
-            given = labels.class_names(db, set_name)
-            self.classes = list(dict.fromkeys([*given, *self.shown.proposed_classes]))
             places = self.shown.image_at
             names = acts.finished_images(db, set_name)
             self.finished = [places[name] for name in names if name in places]

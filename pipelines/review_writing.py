@@ -6,7 +6,7 @@ was (its image, box, mask and class) comes from the run and from its last event,
 
 import math
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,7 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.people import REVIEW, origin_of
 from dinonat.pipelines.review_list import Shown, sheet_ids
 from dinonat.pipelines.review_state import State, sentence_of, told
+from dinonat.proposals.abstain import BACKGROUND
 from dinonat.proposals.table import OBJECT
 from dinonat.records import EVENT_COLUMNS, REJECTED, WITHDRAWN, as_table
 
@@ -90,7 +91,8 @@ def act(state: State, body: ActAsked, *, who: str) -> dict[str, Any]:
         raise UsageError("An act says one thing of a label. Nothing was written.")
     with labels.writing(state.file) as db:
         before = last_rows(db, shown.set_name, named)
-        rows = [_event(shown, body, number, before) for number, _ in enumerate(body.changes)]
+        known = {*labels.class_names(db, shown.set_name), *shown.proposed_classes}
+        rows = [_event(shown, body, number, before, known) for number, _ in enumerate(body.changes)]
         seen = {
             str(row["label_id"]): _seen(change, before)
             for row, change in zip(rows, body.changes, strict=True)
@@ -165,14 +167,17 @@ def _seen(change: Change, before: Mapping[str, Row]) -> int:
     return 0 if gone else change.seen
 
 
-def _event(shown: Shown, body: ActAsked, number: int, before: Mapping[str, Row]) -> Row:
-    """Return the event (EVENT_COLUMNS) that a change of an act is."""
+def _event(
+    shown: Shown, body: ActAsked, number: int, before: Mapping[str, Row], known: Collection[str]
+) -> Row:
+    """Return the event (EVENT_COLUMNS) that a change of an act is; ``known`` are the classes so far."""
     change = body.changes[number]
+    given = _class(change.label, known) if change.label else ""
     if change.do == "drawn":
         name = short_hash("drawn", shown.set_name, body.act, number)
-        return {"label_id": name, "action": "drawn", "run": "", **_drawn(shown, change)}
+        return {"label_id": name, "action": "drawn", "run": "", **_drawn(shown, change, given)}
     was = _was(shown, change.id, before)
-    label = _class(change.label) if change.label else str(was["label"])
+    label = given or str(was["label"])
     event = {**was, "label": label, "action": change.do}
     if change.do == "rejected":
         return {**event, "label": was["label"] or OBJECT}
@@ -214,11 +219,11 @@ def _was(shown: Shown, name: str | None, before: Mapping[str, Row]) -> Row:
     }
 
 
-def _drawn(shown: Shown, change: Change) -> Row:
+def _drawn(shown: Shown, change: Change, label: str) -> Row:
     """Return image, kind, class, box and mask of what was drawn."""
-    if change.image is None or not change.label:
+    if change.image is None or not label:
         raise UsageError("drawn: image and class are needed. Nothing was written.")
-    image, label = _image(shown, change.image), _class(change.label)
+    image = _image(shown, change.image)
     if change.kind == "image":
         box: Mapping[str, float] = dict.fromkeys("xywh", math.nan)
     elif change.box is None:
@@ -234,9 +239,15 @@ def _image(shown: Shown, place: int) -> str:
     return shown.images[place]
 
 
-def _class(text: str) -> str:
-    """Return the name of a class; UsageError for one that no file could hold."""
+def _class(text: str, known: Collection[str]) -> str:
+    """Return the name of a class; UsageError for a new one that says nothing or that files cannot hold."""
+    if text in known:
+        return text
     name = text.strip()
+    if name == BACKGROUND:
+        raise UsageError(
+            f"'{BACKGROUND}' is our word for what is no label: reject it instead. Nothing was written."
+        )
     if not name or not name.isprintable():
         raise UsageError("The name of a class is a line of text, not an empty one. Nothing was written.")
     return name
@@ -248,7 +259,7 @@ def _clipped(shown: Shown, image: int, box: Box) -> dict[str, float]:
         raise UsageError("A box is four numbers: x, y, width, height in pixels. Nothing was written.")
     facts = shown.pictures
     size_hw = int(facts["height"].to_numpy()[image]), int(facts["width"].to_numpy()[image])
-    x, y, w, h = clip_xywh(box, size_hw)[0].tolist()
+    x, y, w, h = clip_xywh(box, size_hw)[0].round(2).tolist()
     if min(w, h) < 1:
         raise UsageError(
             f"A box must cover a pixel of the image ({size_hw[1]} x {size_hw[0]}). Nothing was written."

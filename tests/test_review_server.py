@@ -253,6 +253,7 @@ NONSENSE = [
     ({"id": "p1", "do": "relabelled"}, "which class"),
     ({"id": "p1", "do": "relabelled", "label": "  "}, "a line of text"),
     ({"id": "p1", "do": "relabelled", "label": "two\nlines"}, "a line of text"),
+    ({"id": "p1", "do": "relabelled", "label": " background"}, "reject it instead"),
     ({"id": "p1", "do": "relabelled", "label": "x" * 201}, "200 characters"),
     ({"id": "p3", "do": "accepted"}, "choose one"),
     ({"id": "p1", "do": "withdrawn"}, "do"),
@@ -293,6 +294,13 @@ def test_a_name_is_only_text(server: Any, root: Path) -> None:
     answer = server.ask("GET", "/api/list")
     assert answer.headers["content-type"] == "application/json"
     assert json.loads(answer.body)["state"]["p0"]["label"] == name == events(root)["label"].iloc[0]
+
+
+def test_a_class_that_is_known_keeps_its_name_however_odd(server: Any, root: Path) -> None:
+    with labels.writing(database(root)) as db:
+        labels.number_classes(db, "set1", [" two\nlines"])
+    server.act({"id": "p0", "do": "relabelled", "label": " two\nlines"})
+    assert events(root)["label"].tolist() == [" two\nlines"]
 
 
 def test_five_thousand_boxes_on_one_image_are_one_act(server: Any, root: Path) -> None:
