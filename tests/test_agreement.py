@@ -2,7 +2,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from dinonat.agreement.items import items_of
 from dinonat.agreement.verdict import LEAST
 from dinonat.errors import CheckpointError, UsageError
 from dinonat.images.reading import AS_STORED
-from dinonat.models.catalog import load_network
+from dinonat.models.catalog import NETWORKS, load_network
 from dinonat.models.checkpoint import constructed, save
 from dinonat.models.nat import NAT, NATSettings
 from dinonat.pipelines import agreement_steps, agreement_table
@@ -37,6 +37,15 @@ ONE, TWO = "untrained:0", "untrained:1"
 TINY: dict[str, Any] = {"weights": (ONE,), "untrained": 1, "size": 64, "threads": 1, "workers": 0}
 FEW = {**TINY, "most": 4}  # pairs, two of each recording
 ALL = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow_network() -> Iterator[None]:
+    """Make the network of a seed with as many heads as it has, and fewer layers."""
+    with pytest.MonkeyPatch.context() as patched:
+        shallow = NETWORKS["nat_nano"].model_copy(update={"depths": (1, 1, 2, 1)})
+        patched.setitem(NETWORKS, "nat_nano", shallow)
+        yield
 
 
 @pytest.fixture(scope="module")

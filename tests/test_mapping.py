@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -266,6 +267,9 @@ middles = np.stack([one[groups == g].mean(axis=0) for g in range(3)])
 nearest = ((one[:, None] - middles) ** 2).sum(axis=2).argmin(axis=1)
 print((nearest == groups).mean(), one.tobytes() == two.tobytes(), "torch" in sys.modules)
 """
-    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    quick = os.environ | {"NUMBA_OPT": "0"}  # most of the time goes into compiling
+    child = subprocess.run(
+        [sys.executable, "-c", program], env=quick, capture_output=True, text=True, check=False
+    )
     assert child.returncode == 0, child.stderr
     assert child.stdout.split() == ["1.0", "True", "False"]

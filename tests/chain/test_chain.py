@@ -7,22 +7,27 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from typer.testing import CliRunner
 
 from dinonat import scenes
 from dinonat.embeddings.descriptors import hog, raw
 from dinonat.embeddings.store import open_set
+from dinonat.pipelines import run
+from dinonat.pipelines.cli import app
 
 TINY = {
     "pretrain": {
-        "epochs": 2,
-        "batch": 8,
+        "epochs": 1,
+        "batch": 4,
         "out_dim": 64,
         "hidden": 64,
         "global_sizes": [48, 64],
@@ -45,7 +50,7 @@ atexit.register(say)
 class Shell:
     """A place to run commands in, with a list of what their processes loaded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warm: Callable[[Mapping[str, str]], Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sitecustomize.py").write_text(SITE)
         self.loaded = folder / "loaded.txt"
@@ -54,31 +59,48 @@ class Shell:
             "LOADED_FILE": str(self.loaded),
             "OMP_NUM_THREADS": "1",
         }
+        self.warm = warm(self.environment)
 
-    def __call__(self, workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, workspace: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a process of its own; of `run`, whose process loads little, each stage."""
+        command = [*words, "--json", "-w", str(workspace)]
+        if words[0] != "run":
+            return self.warm(command)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(run, "subprocess", SimpleNamespace(run=self.stage, PIPE=subprocess.PIPE))
+            told = CliRunner().invoke(app, command)
+        return subprocess.CompletedProcess(command, told.exit_code, told.stdout, told.stderr)
+
+    def stage(self, command: Sequence[str], **_: object) -> "subprocess.CompletedProcess[str]":
+        assert command[:4] == [sys.executable, "-P", "-m", "dinonat.pipelines"]
+        return self.warm(command[4:])
+
+    def fresh(self, workspace: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as a user does: it and every stage in a Python of its own."""
         command = [sys.executable, "-m", "dinonat.pipelines", *words, "--json", "-w", str(workspace)]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
 
-    def ask(self, workspace: Path, *words: str) -> Any:
-        child = self(workspace, *words)
+    def ask(self, workspace: Path, *words: str, fresh: bool = False) -> Any:
+        child = (self.fresh if fresh else self)(workspace, *words)
         assert child.returncode == 0, child.stderr
         return json.loads(child.stdout)
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    return Shell(tmp_path_factory.mktemp("shell"))
+def shell(tmp_path_factory: pytest.TempPathFactory, warm: Callable[..., Any]) -> Shell:
+    return Shell(tmp_path_factory.mktemp("shell"), warm)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> scenes.MadeScenes:
     folder = tmp_path_factory.mktemp("made")
-    return scenes.write_scenes(folder, colour=16, thermal=10, labelled=4, size_hw=(96, 128))
+    return scenes.write_scenes(folder, colour=10, thermal=10, labelled=4, size_hw=(96, 128))
 
 
-def chain(shell: Shell, made: scenes.MadeScenes, workspace: Path) -> Any:
+def chain(shell: Shell, made: scenes.MadeScenes, workspace: Path, *, fresh: bool = False) -> Any:
     words = ["run", str(made.thermal), "--rgb", str(made.rgb), "--labels", str(made.labels)]
-    return shell.ask(workspace, *words, "--threads", "1", "--set", f"stages={json.dumps(TINY)}")
+    more = ["--threads", "1", "--set", f"stages={json.dumps(TINY)}"]
+    return shell.ask(workspace, *words, *more, fresh=fresh)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +108,7 @@ def first(
     shell: Shell, made: scenes.MadeScenes, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Any]:
     workspace = tmp_path_factory.mktemp("first") / "workspace"
-    return workspace, chain(shell, made, workspace)
+    return workspace, chain(shell, made, workspace, fresh=True)
 
 
 def results(workspace: Path) -> dict[str, bytes]:

@@ -4,8 +4,7 @@ import contextlib
 import csv
 import io
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
+from typer.testing import CliRunner
 
 from dinonat import scenes
 from dinonat.embeddings.store import open_set
@@ -22,6 +22,7 @@ from dinonat.models.catalog import NETWORKS, build, load_network
 from dinonat.models.vit import ViT
 from dinonat.pipelines import embed, pretrain
 from dinonat.pipelines import workspace as places
+from dinonat.pipelines.cli import app
 from dinonat.records import PARTS
 from dinonat.saliency.regions import SALIENCIES
 
@@ -58,16 +59,23 @@ def test_published_weights_embed_a_folder(
     np.testing.assert_allclose(lengths, np.sqrt(2), atol=1e-2)
 
 
-def command(workspace: Path, *words: str) -> dict[str, Any]:
-    """Run a command in a process of its own: this one has torch, and proposals need FAISS."""
-    whole = [sys.executable, "-m", "dinonat.pipelines", *words, "--json", "-w", str(workspace)]
-    child = subprocess.run(whole, capture_output=True, text=True, check=False)
-    assert child.returncode == 0, child.stderr
-    found: dict[str, Any] = json.loads(child.stdout)
-    return found
+@pytest.fixture(scope="module")
+def command(warm: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """Run a command in another process: this one has torch, and proposals need FAISS."""
+    shell = warm()
+
+    def run(workspace: Path, *words: str) -> dict[str, Any]:
+        child = shell([*words, "--json", "-w", str(workspace)])
+        assert child.returncode == 0, child.stderr
+        found: dict[str, Any] = json.loads(child.stdout)
+        return found
+
+    return run
 
 
-def labelled_and_exported(images: Path, labels: Path, workspace: Path, pictures: int) -> COCO:
+def labelled_and_exported(
+    command: Callable[..., dict[str, Any]], images: Path, labels: Path, workspace: Path, pictures: int
+) -> COCO:
     """Propose labels from a few, write COCO, and read it with the reader that everybody uses."""
     command(workspace, "propose-labels", images.name, "--labels", str(labels), "--k", "5")
     folder = Path(command(workspace, "export")["folder"])
@@ -97,15 +105,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> scenes.MadeScenes:
 
 @pytest.mark.parametrize("name", ["vit_small", "dinov2_vits14"])
 def test_vectors_of_a_vit_go_through_proposals_and_export(
-    name: str, made: scenes.MadeScenes, files: dict[str, Path], tmp_path: Path
+    name: str,
+    made: scenes.MadeScenes,
+    files: dict[str, Path],
+    command: Callable[..., dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
     assert embedded(made.thermal, tmp_path, weights=str(files[name]), max_regions=6).regions > 8
-    labelled_and_exported(made.thermal, made.labels, tmp_path, 8)
+    labelled_and_exported(command, made.thermal, made.labels, tmp_path, 8)
 
 
 @pytest.mark.parametrize("name", ["vit_small", "dinov2_vits14"])
 def test_real_pictures_go_through_the_chain_with_a_vit(
-    name: str, data: Path, files: dict[str, Path], tmp_path: Path
+    name: str, data: Path, files: dict[str, Path], command: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     road = data / "paired_road"
     with (road / "labels" / "crops.csv").open(newline="") as stream:
@@ -120,7 +132,7 @@ def test_real_pictures_go_through_the_chain_with_a_vit(
     more = {"list_file": tmp_path / "some.txt", "size": 112, "max_regions": 8}
     report = embedded(road / "infrared", tmp_path / "w", weights=str(files[name]), **more)
     assert (report.images, report.failed) == (len(names), 0)
-    labelled_and_exported(road / "infrared", tmp_path / "few.csv", tmp_path / "w", len(names))
+    labelled_and_exported(command, road / "infrared", tmp_path / "few.csv", tmp_path / "w", len(names))
 
 
 @pytest.mark.parametrize("positions", [16, 37])
@@ -188,13 +200,11 @@ def test_a_bad_file_of_weights_costs_one_sentence(images: Path, tmp_path: Path) 
     state = build("vit_tiny", seed=0).state_dict()
     del state["norm.bias"]
     torch.save(state, tmp_path / "short.pth")
-    command = [sys.executable, "-m", "dinonat.pipelines", "embed", str(images), "-w", str(tmp_path / "w")]
-    child = subprocess.run(
-        [*command, "--weights", str(tmp_path / "short.pth")], capture_output=True, text=True, check=False
-    )
-    assert child.returncode == 1
-    assert "not the published vit_tiny: 1 missing (norm.bias)." in child.stderr
-    assert "Traceback" not in child.stderr
+    words = ["embed", str(images), "-w", str(tmp_path / "w"), "--weights", str(tmp_path / "short.pth")]
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 1
+    assert "not the published vit_tiny: 1 missing (norm.bias)." in told.stderr
+    assert "Traceback" not in told.stderr
     with pytest.raises(CheckpointError, match="1 missing"):
         embedded(images, tmp_path / "w", weights=str(tmp_path / "short.pth"))
 
