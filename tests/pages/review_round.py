@@ -198,7 +198,7 @@ def report(person: Person, shown: Shown, names: list[str], right: int, stand: in
     whole, nothing = acts + PRICES.draw * missing, PRICES.draw * len(truth)
     print(
         f"all {len(truth)} boxes of these images: {whole:.0f} acts with {missing} drawn after the review, "
-        f"{nothing:.0f} from nothing: {1 - whole / nothing:.0%} saved"
+        f"{nothing:.0f} from nothing: {round(100 * (1 - whole / nothing))} % saved"
     )
     found = rows.assign(image=rows["image"].astype("str"), label=rows["label"].astype("str"))
     bill = box_bill(box_fates(found, truth, images, PRICES), PRICES)

@@ -34,7 +34,8 @@ from dinonat.pipelines import workspace as places
 from dinonat.records import ITEM_COLUMNS, PARTS, PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, as_table
 
 FILES = 500  # different pictures; all others are links to them
-SHARD = 1000  # rows of a shard
+SHARD = 64  # images of a shard, as `dinotool embed` writes them
+SIZES = {"mean": 384, "grid": 1152, "hog": 1764, "raw": 1024}  # of the vectors of the starter weights
 CLASSES = ("car", "person", "bicycle", "dog")
 LISTEN = """
 (() => {
@@ -56,7 +57,7 @@ LISTEN = """
 def make_workspace(folder: Path, count: int, width: int, height: int) -> Path:
     """Return a workspace over ``count`` made images with a box proposed in each; made once."""
     root, images = folder / "workspace", folder / "images"
-    if (root / "ready").exists():
+    if (root / "ready-2").exists():
         return root
     shutil.rmtree(folder, ignore_errors=True)
     images.mkdir(parents=True)
@@ -75,7 +76,7 @@ def make_workspace(folder: Path, count: int, width: int, height: int) -> Path:
     _write_run(places.proposals_folder(root, "speed"), names, width, height)
     places.remember(root, "set", "speed")
     places.remember(root, "proposals", "speed")
-    (root / "ready").touch()
+    (root / "ready-2").touch()
     return root
 
 
@@ -95,8 +96,8 @@ def _write_set(folder: Path, images: Path, names: list[str], width: int, height:
             {**plain, "item": short_hash(name), "image": name, "recording": name.partition("/")[0]}
             for name in names[start : start + SHARD]
         ]
-        vectors = rng.normal(size=(len(rows), 64)).astype(np.float32)
-        writer.write(shard, as_table(rows, ITEM_COLUMNS), dict.fromkeys(PARTS, vectors))
+        vectors = {part: rng.random((len(rows), SIZES[part]), np.float32) for part in PARTS}
+        writer.write(shard, as_table(rows, ITEM_COLUMNS), vectors)
     writer.finish(shards=len(starts))
 
 
@@ -115,7 +116,7 @@ def _write_run(folder: Path, names: list[str], width: int, height: int) -> None:
             "label": [CLASSES[i % 4] for i in range(n)], "second": "dog", "score": scores[order],
             "margin": 0.2, "similarity": 0.7, "advice": "review", "reason": "0.70 alike to 3 examples",
             "objectness": 0.5, "cluster": -1, "neighbours": neighbours, "method": "vote",
-            "agree": "vote", "probability": np.nan, "status": "proposed", "features": "hog=1",
+            "agree": "vote", "probability": np.nan, "status": "proposed", "features": "grid=0.7,hog=1",
             "lo": 7000.0, "hi": 7400.0, "unit": "counts", "prepare": "percentile",
         }
     )  # fmt: skip
@@ -202,6 +203,20 @@ def steps(browser: Browser, count: int, pause: float) -> list[list[float]]:
     return found
 
 
+def reasons(browser: Browser, count: int) -> tuple[float, list[float]]:
+    """Return the milliseconds that the reasons of a first proposal and of ``count`` others take."""
+    ids = "(await import('/page/state.js')).list.rows.id"
+    code = (
+        f"(async () => {{ const ids = {ids}, times = []; for (let i = 0; i <= {count}; i++) {{"
+        " const began = performance.now(), id = ids[(i * 7919) % ids.length];"
+        " const answer = await fetch(`/api/why/${id}`); await answer.json();"
+        " if (!answer.ok) throw new Error(answer.status); times.push(performance.now() - began); }"
+        " return times; })()"
+    )
+    first, *others = browser.run(code)
+    return first, others
+
+
 def summary(measured: list[list[float]]) -> str:
     """Return median, 95th percentile and the longest until it is painted, and what drawing takes of it."""
     times, drawn = zip(*measured, strict=True)
@@ -229,12 +244,15 @@ def main() -> None:
         browser.run(LISTEN)
         paced, unpaced = steps(browser, asked.steps, asked.pause), steps(browser, asked.steps, 0.0)
         browser.wait("!document.body.dataset.waiting || document.body.dataset.waiting === '0'")
+        first, others = reasons(browser, 100)
         own, readers = served.memory()
         load = os.getloadavg()[0]  # of whatever else this machine does: more than 1 makes it slower
         said = browser.said()
     print(f"{asked.images} images of {asked.size}, 16 bits; page ready after {ready:.1f} s; load {load:.1f}")
     print(f"{asked.steps} steps, {asked.pause:g} s to look at each: {summary(paced)}")
     print(f"{asked.steps} steps without a pause: {summary(unpaced)}")
+    middle, most = statistics.median(others), statistics.quantiles(others, n=20)[-1]
+    print(f"why: the first {first:.0f} ms, 100 others median {middle:.0f} ms, 95th percentile {most:.0f} ms")
     print(f"server {own} MB, its reading processes {readers} MB together" + (f"; {said}" if said else ""))
 
 

@@ -87,6 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, made: SimpleNamespace) -> Pa
     limits = {"lo": 21_000.0, "hi": 29_000.0}
     rows = [made.image_row(name, SIZE, recording="drive 1", **limits) for name in NAMES]
     rows.append(made.image_row("c.png", SIZE, prepare="colour", unit="colour", recording="drive 2"))
+    rows.append(made.image_row("gone.tif", SIZE, **limits))  # nobody made it
     made.set(places.set_folder(root, "set1"), images, rows=rows)
     made.proposals(places.proposals_folder(root, "run1"), proposals(), size_hw=SIZE)
     places.remember(root, "set", "set1")
@@ -99,7 +100,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, made: SimpleNamespace) -> Pa
 
 
 def proposals() -> list[dict[str, Any]]:
-    """p0-5 cars, p6-9 persons, p10-13 trams for the audit, p14-19 in two clusters, p20-319 on one image."""
+    """p0-5 cars, p6-9 persons, p10-13 trams to audit, p14-19 in two clusters, p20-319 a crowd, two gone."""
     mask = [500, 6, 42, 6, SIZE[0] * SIZE[1] - 554]
     cars = [
         {"image": NAMES[i % 3], "label": "car", "score": 0.9 - i / 100, "x": 5.0 + 9 * i} for i in range(6)
@@ -117,7 +118,8 @@ def proposals() -> list[dict[str, Any]]:
         for i in range(300)
     ]
     cars[0] |= {"mask_counts": mask, "x": 10.0, "y": 20.0, "w": 2.0, "h": 6.0}
-    return [*cars, *people, *trams, *alike, *crowd]
+    gone = [{"image": "gone.tif", "label": "wreck", "score": 0.2, "x": 5.0 * i} for i in range(2)]
+    return [*cars, *people, *trams, *alike, *crowd, *gone]
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +377,7 @@ def test_a_cluster_is_named_at_once_and_undo_takes_it_back(page: SimpleNamespace
 def test_the_audit_shows_no_score_and_writes_verdicts(page: SimpleNamespace) -> None:
     page.mode("a")
     page.wait("document.documentElement.dataset.shown === 'p10'")
-    assert page.text("audit-question") == "Is this tram, and is the box on it?"
+    assert page.text("audit-question") == "Is this “tram”, with the box on it?"
     seen = page.run("document.body.innerText")
     assert "0.61" not in seen
     assert "near" not in seen
@@ -523,6 +525,16 @@ def test_a_long_list_has_only_the_lines_that_are_seen(page: SimpleNamespace) -> 
     assert page.text("where").startswith("300 of 300")
     assert page.run("document.querySelectorAll('#list .line').length") < 60
     assert page.run("document.querySelector('#list [aria-selected=true]').ariaPosInSet") == "300"
+
+
+def test_an_image_that_vanished_costs_its_picture_only(page: SimpleNamespace) -> None:
+    choose(page, "wreck")
+    page.keys("s")
+    page.wait("!document.getElementById('pane-word').hidden")
+    assert "gone.tif" in page.text("pane-word")
+    page.keys("x", "Enter")
+    assert page.said("p320", "p321") == [("rejected", "wreck"), ("accepted", "wreck")]
+    page.browser.events = [each for each in page.browser.events if "404" not in json.dumps(each)]
 
 
 # --- for everybody ------------------------------------------------------------------------------------------

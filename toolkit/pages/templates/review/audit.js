@@ -64,13 +64,12 @@ function showActions() {
   const has = desk.place >= 0 && Boolean(auditNow()), label = has ? look(desk.place) : null;
   const done = auditNow() ? auditNow().rows.filter(place => look(place).status !== OPEN).length : 0;
   at("audit-sum").textContent = auditNow() ? `${count(done)} of ${count(auditNow().rows.length)} answered` : "";
-  const what = label?.kind === "region" ? "and is the box on it?" : "";
-  at("audit-question").textContent = !has ? "" : `Is this ${shown(proposedOf(desk.place) || "nothing of the classes")}${what ? `, ${what}` : "?"}`;
+  at("audit-question").textContent = !has ? "" : `Is this “${shown(proposedOf(desk.place) || "nothing of the classes")}”${label.kind === "region" ? ", with the box on it" : ""}?`;
   at("audit-answer").textContent = !label?.action ? "" : ANSWERS[label.action] || `You said: ${shown(label.label)}.`;
   at("single-actions").replaceChildren(
     button("Yes", "Y", () => answer({ do: "accepted" }, "Yes"), { class: "main", disabled: !has }),
     button("No", "N", () => answer({ do: "rejected" }, "No"), { disabled: !has }),
-    button("Before", "←", () => go(desk.index - 1), { disabled: desk.index <= 0 }),
-    button("Next", "→", () => go(desk.index + 1), { disabled: desk.index >= desk.places.length - 1 }),
+    button("", "←", () => go(desk.index - 1), { "aria-label": "Before", disabled: desk.index <= 0 }),
+    button("", "→", () => go(desk.index + 1), { "aria-label": "Next", disabled: desk.index >= desk.places.length - 1 }),
   );
 }

@@ -70,8 +70,13 @@ export function paintOthers(pen, labels, at) {
     stroke(pen, INKS[ink], ink === "open" ? 1 : 1.5, own.length > MANY ? 0 : 2);
     pen.globalAlpha = 1;
     pen.setLineDash([]);
-    if (labels.length <= FEW) for (const label of own) if (label.label && ink !== "rejected") name(pen, label.label, at(label.box), INKS[ink], 11);
   }
+}
+
+// Their names, each where no other name is yet; taken: places of names, by which this is known.
+export function nameOthers(pen, labels, at, taken) {
+  if (labels.length > FEW) return;
+  for (const label of labels) if (label.label && label.status !== REJECTED) name(pen, label.label, at(label.box), INKS[inkOf(label)], 11, taken);
 }
 
 function stroke(pen, ink, width, shade) {
@@ -85,9 +90,12 @@ function stroke(pen, ink, width, shade) {
   pen.stroke();
 }
 
-function name(pen, text, [x, y, , h], ink, size) {
+function name(pen, text, [left, y, , h], ink, size, taken) {
   pen.font = `600 ${size}px system-ui, "Noto Sans", "DejaVu Sans", sans-serif`;
   const wide = pen.measureText(text).width + 8, tall = size + 6, top = y - tall - 2 < 0 ? y + h + 3 : y - tall - 2;
+  const x = Math.max(1, Math.min(left, pen.canvas.clientWidth - wide));
+  if (taken.some(other => x < other.x + other.wide && other.x < x + wide && top < other.top + other.tall && other.top < top + tall)) return;
+  taken.push({ x, top, wide, tall });
   pen.fillStyle = SHADE;
   pen.fillRect(x - 1, top, wide, tall);
   pen.fillStyle = ink;
@@ -95,14 +103,14 @@ function name(pen, text, [x, y, , h], ink, size) {
 }
 
 // The box in hand, with the middles and corners that can be pulled while it is edited.
-export function paintCurrent(pen, place, text, { fresh = false, editing = false, status = OPEN } = {}) {
+export function paintCurrent(pen, place, text, taken, { fresh = false, editing = false, status = OPEN } = {}) {
   const ink = fresh ? INKS.fresh : status === OPEN ? INKS.now : INKS[inkOf({ status })], [x, y, w, h] = place;
   pen.beginPath();
   pen.rect(x, y, w, h);
   if (status === REJECTED && !editing) pen.setLineDash([7, 5]);
   stroke(pen, ink, 2.5, 3);
   pen.setLineDash([]);
-  if (text) name(pen, text, place, ink, 13);
+  if (text) name(pen, text, place, ink, 13, taken);
   if (!editing) return;
   for (const px of [x, x + w / 2, x + w]) for (const py of [y, y + h / 2, y + h]) {
     if (px === x + w / 2 && py === y + h / 2) continue;

@@ -14,6 +14,7 @@ const left = new Map(); // cluster -> places that are not of it
 
 export function startClusters(hooks) {
   goSingle = hooks.single;
+  at("cluster-tiles").classList.add("keep"); // a mark leaves open what is not of the cluster
   tiles = new Tiles(at("cluster-tiles"), { changed: fill, marked: keepMarks, open: place => goSingle(place) });
   on("labels", () => { if (shownNow) { tiles.dress(); showList(); showActions(); } });
   on("undone", changed => { if (shownNow) turnBack(changed); });

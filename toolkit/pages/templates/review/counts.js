@@ -56,9 +56,11 @@ async function take(news) {
   const changed = heard(news.changes);
   if (changed.length && !busy) say(`${many(changed.length, "label")} changed in another window.`);
   learn(news.classes || []);
+  const before = finished.size;
   finished.clear();
   for (const image of news.finished || []) finished.add(image);
   for (const act of waitingActs()) if (act.finished !== undefined) finished.add(act.finished);
+  if (finished.size !== before) tell("desk");
   perMinute = news.counts?.per_minute ?? null;
   if (!busy) noteUndo(news.undo);
   tell("again", news.again);
@@ -73,7 +75,7 @@ function show() {
   at("bar").value = all ? done / all : 0;
   at("bar").setAttribute("aria-valuetext", `${done} of ${all} done`);
   const minutes = perMinute ? Math.ceil(left / perMinute) : 0;
-  at("pace").textContent = !perMinute ? "" : `${count(Math.round(perMinute))} a minute${left && minutes < 600 ? ` · about ${many(minutes, "minute")} more` : ""}`;
+  at("pace").textContent = !perMinute ? "" : `${count(Math.round(perMinute))} a minute${left && minutes < 600 ? ` · ${count(minutes)} min more` : ""}`;
 }
 
 function showQueue() {

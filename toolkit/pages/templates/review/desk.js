@@ -5,7 +5,7 @@ import { readByKeys, stop } from "./drawing.js";
 import { List } from "./list.js";
 import { on, tell } from "./news.js";
 import { expect } from "./pictures.js";
-import { OPEN, REJECTED, imageOf, isDrawn, list, look, onImage, rows } from "./state.js";
+import { OPEN, REJECTED, imageOf, isDrawn, list, look, onImage, rows, statusOf } from "./state.js";
 import { draw, frame, scene, showLabel, toggleTwin, view, zoom, pan } from "./stage.js";
 import { say } from "./telling.js";
 import { valuesIn } from "./thermal.js";
@@ -84,7 +84,7 @@ export function refresh() {
 }
 
 export function nextOpen() {
-  const { places, index } = desk, find = from => places.findIndex((place, i) => i >= from && look(place).status === OPEN);
+  const { places, index } = desk, find = from => places.findIndex((place, i) => i >= from && statusOf(place) === OPEN);
   let to = find(index + 1);
   if (to < 0) to = find(0);
   if (to >= 0) return go(to);

@@ -15,7 +15,7 @@ export function make(tag, attributes = {}, ...children) {
 
 // A button that says its key: the key is part of what is seen, and told to assistive technology apart.
 export function button(text, key, does, more = {}) {
-  const parts = key ? [make("kbd", { "aria-hidden": "true" }, key), text] : [text];
+  const parts = [key ? make("kbd", { "aria-hidden": "true" }, key) : null, text || null];
   return make("button", { type: "button", "aria-keyshortcuts": key || null, onclick: does, ...more }, ...parts);
 }
 

@@ -84,6 +84,7 @@ function showActions() {
   at("grid-title").textContent = wanted.only ? "The proposals that this example caused" : name ? shown(name) : "No class: nothing of the classes is there";
   const what = wanted.state === "open" && !wanted.only ? "open proposal" : "proposal";
   at("grid-sum").textContent = all ? `${many(all, what)} · page ${Math.floor(offset / size) + 1} of ${Math.ceil(all / size)}` : "none";
+  at("grid-tiles").classList.toggle("keep", !name && !wanted.only); // a mark keeps open where Enter rejects
   at("grid-empty").hidden = all > 0;
   const enterText = !rest.length && !marked.length ? "Next" : name
     ? `Accept ${count(rest.length)}${marked.length ? `, reject ${count(marked.length)}` : ""}`

@@ -18,7 +18,7 @@ export function interrupt(entries) { over = entries; }
 export const interrupted = () => over !== null;
 
 const isText = node => node.matches("input:not([type=checkbox]):not([type=range]), textarea, select");
-const isPressed = (node, key) => (key === "Enter" || key === " ") && node.matches("button, a[href], summary, input, [role=option][data-own]");
+const isPressed = (node, key) => (key === "Enter" || key === " ") && node.matches("button, a[href], summary, input");
 
 // How an event may stand in the table: with its key and with its place, Shift where it makes no other sign.
 function spellings(event) {

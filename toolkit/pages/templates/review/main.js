@@ -14,7 +14,6 @@ import { grid, startGrid } from "./grid.js";
 import { startHands } from "./hands.js";
 import { help, home, listen, share, useKeys } from "./keys.js";
 import { on } from "./news.js";
-import { wanted } from "./order.js";
 import { undo } from "./queue.js";
 import { ask } from "./server.js";
 import { handsOf, single, startSingle } from "./single.js";
@@ -115,7 +114,7 @@ async function start() {
   document.body.classList.add("ready");
   go(firstMode());
   startCounts(answer.seq);
-  say(wanted.label === null ? "" : `${list.sentences[0] ? shown(list.sentences[0]) : "? shows the keys."}`);
+  say("? shows the keys.");
 }
 
 start().catch(error => {

@@ -11,7 +11,7 @@ import { say, warn } from "./telling.js";
 const waiting = [];
 const PAUSES = [300, 1000, 2000, 4000]; // milliseconds between tries
 const SENTENCES = { 403: "The server does not know this browser any more: open the address that it printed last." };
-const MOST = 4000; // labels of one act; a request has at most 1 MiB
+const BODY = 900000; // signs of one request; the server takes a MiB
 let busy = false, tries = 0, undoable = null, trouble = "", timer = 0;
 
 export const waitingActs = () => waiting;
@@ -32,9 +32,9 @@ export function noteUndo(fact) {
 
 // changes: [{id, do, label?, box?, image?, kind?}]; returns a promise of true once they are on disk.
 export function act(mode, changes, { audit = null, finished } = {}) {
-  const parts = [];
-  for (let start = 0; start < Math.max(1, changes.length); start += MOST) {
-    const part = changes.slice(start, start + MOST).map(change => ({ ...change, seen: change.id ? seqOf(change.id) : 0 }));
+  const parts = [], most = Math.floor(BODY / (JSON.stringify(changes[0] ?? "").length + 24));
+  for (let start = 0; start < Math.max(1, changes.length); start += most) {
+    const part = changes.slice(start, start + most).map(change => ({ ...change, seen: change.id ? seqOf(change.id) : 0 }));
     parts.push(enqueue({ act: newName(), mode, audit, changes: part, ...(finished === undefined ? {} : { finished }) }));
   }
   hope(changes.filter(change => change.id));

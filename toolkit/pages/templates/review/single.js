@@ -124,9 +124,9 @@ function showActions() {
     button("Reject", "X", reject, { disabled: !has || label.status === REJECTED }),
     button("Move box", "B", edit, { disabled: label?.kind !== "region" }),
     button("New box", "N", drawNew),
-    button(finished.has(desk.image) ? "Nothing is missing ✓" : "Nothing is missing", "F", finishImage, { "aria-pressed": String(finished.has(desk.image)) }),
-    button("Before", "←", () => go(desk.index - 1), { disabled: desk.index <= 0 }),
-    button("Next", "→", () => go(desk.index + 1), { disabled: desk.index >= desk.places.length - 1 }),
+    button(finished.has(desk.image) ? "None missing ✓" : "None missing", "F", finishImage, { "aria-pressed": String(finished.has(desk.image)) }),
+    button("", "←", () => go(desk.index - 1), { "aria-label": "Before", disabled: desk.index <= 0 }),
+    button("", "→", () => go(desk.index + 1), { "aria-label": "Next", disabled: desk.index >= desk.places.length - 1 }),
   );
 }
 

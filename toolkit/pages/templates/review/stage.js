@@ -1,7 +1,7 @@
 // The big picture: what is shown of an image and where, its colour twin beside it, and all boxes over both.
 
 import { at, clamp, make, shown } from "./elements.js";
-import { paintCurrent, paintOthers } from "./boxes.js";
+import { nameOthers, paintCurrent, paintOthers } from "./boxes.js";
 import { mask } from "./masks.js";
 import { on, tell } from "./news.js";
 import { detail, picture, pictureNow, twin } from "./pictures.js";
@@ -179,12 +179,14 @@ const surfaceOf = source => source.values ? paint(source, windowOf(scene.picture
 
 function drawOver(pen, whole) {
   if (scene.mask && scene.maskOn) paintPixels(pen, scene.mask, whole);
-  paintOthers(pen, scene.others.map(label => ({ ...label, label: shown(label.label) })), toScreen);
-  const box = scene.editing || (scene.current?.kind === "region" ? scene.current.box : null);
+  const box = scene.editing || (scene.current?.kind === "region" ? scene.current.box : null), taken = [];
+  const others = scene.others.map(label => ({ ...label, label: shown(label.label) }));
+  paintOthers(pen, others, toScreen);
   if (box) {
-    paintCurrent(pen, toScreen(box), scene.fresh ? "new" : shown(scene.current?.label || ""),
+    paintCurrent(pen, toScreen(box), scene.fresh ? "new" : shown(scene.current?.label || ""), taken,
       { fresh: scene.fresh, editing: Boolean(scene.editing), status: scene.current?.status });
   }
+  nameOthers(pen, others, toScreen, taken);
   if (scene.cross) drawCross(pen, toScreen([scene.cross[0] + 0.5, scene.cross[1] + 0.5, 0, 0]));
 }
 

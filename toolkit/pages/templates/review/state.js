@@ -19,6 +19,7 @@ const placesOf = new Map(); // number of an image -> places
 export function begin(answer) {
   list = answer;
   rows = answer.rows;
+  learn(remembered().filter(name => answer.classes.includes(name)));
   learn(answer.classes);
   rows.id.forEach((id, place) => settle(id, place, rows.image[place]));
   for (const [id, word] of Object.entries(answer.state)) said.set(id, { id, ...word });
@@ -38,10 +39,24 @@ function add(label) {
   said.set(label.id, label);
 }
 
+// Classes keep their keys from page to page of a set: hands learn them.
+const key = () => `dinotool-review-classes ${list.set}`;
+
+function remembered() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(key()) || "[]");
+    return Array.isArray(kept) ? kept : [];
+  } catch {
+    return [];
+  }
+}
+
 export function learn(names) {
   const before = classes.length;
   for (const name of names) if (name && !classes.includes(name)) classes.push(name);
-  if (classes.length > before) tell("classes");
+  if (classes.length === before) return;
+  try { localStorage.setItem(key(), JSON.stringify(classes)); } catch { /* the next page begins anew */ }
+  tell("classes");
 }
 
 export const countOfRows = () => rows.id.length;
@@ -91,7 +106,7 @@ export function heard(changes) {
     if (before && seqOf(word.id) >= word.seq) continue;
     if (before) said.set(word.id, word);
     else add(word);
-    if (word.label) learn([word.label]);
+    if (word.label && word.action !== "rejected") learn([word.label]);
     const place = placeOfId.get(word.id);
     changed.push({ place, before, now: look(place) });
   }

@@ -4,15 +4,17 @@ import { at } from "./elements.js";
 
 let timer = 0;
 
-export function say(text) {
+function write(text, wrong) {
   clearTimeout(timer);
-  at("told").classList.remove("wrong");
-  at("told").textContent = text;
+  at("told").classList.toggle("wrong", wrong);
+  at("told").textContent = at("told").title = text; // a long one is cut off in the line
+}
+
+export function say(text) {
+  write(text, false);
 }
 
 export function warn(text) {
-  clearTimeout(timer);
-  at("told").classList.add("wrong");
-  at("told").textContent = text;
+  write(text, true);
   timer = setTimeout(() => { at("told").classList.remove("wrong"); }, 15000);
 }

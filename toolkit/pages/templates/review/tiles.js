@@ -2,7 +2,7 @@
 
 import { clamp, make, shown } from "./elements.js";
 import { crop } from "./pictures.js";
-import { OPEN, REJECTED, imageOf, list, look, rows } from "./state.js";
+import { OPEN, REJECTED, imageOf, list, look, rows, secondOf } from "./state.js";
 
 const SIDES = [88, 116, 152, 208]; // of a crop on the screen
 const CAPTION = 24, GAP = 8;
@@ -139,8 +139,10 @@ export class Tiles {
 function caption(place, label) {
   const said = { accepted: "✓ ", rejected: "✗ ", relabelled: "→ ", moved: "✓ ", drawn: "✓ " }[label.action] || "";
   if (label.status !== OPEN) return `${said}${label.status === REJECTED ? "rejected" : shown(label.label)}`;
-  const score = rows.score[place];
-  return score === null ? shown(label.label) || "no class" : `${score.toFixed(2)}${rows.agree[place] ? "" : " ≠"}${rows.advice[place] === "unknown" ? " · unsure" : ""}`;
+  const score = rows.score[place], second = secondOf(place);
+  if (!label.label && rows.cluster[place] < 0) return second ? `or ${shown(second)}?` : "no class";
+  const unsure = rows.advice[place] === "unknown" ? " · unsure" : "";
+  return score === null ? shown(label.label) || "no class" : `${score.toFixed(2)}${rows.agree[place] ? "" : " ≠"}${unsure}`;
 }
 
 // The box by shares of the picture, which is centred in its square.

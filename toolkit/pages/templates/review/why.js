@@ -63,7 +63,7 @@ function neighbour(each) {
   const where = shown(each.name || "");
   const share = weight === null ? "" : `${Math.round(100 * weight)} % of the vote, `;
   return make("li", {}, picture, make("div", {},
-    make("strong", {}, shown(each.label || "no class")), make("span", { class: "bar", "aria-hidden": "true" }, bar),
+    make("strong", {}, shown(each.label || "no class")), weight === null ? null : make("span", { class: "bar", "aria-hidden": "true" }, bar),
     make("span", { class: "soft" }, `${share}${each.similarity?.toFixed(2) ?? "?"} alike`),
     make("span", { class: "soft where", title: where }, where), rejectedBy(each)));
 }
