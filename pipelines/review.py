@@ -20,7 +20,8 @@ from pydantic import Field
 from dinonat.errors import UsageError
 from dinonat.pipelines.people import account
 from dinonat.pipelines.progress import duration, say
-from dinonat.pipelines.review_app import Desk, Page
+from dinonat.pipelines.review_app import Page
+from dinonat.pipelines.review_desk import Desk
 from dinonat.pipelines.review_doors import PORT, Doors, named
 from dinonat.pipelines.review_list import audits_of
 from dinonat.settings import Settings
@@ -116,8 +117,7 @@ class Ready:
 
 def prepared(settings: ReviewSettings, workspace: Path) -> Ready:
     """Return a server for a run of the workspace that listens already; raises as `run` does."""
-    desk = Desk(workspace, account() if settings.who is None else settings.who)
-    desk.open(settings.proposals)
+    desk = Desk(workspace, account() if settings.who is None else settings.who, settings.proposals)
     desk.audit = _audit(desk, settings.audit)
     listener = bound(settings.host, settings.port)
     doors = Doors(Page(desk), port=int(listener.getsockname()[1]), host=settings.host)

@@ -7,9 +7,6 @@ of ours is a sentence in JSON: {"error": ...}.
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import orjson
@@ -25,12 +22,12 @@ from dinonat.errors import DinonatError, ImageError, LabelError, UsageError, Wor
 from dinonat.pages.review import FIRST, files
 from dinonat.pipelines import review_pixels, review_why
 from dinonat.pipelines import workspace as places
-from dinonat.pipelines.review_again import Again, BusyError
+from dinonat.pipelines.review_again import BusyError
+from dinonat.pipelines.review_asked import ActAsked, UndoAsked, asked
+from dinonat.pipelines.review_desk import Desk
 from dinonat.pipelines.review_doors import App, Receive, Scope, Send
-from dinonat.pipelines.review_list import META, TABLE, Shown, as_json, fixed_part, stamp
-from dinonat.pipelines.review_reading import Pixels
-from dinonat.pipelines.review_state import Pace, State
-from dinonat.pipelines.review_writing import ActAsked, UndoAsked, act, asked, undo
+from dinonat.pipelines.review_list import as_json, fixed_part
+from dinonat.pipelines.review_writing import act, undo
 
 BODY = 2**20  # bytes of a request
 LONG = 2**16  # bytes of an answer that is packed
@@ -44,53 +41,6 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (WorkspaceError, 503),
     (DinonatError, 503),
 )
-
-
-@dataclass(eq=False)
-class Desk:
-    """What one server works on: a run, what people say of it, and who says it."""
-
-    workspace: Path
-    who: str
-    audit: str | None = None  # in whose mode the page opens
-    pace: Pace = field(default_factory=Pace)
-    written: int = 0  # acts of this server
-    writing: Lock = field(default_factory=Lock)  # one act after the other
-
-    again: Again = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Have a child ready."""
-        self.again = Again(self.workspace)
-
-    def open(self, run: str | None) -> None:
-        """Take a run in hand; the newest where None. Raises WorkspaceError where that cannot be shown."""
-        shown = Shown(self.workspace, run)
-        state, pixels = State(shown), Pixels(shown)
-        self.twins = frozenset(pixels.twins)
-        self.state, self.pixels = state, pixels
-
-    def close(self) -> None:
-        """End the processes that read pictures, and the one that proposes."""
-        self.pixels.close()
-        self.again.end()
-
-    @property
-    def shown(self) -> Shown:
-        """The run in hand."""
-        return self.state.shown
-
-    def newer_run(self) -> str | None:
-        """Return the newest run of the set, where it is another than the one shown, or was made anew."""
-        latest = self.workspace / places.LATEST
-        name = places.read_object(latest).get("proposals") if latest.is_file() else None
-        shown = self.shown
-        if not isinstance(name, str) or (name, stamp(shown.folder / TABLE)) == (shown.run, shown.made_at):
-            return None
-        folder = places.proposals_folder(self.workspace, name)
-        whole = (folder / TABLE).is_file() and (folder / META).is_file()
-        same = whole and places.read_object(folder / META).get("set") == shown.set_name
-        return name if same else None
 
 
 class Page:

@@ -7,9 +7,7 @@ was (its image, box, mask and class) comes from the run and from its last event,
 import math
 import sqlite3
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from dinonat import acts, labels
 from dinonat.errors import LabelError, UsageError
@@ -18,6 +16,7 @@ from dinonat.formats import audit_sheets
 from dinonat.geometry import clip_xywh
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.people import REVIEW, origin_of
+from dinonat.pipelines.review_asked import ActAsked, Box, Change, UndoAsked
 from dinonat.pipelines.review_list import Shown, sheet_ids
 from dinonat.pipelines.review_state import State, sentence_of, told
 from dinonat.proposals.abstain import BACKGROUND
@@ -25,56 +24,11 @@ from dinonat.proposals.table import OBJECT
 from dinonat.records import EVENT_COLUMNS, REJECTED, WITHDRAWN, as_table
 
 MANY = 500  # labels that are asked about at once
-MOST = 20_000  # changes of one act
 NOT_IN_AUDIT = (
     "An audit asks whether what was proposed is right: accept it, reject it, or name the class that it is. "
     "Correct boxes after the audit."
 )
-Box = tuple[float, float, float, float]
 Row = dict[str, Any]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
-
-
-class _Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Change(_Asked):
-    """What the page wants done to one label."""
-
-    do: Literal["accepted", "relabelled", "moved", "drawn", "rejected"]
-    id: Annotated[str, Field(max_length=100)] | None = None  # none for what is drawn
-    label: Annotated[str, Field(max_length=200)] | None = None
-    box: Box | None = None  # x, y, w, h in pixels of the image
-    image: int | None = None  # place in the list, for what is drawn
-    kind: Literal["region", "image"] | None = None
-    seen: int = Field(0, ge=0)  # number of the last event that the page knew; 0 for none
-
-
-class ActAsked(_Asked):
-    """What one key did."""
-
-    act: Name  # made by the page; the same again is the same act
-    mode: Annotated[str, Field(max_length=40)] = ""
-    audit: Annotated[str, Field(max_length=200)] | None = None
-    changes: Annotated[list[Change], Field(max_length=MOST)] = []
-    finished: int | None = None  # image in which nothing is missing
-
-
-class UndoAsked(_Asked):
-    """Take back the last act."""
-
-    act: Name
-
-
-def asked(model: type[Any], body: object) -> Any:
-    """Return a request as ``model``; raise UsageError, a sentence, where it is none."""
-    try:
-        return model.model_validate(body, strict=False)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the request"
-        raise UsageError(f"{where}: {first['msg']}. Nothing was written.") from error
 
 
 def act(state: State, body: ActAsked, *, who: str) -> dict[str, Any]:
