@@ -11,9 +11,7 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit
-from scipy.stats import beta
-from sklearn.isotonic import IsotonicRegression
+from scipy.special import betaincinv, expit, logit
 
 from dinonat.records import Bool, Int64
 
@@ -78,7 +76,7 @@ def lower_bound(right: int, items: int, confidence: float = CONFIDENCE) -> float
     >>> round(lower_bound(59, 59), 3), round(lower_bound(57, 59), 3), lower_bound(0, 59)
     (0.95, 0.897, 0.0)
     """
-    return float(beta.ppf(1 - confidence, right, items - right + 1)) if right else 0.0
+    return float(betaincinv(right, items - right + 1, 1 - confidence)) if right else 0.0
 
 
 def upper_bound(right: int, items: int, confidence: float = CONFIDENCE) -> float:
@@ -193,6 +191,8 @@ def _folds(groups: Int64) -> Int64:
 def _fitted(scores: Float64, right: Bool) -> tuple[str, Model]:
     """Return how and what was fitted."""
     if len(scores) >= ISOTONIC:
+        from sklearn.isotonic import IsotonicRegression  # half a second to load
+
         steps = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, right)
         return "isotonic", lambda values: np.asarray(steps.predict(values), np.float64)
     slope, offset = _platt(_odds(scores), right)
