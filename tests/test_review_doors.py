@@ -125,6 +125,15 @@ def test_a_foreign_name_that_points_here_is_refused(server: Any, host: str) -> N
         assert (answer.status, "set-cookie" in answer.headers) == (403, False)
 
 
+@pytest.mark.parametrize("lines", ["", "Host: 127.0.0.1:{port}\r\nHost: evil.example\r\n", "Host: \r\n"])
+def test_a_request_says_once_where_it_goes(server: Any, lines: str) -> None:
+    for version in ("1.0", "1.1"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as line:
+            head = f"GET /api/list HTTP/{version}\r\nCookie: {server.cookie}\r\nConnection: close\r\n"
+            line.sendall((head + lines.format(port=server.port) + "\r\n").encode())
+            assert line.makefile("rb").readline().split()[1] in (b"400", b"403")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
 def test_the_names_of_this_machine_are_answered(server: Any, host: str) -> None:
     assert server.ask("GET", "/api/changes", {"Host": f"{host}:{server.port}"}).status == 200

@@ -206,6 +206,18 @@ def test_what_other_programs_say_meanwhile_is_seen(server: Any, root: Path, tmp_
     assert server.undo()["undid"] == "person accepted in a.png"  # not what the file said
 
 
+def test_what_somebody_else_said_since_is_not_taken_back_with_it(server: Any, root: Path) -> None:
+    server.act(accept("p0"), accept("p1"))
+    with labels.writing(database(root)) as db:
+        own = labels.numbered_events(db, "set1", "label_id = ?", ("p0",)).drop(columns="seq")
+        labels.add_events(db, own.assign(label="tram"), set_name="set1", who="", origin="/a/file.csv")
+    answer = server.undo(status=409)
+    assert [(change["id"], change["label"], change["seq"]) for change in answer["changes"]] == [
+        ("p0", "tram", 3)
+    ]
+    assert said(root, "set1")["label_id"].tolist() == ["p1", "p0"]
+
+
 def test_everything_is_taken_back_one_by_one_even_after_a_restart(
     root: Path, reviewing: Callable[..., Any]
 ) -> None:
