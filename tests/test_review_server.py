@@ -529,6 +529,24 @@ def test_the_pace_leaves_out_pauses() -> None:
     assert pace.per_minute() == round(4 * 60 / (3 + 3 + 60 + 3), 1)
 
 
+def test_a_run_without_proposals_and_one_of_images_that_are_gone_can_be_drawn_on(
+    root: Path, reviewing: Callable[..., Any]
+) -> None:
+    file = places.proposals_folder(root, "run1") / "proposals.parquet"
+    table = read_proposals(file)
+    table.assign(image=["a.png", *["gone.png"] * 4]).to_parquet(file)
+    with reviewing(root) as server:
+        listed = server.get("/api/list")
+        assert listed["rows"]["id"] == ["p0"]
+        assert "4 proposals are not listed" in listed["sentences"][0]
+        server.act(accept("p1"), status=404)
+    table[:0].to_parquet(file)
+    with reviewing(root) as server:
+        assert server.get("/api/list")["rows"]["id"] == []
+        server.act({"do": "drawn", "image": 0, "label": "dog", "box": [1, 1, 9, 9]})
+    assert said(root, "set1")["label"].tolist() == ["dog"]
+
+
 def test_more_proposals_than_a_page_can_hold_leave_the_unknown_ones_out(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
