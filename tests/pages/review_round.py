@@ -188,7 +188,8 @@ def report(person: Person, shown: Shown, names: list[str], right: int, stand: in
     acts = sum(person.acts.values())
     missing = len(truth) - stand
     did = ", ".join(f"{n} {what}" for what, n in person.did.most_common())
-    print(f"{len(names)} proposals in {len(images)} images: {did}")
+    advice = ", ".join(f"{n} {what}" for what, n in rows["advice"].astype("str").value_counts().items())
+    print(f"{len(names)} proposals ({advice}) in {len(images)} images: {did}")
     keys, drags = person.acts["keys"], person.acts["drags"]
     print(f"{acts} acts ({keys} keys, {drags} drags), {seconds:.0f} s of the script")
     print(f"{stand} boxes stand, {right} of them with a true box (IoU of 0.7 and the class)")

@@ -37,6 +37,15 @@ FILES = 500  # different pictures; all others are links to them
 SHARD = 64  # images of a shard, as `dinotool embed` writes them
 SIZES = {"mean": 384, "grid": 1152, "hog": 1764, "raw": 1024}  # of the vectors of the starter weights
 CLASSES = ("car", "person", "bicycle", "dog")
+ALL = """
+(async () => {
+  const classes = document.getElementById("label");
+  classes.value = "0";  // any class
+  classes.dispatchEvent(new Event("change"));
+  document.activeElement.blur();
+  return (await import("/page/desk.js")).desk.places.length;
+})()
+"""
 LISTEN = """
 (() => {
   window.measured = [];
@@ -179,14 +188,18 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def enter_single(browser: Browser, address: str) -> float:
-    """Open the page in the mode for one after the other; return the seconds until it is ready."""
+def enter_single(browser: Browser, address: str) -> tuple[float, int]:
+    """Open the page, one after the other of all classes.
+
+    Returns the seconds until it is ready, and how many proposals are in its list.
+    """
     began = time.perf_counter()
     browser.open(address, until="document.body.classList.contains('ready')")
     seconds = time.perf_counter() - began
     browser.key("s", "s")
     browser.wait("document.documentElement.dataset.shown")
-    return seconds
+    listed = int(browser.run(ALL))
+    return seconds, listed
 
 
 def steps(browser: Browser, count: int, pause: float) -> list[list[float]]:
@@ -240,7 +253,8 @@ def main() -> None:
     workspace = make_workspace(asked.folder / f"{asked.images}-{asked.size}", asked.images, width, height)
     (workspace / "labels.db").unlink(missing_ok=True)
     with serving(workspace, "speed") as served, chromium() as browser:
-        ready = enter_single(browser, served.address)
+        ready, listed = enter_single(browser, served.address)
+        assert listed == asked.images, f"{listed} proposals are listed"
         browser.run(LISTEN)
         paced, unpaced = steps(browser, asked.steps, asked.pause), steps(browser, asked.steps, 0.0)
         browser.wait("!document.body.dataset.waiting || document.body.dataset.waiting === '0'")

@@ -275,6 +275,17 @@ def middle(page: SimpleNamespace, id_: str) -> list[float]:
     return found
 
 
+def test_marks_outlast_a_close_look(page: SimpleNamespace) -> None:
+    choose(page, "car")
+    page.keys("ArrowRight", " ", "ArrowRight")
+    page.mode("s")
+    page.wait("document.documentElement.dataset.shown === 'p2'")
+    page.keys("ArrowRight")
+    page.mode("g")
+    assert page.run("document.getElementById('grid-tiles-1').ariaSelected") == "true"
+    assert page.run("document.querySelector('.tile.active').id") == "grid-tiles-3"
+
+
 def test_single_accepts_rejects_relabels_and_makes_classes(page: SimpleNamespace) -> None:
     choose(page, "person")
     page.mode("s")
@@ -328,7 +339,7 @@ def test_boxes_are_moved_and_drawn_without_a_mouse(page: SimpleNamespace) -> Non
         page.place, "SELECT image, label, w, h FROM events WHERE action = 'drawn' ORDER BY seq DESC LIMIT 1"
     )
     assert drawn == [("b.tif", "person", 8.0, 8.0)]
-    page.keys("b", "ArrowLeft", "Escape", "f")
+    page.keys("b", "ArrowLeft", "x", "u", "Escape", "f")  # neither rejects nor undoes with a box in hand
     page.settled()
     assert query(page.place, "SELECT finished FROM acts ORDER BY number DESC LIMIT 1") == [("b.tif",)]
     assert page.said("p1") == [("", "")]
@@ -360,6 +371,8 @@ def test_a_cluster_is_named_at_once_and_undo_takes_it_back(page: SimpleNamespace
     page.mode("c")
     page.keys("ArrowRight", " ", "Enter")
     page.wait("document.activeElement.id === 'class-text'")
+    page.keys("Enter")  # pressed once too often, it names nothing
+    assert page.run("document.getElementById('class-dialog').open")
     page.browser.type("bench")
     page.keys("Enter")
     assert page.said("p14", "p15", "p16", "p17", "p18") == [

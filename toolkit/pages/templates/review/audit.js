@@ -5,7 +5,7 @@ import { classKeys } from "./classes.js";
 import { desk, go, goTo, lay, lookKeys, nextOpen, walkKeys } from "./desk.js";
 import { on } from "./news.js";
 import { act } from "./queue.js";
-import { OPEN, list, look, proposedOf } from "./state.js";
+import { OPEN, list, look, proposedOf, statusOf } from "./state.js";
 import { say } from "./telling.js";
 
 let shownNow = false, which = 0;
@@ -51,6 +51,9 @@ function answer(facts, text) {
   if (!same) act("audit", [{ id: label.id, ...facts }], { audit: auditNow().name });
   say(`${text}.`);
   nextOpen();
+  if (auditNow().rows.every(place => statusOf(place) !== OPEN)) {
+    say("All are answered. Proposing again (Q) says what may be accepted for it.");
+  }
 }
 
 function classify(name) {

@@ -30,7 +30,7 @@ export function classKeys(does, what) {
     { keys: ["/"], name: `Find or make a class: ${what}`, does: () => findClass(name => chosen(name)) },
     { keys: ["code:Digit"], name: `A class by its number: ${what}`, does: by(false) },
     { keys: ["Shift+code:Digit"], name: classes.length > 9 ? "The tenth class and further" : "", does: by(true) },
-  ];
+  ].map(entry => ({ ...entry, during: true }));
 }
 
 function draw() {
@@ -58,11 +58,11 @@ function candidates(text) {
 
 function fill() {
   found = candidates(at("class-text").value);
-  active = Math.max(0, Math.min(active, found.length - 1));
+  active = Math.max(at("class-text").value.trim() ? 0 : -1, Math.min(active, found.length - 1));
   at("class-list").replaceChildren(...found.map((each, place) => make("li", {
     role: "option", id: `class-${place}`, "aria-selected": String(place === active), onclick: () => take(each.name),
   }, make("kbd", { "aria-hidden": "true" }, keyOf(each.name)), make("span", {}, each.text))));
-  at("class-text").setAttribute("aria-activedescendant", found.length ? `class-${active}` : "");
+  at("class-text").setAttribute("aria-activedescendant", active >= 0 ? `class-${active}` : "");
   document.getElementById(`class-${active}`)?.scrollIntoView({ block: "nearest" });
 }
 
@@ -74,7 +74,7 @@ function take(name) {
 
 export function findClass(does) {
   close = does;
-  active = 0;
+  active = -1; // a second Enter, pressed too early, names nothing
   at("class-text").value = "";
   at("class-dialog").showModal();
   at("class-text").focus();
@@ -87,7 +87,7 @@ function typed(event) {
   if (step) {
     active += step;
     fill();
-  } else if (event.key === "Enter" && found.length) take(found[active].name);
+  } else if (event.key === "Enter" && found[active]) take(found[active].name);
   else return;
   event.preventDefault();
 }

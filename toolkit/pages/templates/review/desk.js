@@ -140,7 +140,14 @@ export const lookKeys = () => [
   { keys: ["m"], name: "Mask on or off", does: () => { scene.maskOn = !scene.maskOn; showImage(desk.image, desk.place); } },
   { keys: ["o"], name: "Other boxes: with a class, all, none", does: cycleOthers },
   { keys: ["t"], name: "Colour twin on or off", does: twin },
-].map(entry => ({ ...entry, group: LOOK }));
+  { keys: [" "], name: "Hide all boxes while it is held", does: hideBoxes },
+].map(entry => ({ ...entry, group: LOOK, during: true }));
+
+function hideBoxes() {
+  scene.bare = true;
+  draw();
+  addEventListener("keyup", () => { scene.bare = false; draw(); }, { once: true });
+}
 
 function twin() {
   if (!list.images.twin[desk.image]) return say("No colour twin is known for this image. `dinotool inspect` finds them.");

@@ -122,6 +122,7 @@ export function stop() {
 // The read-out without a mouse: arrows move a cross from pixel to pixel.
 export function readByKeys() {
   if (scene.cross) return stop();
+  if (scene.editing) return null;
   interrupt([
     arrows("", "Move the cross by a pixel", (dx, dy, step) => say(moveCross(dx * step, dy * step))),
     arrows("Shift+", "Move it by ten", (dx, dy) => say(moveCross(10 * dx, 10 * dy))),

@@ -55,7 +55,7 @@ function begin(place) {
   offset = 0;
   const found = place === undefined ? -1 : pages.indexOf(place), size = tiles.fit();
   if (found > 0) offset = Math.floor(found / size) * size;
-  fill({ active: Math.max(0, found - offset) });
+  fill({ active: Math.max(0, found - offset), marked: tiles.marked }); // marks outlast a look at one of them
 }
 
 // In "open", what is decided leaves the pages; in any other choice it stays where it is.

@@ -1,7 +1,7 @@
 // Which key does what: one table, by which keys act and of which the help is made.
 //
-// A key is {keys, name, does, group?}: keys as `event.key`, or "code:..." for where a key lies on the keyboard, so
-// that brackets and digits work on every layout. The mode's keys come first, then those that all modes share.
+// A key is {keys, name, does, group?, once?, during?}: keys as `event.key`, or "code:..." for where a key lies on the keyboard, so
+// that brackets and digits work on every layout; once: not while held; during: also with a box in hand. The mode's keys come first, then those that all modes share.
 
 import { at, make } from "./elements.js";
 
@@ -43,7 +43,9 @@ function pressed(event) {
   }
   if (isText(event.target) || isPressed(event.target, event.key)) return;
   const undoes = event.ctrlKey || event.metaKey ? SHARED.find(each => each.undoes) : null;
-  const entry = undoes || (over && find(event, over)) || find(event, own()) || find(event, SHARED);
+  // With a box in hand only what concerns it: a key must not reject the label under it.
+  const allowed = entries => (over ? entries.filter(each => each.during) : entries);
+  const entry = (over && find(event, over)) || (undoes && !over ? undoes : null) || find(event, allowed(own())) || find(event, allowed(SHARED));
   if (!entry || (event.repeat && entry.once)) return;
   event.preventDefault();
   entry.does(event);

@@ -51,13 +51,13 @@ function shareKeys() {
     { keys: ["c"], name: "Clusters: name what looks alike", does: () => go("clusters") },
     { keys: ["a"], name: "Audit: the random sample", does: () => go("audit") },
     { keys: ["u"], name: "Undo, as often as you like (or Ctrl Z)", undoes: true, does: () => undo() },
-    { keys: ["p"], name: "Next palette", does: () => nextPalette(1) },
-    { keys: ["Shift+p"], name: "Palette before", does: () => nextPalette(-1) },
+    { keys: ["p"], name: "Next palette", during: true, does: () => nextPalette(1) },
+    { keys: ["Shift+p"], name: "Palette before", during: true, does: () => nextPalette(-1) },
     { keys: ["h"], name: "To the choice of class, advice, state, order", does: () => at("label").focus() },
     { keys: ["e"], name: "About the proposal, and why: shown or not", does: toggleWhy },
     { keys: ["q"], name: "Propose again with what was said", once: true, does: proposeAgain },
-    { keys: ["d"], name: "Dark or light", does: turnTheme },
-    { keys: ["?"], name: "These keys", does: helpNow },
+    { keys: ["d"], name: "Dark or light", during: true, does: turnTheme },
+    { keys: ["?"], name: "These keys", during: true, does: helpNow },
   );
 }
 

@@ -12,7 +12,7 @@ import { look as lookWith, paletteNow, windowOf } from "./window.js";
 const MOST_ZOOM = 64; // pixels of the screen for one of the image
 export const view = { scale: 1, x: 0, y: 0, close: false, free: false };
 export const scene = { image: -1, current: null, others: [], editing: null, fresh: false, cross: null, size: [1, 1],
-  picture: null, twin: null, maskOn: true, mask: null, detail: null, wantsTwin: true };
+  picture: null, twin: null, maskOn: true, mask: null, bare: false, detail: null, wantsTwin: true };
 const panes = () => [at("pane-main"), at("pane-twin")].filter(pane => !pane.hidden);
 
 export const toImage = (x, y) => {
@@ -49,6 +49,7 @@ export async function showLabel(image, current, others) {
   if (current?.masked && scene.maskOn) mask(current.id).then(found => { if (mine === wish) { scene.mask = found; draw(); } });
   if (!scene.picture) {
     drawNow(); // the boxes of the last image go at once
+    setTimeout(() => { if (mine === wish && !scene.picture) complain("Reading the picture ..."); }, 500);
     try {
       const found = await picture(image);
       if (mine !== wish) return false;
@@ -178,6 +179,7 @@ function drawNow() {
 const surfaceOf = source => source.values ? paint(source, windowOf(scene.picture), paletteNow()) : source.canvas;
 
 function drawOver(pen, whole) {
+  if (scene.bare) return;
   if (scene.mask && scene.maskOn) paintPixels(pen, scene.mask, whole);
   const box = scene.editing || (scene.current?.kind === "region" ? scene.current.box : null), taken = [];
   const others = scene.others.map(label => ({ ...label, label: shown(label.label) }));

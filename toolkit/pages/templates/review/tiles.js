@@ -15,7 +15,7 @@ export class Tiles {
     root.setAttribute("aria-multiselectable", "true");
     root.tabIndex = 0;
     root.addEventListener("click", event => this.clicked(event));
-    root.addEventListener("dblclick", event => { if (event.target.closest(".tile")) told.open(this.places[this.active]); });
+    root.addEventListener("dblclick", event => { if (event.target.closest(".tile")) this.opened(); });
   }
 
   // As wide as the columns may be: no strip is left over at the right.
@@ -105,6 +105,11 @@ export class Tiles {
     else this.toggle(i);
     this.active = this.anchor = i;
     this.dress();
+  }
+
+  opened() { // the first of two clicks has marked it
+    this.toggle();
+    this.told.open(this.places[this.active]);
   }
 
   markTo(i) {

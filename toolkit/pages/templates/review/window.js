@@ -15,9 +15,9 @@ const recording = () => list.images.recording[image] ?? "";
 export const paletteNow = () => palette;
 export const isLocked = () => locked.has(recording());
 
-// As the network saw it; where it saw hot as dark, the palette is turned rather than the window.
+// As the network saw it, and as the crops of the grid are; lo above hi shows hot as dark.
 export function automatic(of) {
-  return { lo: Math.min(of.lo, of.hi), hi: Math.max(of.lo, of.hi) };
+  return { lo: of.lo, hi: of.hi };
 }
 
 export function windowOf(of) {
@@ -33,9 +33,9 @@ export function look(at) { // another picture is shown: what was set for the las
 
 function set(window) {
   if (!picture?.values) return;
-  const { step } = picture, least = Math.max(step, 1e-6);
-  const span = Math.max(least, window.hi - window.lo), middle = (window.lo + window.hi) / 2;
-  const made = { lo: middle - span / 2, hi: middle + span / 2 };
+  const least = Math.max(picture.step, 1e-6), way = picture.lo > picture.hi ? -1 : 1;
+  const half = way * Math.max(least, Math.abs(window.hi - window.lo)) / 2, middle = (window.lo + window.hi) / 2;
+  const made = { lo: middle - half, hi: middle + half };
   if (isLocked()) locked.set(recording(), made);
   else own = made;
   tell("view");
@@ -44,8 +44,9 @@ function set(window) {
 // By shares of the automatic window, so that one movement means the same in degrees and in counts.
 export function change(wider, higher) {
   if (!picture?.values) return;
-  const now = windowOf(picture), whole = automatic(picture), unit = Math.max(whole.hi - whole.lo, picture.step);
-  const span = (now.hi - now.lo) * Math.exp(clamp(wider, -3, 3)), middle = (now.lo + now.hi) / 2 + higher * Math.max(span, unit * 0.02);
+  const now = windowOf(picture), unit = Math.max(Math.abs(picture.hi - picture.lo), picture.step);
+  const span = Math.abs(now.hi - now.lo) * Math.exp(clamp(wider, -3, 3));
+  const middle = (now.lo + now.hi) / 2 + higher * Math.max(span, unit * 0.02);
   set({ lo: middle - span / 2, hi: middle + span / 2 });
 }
 
@@ -97,5 +98,5 @@ export function sentence() {
   const window = windowOf(picture);
   if (!window) return "";
   const how = isLocked() ? "locked for the recording" : own ? "this image" : "automatic";
-  return `${written(picture, window.lo)} to ${written(picture, window.hi)} · ${palette} · ${how}`;
+  return `${written(picture, window.lo)} to ${written(picture, window.hi)} · ${palette}${window.lo > window.hi ? ", turned: hot is at its cold end" : ""} · ${how}`;
 }
