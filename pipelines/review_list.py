@@ -161,7 +161,7 @@ def read_rows(path: Path) -> tuple[pd.DataFrame, pa.ChunkedArray]:
         texts = [name for name in names if PROPOSAL_COLUMNS[name] == "str" and name not in APART]
         table = pq.read_table(path, columns=names, read_dictionary=texts).to_pandas()
         masks = pq.read_table(path, columns=["mask_counts"])["mask_counts"].cast(pa.list_(pa.int32()))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise WorkspaceError(
             f"{path}: not a table of proposals ({error}). Run `dinotool propose-labels` again with --again."
         ) from error
