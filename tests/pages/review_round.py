@@ -35,7 +35,8 @@ BOX = ["x", "y", "w", "h"]
 CORNERS = {"top left": (0, 1), "top right": (2, 1), "bottom left": (0, 3), "bottom right": (2, 3)}
 WHERE = """
 (async () => {
-  const { view, scene } = await import("/page/stage.js");
+  const { view } = await import("/page/stage.js");
+  for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame); // nobody is quicker
   const pane = document.getElementById("pane-main").getBoundingClientRect();
   return { ...view, left: pane.left, top: pane.top, width: pane.width, height: pane.height };
 })()
@@ -60,16 +61,19 @@ def sides(edges: np.ndarray) -> np.ndarray:
     return np.array([edges[0], edges[1], edges[2] - edges[0], edges[3] - edges[1]])
 
 
-def pulls(box: np.ndarray, true: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return the corners to pull and the box after each: one corner where that is enough, else two."""
-    for name, (across, down) in CORNERS.items():
-        edges = corners(box)
-        edges[[across, down]] = corners(true)[[across, down]]
-        if iou_xywh([sides(edges)], [true])[0, 0] >= PRICES.keep + 0.1:
-            return [(name, sides(edges))]
-    half = corners(box)
-    half[:2] = corners(true)[:2]
-    return [("top left", sides(half)), ("bottom right", true)]
+def pulled(box: np.ndarray, true: np.ndarray, corner: str) -> np.ndarray:
+    """Return the box with one corner where that of the true box is."""
+    edges, own = corners(box), list(CORNERS[corner])
+    edges[own] = corners(true)[own]
+    return sides(edges)
+
+
+def pulls(box: np.ndarray, true: np.ndarray) -> list[str]:
+    """Return the corners to pull: one where that is enough, else two."""
+    enough = [
+        name for name in CORNERS if iou_xywh([pulled(box, true, name)], [true])[0, 0] >= PRICES.keep + 0.1
+    ]
+    return enough[:1] or ["top left", "bottom right"]
 
 
 class Person:
@@ -126,14 +130,15 @@ class Person:
             self.enter() if same else self.class_key(true["label"])
 
     def _pull(self, box: np.ndarray, true: np.ndarray) -> None:
-        """Drag corners of the box in hand to where they belong."""
-        for name, after in pulls(box, true):
-            view, (across, down) = self.browser.run(WHERE), CORNERS[name]
-            path = [_on_screen(view, corners(at)[[across, down]]) for at in (box, after)]
-            middle = (path[0][0] + path[1][0]) / 2 + 6, (path[0][1] + path[1][1]) / 2 + 6
+        """Drag corners of the box in hand to where they belong; what sits already stays."""
+        for name in pulls(box, true):
+            view, own, after = self.browser.run(WHERE), list(CORNERS[name]), pulled(box, true, name)
+            start, end = (np.array(_on_screen(view, corners(at)[own])) for at in (box, after))
+            if np.allclose(box, after, atol=1.0):
+                continue
             self.acts["drags"] += 1
-            self.browser.drag([path[0], middle, path[1]])
-            assert self.browser.run(IN_HAND), "the corner was missed"
+            self.browser.drag([tuple(start), tuple((start + end) / 2 + 6), tuple(end)])
+            assert self.browser.run(IN_HAND), f"the corner was missed: {name} of {box}, from {start} to {end}"
             box = after
 
 

@@ -49,6 +49,18 @@ BACK = """(async () => { // takes back all that was done, by the page's own addr
 PIXELS = """(() => { const canvas = document.querySelector('#pane-main canvas');
   const x = canvas.width / 2 - 20, y = canvas.height / 2 - 20;
   return [...canvas.getContext('2d').getImageData(x, y, 40, 40).data].filter((_, i) => i % 4 < 3); })()"""
+TWIN = """(() => { // a pixel of the twin; left, right and bottom of what has the colour of the box, on both
+  const [pixels, over] = document.querySelectorAll('#pane-twin canvas');
+  const at = (canvas, ...place) => [...canvas.getContext('2d').getImageData(...place).data];
+  const amber = canvas => { const data = at(canvas, 0, 0, canvas.width, canvas.height), xs = [], ys = [];
+    for (let i = 0; i < data.length; i += 4) {
+      if (data[i] !== 255 || data[i + 1] !== 176 || data[i + 2] || data[i + 3] !== 255) continue;
+      xs.push(i / 4 % canvas.width);
+      ys.push(Math.floor(i / 4 / canvas.width));
+    }
+    return [Math.min(...xs), Math.max(...xs) + 1, Math.max(...ys) + 1]; };
+  return [at(pixels, pixels.width / 2, pixels.height / 2, 1, 1).slice(0, 3),
+    amber(document.querySelectorAll('#pane-main canvas')[1]), amber(over)]; })()"""
 FOCUS = """(() => { const now = document.activeElement, box = now.getBoundingClientRect();
   const seen = box.width > 0 && box.right <= innerWidth + 1;
   return [now.id, now.tagName, getComputedStyle(now).outlineStyle, seen]; })()"""
@@ -88,6 +100,13 @@ def place(tmp_path_factory: pytest.TempPathFactory, made: SimpleNamespace) -> Pa
     rows = [made.image_row(name, SIZE, recording="drive 1", **limits) for name in NAMES]
     rows.append(made.image_row("c.png", SIZE, prepare="colour", unit="colour", recording="drive 2"))
     rows.append(made.image_row("gone.tif", SIZE, **limits))  # nobody made it
+    (images / "thermal").mkdir()
+    (images / "rgb").mkdir()
+    for i in range(3):
+        tifffile.imwrite(images / f"thermal/d{i}.tif", np.full(SIZE, 25_000 + i, np.uint16))
+        Image.fromarray(np.full((96, 128, 3), (20, 40, 200), np.uint8)).save(images / f"rgb/d{i}.png")
+        rows.append(made.image_row(f"thermal/d{i}.tif", SIZE, recording="drive 3", **limits))
+        rows.append(made.image_row(f"rgb/d{i}.png", (96, 128), prepare="colour", unit="colour"))
     made.set(places.set_folder(root, "set1"), images, rows=rows)
     made.proposals(places.proposals_folder(root, "run1"), proposals(), size_hw=SIZE)
     places.remember(root, "set", "set1")
@@ -119,6 +138,7 @@ def proposals() -> list[dict[str, Any]]:
     ]
     cars[0] |= {"mask_counts": mask, "x": 10.0, "y": 20.0, "w": 2.0, "h": 6.0}
     gone = [{"image": "gone.tif", "label": "wreck", "score": 0.2, "x": 5.0 * i} for i in range(2)]
+    gone += [{"image": "thermal/d1.tif", "label": "zebra", "x": 20.0, "y": 12.0, "w": 16.0, "h": 24.0}]
     return [*cars, *people, *trams, *alike, *crowd, *gone]
 
 
@@ -472,6 +492,21 @@ def test_the_read_out_is_what_the_reader_reads(page: SimpleNamespace) -> None:
     assert page.text("values").startswith(f"{low:.0f} counts to {high:.0f} counts")
 
 
+def test_the_colour_twin_stands_beside_with_the_same_box(page: SimpleNamespace) -> None:
+    choose(page, "zebra")
+    page.mode("s")
+    page.wait("document.documentElement.dataset.twin")
+    assert not page.run("document.getElementById('pane-twin').hidden")
+    blue, own, other = page.run(TWIN)
+    assert blue == [20, 40, 200]  # a palette is for values, not for colours
+    assert own == other
+    left, top, scale = page.run(ON_SCREEN)[2:5]
+    edges = np.array(own) / scale + (left, left, top)
+    assert np.allclose(edges, (20, 36, 36), atol=2 / scale)
+    page.keys("t")
+    assert page.run("document.getElementById('pane-twin').hidden")
+
+
 # --- nothing is lost, nothing is stale ----------------------------------------------------------------------
 
 
@@ -512,7 +547,7 @@ def test_what_was_pressed_while_the_server_was_away_is_written_once(page: Simple
     page.wait("!document.getElementById('trouble').hidden")
     assert "2 actions wait here" in page.text("trouble-word")
     assert page.text("done") == "2"  # shown, and said not to be written
-    assert page.text("saved") == "2 being written"
+    assert page.text("saved") == "2 waiting"
     tell("Network.emulateNetworkConditions", offline=False, **away)
     page.run("document.getElementById('try').click()")
     assert page.said("p6", "p7") == [("accepted", "person"), ("rejected", "person")]

@@ -80,7 +80,7 @@ function show() {
 
 function showQueue() {
   const number = countWaiting(), trouble = troubleNow() || gone;
-  at("saved").textContent = number ? `${count(number)} being written` : "all on disk";
+  at("saved").textContent = !number ? "all on disk" : `${count(number)} ${trouble ? "waiting" : "being written"}`;
   at("saved").className = trouble ? "wrong" : number ? "busy" : "soft";
   at("trouble").hidden = !trouble;
   at("trouble-word").textContent = !trouble ? "" : number

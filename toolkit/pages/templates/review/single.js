@@ -57,7 +57,7 @@ function decide(changes, text) {
 function accept() {
   const label = here();
   if (!label) return nextOpen();
-  if (!label.label) return say("The run gives it no class: 1-9 or / give one, X rejects it.");
+  if (!label.label) return findClass(classify); // nothing is claimed that could be accepted
   if (label.status === STANDS) return nextOpen();
   return decide([{ id: label.id, do: "accepted" }], `Accepted: ${shown(label.label)}.`);
 }
@@ -120,7 +120,7 @@ function showActions() {
   if (scene.editing || pen.ready) return boxActions();
   const label = here(), open = label?.status === OPEN, has = Boolean(label);
   return at("single-actions").replaceChildren(
-    button(label && !label.label ? "No class yet" : open || !has ? "Accept" : label.status === REJECTED ? "Accept after all" : "Next", "Enter", accept, { class: "main" }),
+    button(label && !label.label ? "Name it" : open || !has ? "Accept" : label.status === REJECTED ? "Accept after all" : "Next", "Enter", accept, { class: "main" }),
     button("Reject", "X", reject, { disabled: !has || label.status === REJECTED }),
     button("Move box", "B", edit, { disabled: label?.kind !== "region" }),
     button("New box", "N", drawNew),

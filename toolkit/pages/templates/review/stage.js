@@ -83,6 +83,7 @@ async function showTwin(mine) {
     const found = await twin(scene.image);
     if (mine === wish) {
       scene.twin = found;
+      document.documentElement.dataset.twin = scene.image;
       at("twin-word").textContent = found.note;
     }
   } catch (error) {
