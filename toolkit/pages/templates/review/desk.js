@@ -20,9 +20,21 @@ let lines = null;
 export function startDesk() {
   lines = new List(at("list"), index => go(index));
   on("labels", changed => {
-    if (!desk.open) return;
+    const here = changed.some(each => imageOf(each.place) === desk.image);
+    if (desk.open) soon(here);
+  });
+}
+
+// Once before the next picture of the screen, however much changed: an act is followed by its answer and by news.
+let asked = false, also = false;
+function soon(here) {
+  also ||= here;
+  if (asked) return;
+  asked = true;
+  requestAnimationFrame(() => {
     lines.draw();
-    if (changed.some(each => imageOf(each.place) === desk.image)) refresh();
+    if (also) refresh();
+    asked = also = false;
   });
 }
 

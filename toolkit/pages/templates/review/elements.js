@@ -27,7 +27,8 @@ export function shown(text) {
   });
 }
 
-export const count = number => number.toLocaleString("en");
+const numbers = new Intl.NumberFormat("en");
+export const count = number => numbers.format(number);
 
 export const many = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
 

@@ -11,7 +11,7 @@ import { OPEN, REJECTED, proposedOf, rows, statusOf } from "./state.js";
 import { say } from "./telling.js";
 import { Tiles } from "./tiles.js";
 
-let tiles = null, pages = [], offset = 0, shownNow = false, goSingle = () => {};
+let tiles = null, pages = [], remaining = null, offset = 0, shownNow = false, goSingle = () => {};
 
 const claim = () => proposedOf(tiles.places[0] ?? 0);
 const changes = (places, facts) => places.map(place => ({ id: rows.id[place], ...facts }));
@@ -19,6 +19,7 @@ const changes = (places, facts) => places.map(place => ({ id: rows.id[place], ..
 export function startGrid(hooks) {
   goSingle = hooks.single;
   tiles = new Tiles(at("grid-tiles"), { changed: refill, marked: showActions, open: place => goSingle(place) });
+  on("labels", () => { remaining = null; }); // what is left is counted anew
   on("labels", changed => { if (shownNow && changed.some(each => tiles.places.includes(each.place))) { tiles.dress(); showActions(); } });
   on("list", () => { if (shownNow) begin(); });
   on("undone", changed => { if (shownNow) turnBack(changed); });
@@ -51,7 +52,7 @@ function begin(place) {
     wanted.label = (openByClass().find(([, open]) => open) || openByClass()[0] || [""])[0];
     tell("filters");
   }
-  pages = arranged();
+  arrange();
   offset = 0;
   const found = place === undefined ? -1 : pages.indexOf(place), size = tiles.fit();
   if (found > 0) offset = Math.floor(found / size) * size;
@@ -60,7 +61,13 @@ function begin(place) {
 
 // In "open", what is decided leaves the pages; in any other choice it stays where it is.
 function left() {
-  return wanted.state === "open" && !wanted.only ? pages.filter(place => statusOf(place) === OPEN) : pages;
+  remaining ||= wanted.state === "open" && !wanted.only ? pages.filter(place => statusOf(place) === OPEN) : pages;
+  return remaining;
+}
+
+function arrange() {
+  pages = arranged();
+  remaining = null;
 }
 
 function fill(how = {}) {
@@ -159,7 +166,7 @@ function turnBack(changed) {
   if (!wanted.only && wanted.label !== null && proposedOf(back[0]) !== wanted.label) {
     wanted.label = proposedOf(back[0]);
     tell("filters");
-    pages = arranged();
+    arrange();
   }
   const marked = new Set(changed.filter(each => each.before?.status === REJECTED && proposedOf(each.place)).map(each => each.place));
   offset = Math.max(0, Math.floor(left().indexOf(back[0]) / Math.max(1, tiles.fit())) * tiles.fit());

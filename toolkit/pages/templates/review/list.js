@@ -8,16 +8,17 @@ const LINE = 30;
 export class List {
   // chosen(index) is called when a line is clicked; bare: no scores, for audits
   constructor(root, chosen) {
-    Object.assign(this, { root, places: [], active: -1, bare: false });
+    // What a browser would have to lay out the page for is remembered: where it is scrolled to, how high it is.
+    Object.assign(this, { root, places: [], active: -1, bare: false, top: 0, height: 600 });
     this.body = make("div", { class: "lines" });
     root.replaceChildren(this.body);
     root.setAttribute("role", "listbox");
-    root.addEventListener("scroll", () => this.draw());
+    root.addEventListener("scroll", () => { this.top = root.scrollTop; this.draw(); });
     root.addEventListener("click", event => {
       const line = event.target.closest(".line");
       if (line) chosen(Number(line.dataset.index));
     });
-    new ResizeObserver(() => this.draw()).observe(root);
+    new ResizeObserver(() => { this.height = root.clientHeight; this.draw(); }).observe(root);
   }
 
   show(places, active, { bare = false } = {}) {
@@ -28,16 +29,16 @@ export class List {
 
   go(active) {
     this.active = active;
-    const { scrollTop, clientHeight } = this.root, top = active * LINE;
-    if (active >= 0 && (top < scrollTop + LINE || top > scrollTop + clientHeight - 2 * LINE)) {
-      this.root.scrollTop = clamp(top - clientHeight / 3, 0, Math.max(0, this.places.length * LINE - clientHeight));
+    const top = active * LINE, last = Math.max(0, this.places.length * LINE - this.height);
+    if (active >= 0 && (top < this.top + LINE || top > this.top + this.height - 2 * LINE)) {
+      this.root.scrollTop = this.top = clamp(Math.round(top - this.height / 3), 0, last);
     }
     this.draw();
   }
 
   draw() {
-    const first = Math.max(0, Math.floor(this.root.scrollTop / LINE) - 4);
-    const last = Math.min(this.places.length, first + Math.ceil(this.root.clientHeight / LINE) + 8), lines = [];
+    const first = Math.max(0, Math.floor(this.top / LINE) - 4);
+    const last = Math.min(this.places.length, first + Math.ceil(this.height / LINE) + 8), lines = [];
     for (let i = first; i < last; i++) lines.push(this.line(i));
     this.body.replaceChildren(...lines);
     const shownActive = this.active >= first && this.active < last;

@@ -102,7 +102,7 @@ export function toggleTwin() {
 // --- where one looks -----------------------------------------------------------------------------------
 
 export function frame() {
-  measure();
+  if (held.width === 1 || !at("pane-twin").hidden) measure(); // else it is known: to ask costs a layout at each key
   const [width, height] = scene.size, box = scene.current?.kind === "region" ? scene.current.box : null;
   view.free = false;
   const whole = Math.min(held.width / width, held.height / height);
