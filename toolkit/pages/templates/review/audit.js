@@ -47,8 +47,8 @@ export const audit = {
 function answer(facts, text) {
   if (desk.place < 0 || !auditNow()) return;
   const label = look(desk.place);
-  const same = label.status !== OPEN && (facts.do === "rejected") === (label.action === "rejected") && (facts.label || proposedOf(desk.place)) === label.label;
-  if (!same) act("audit", [{ id: label.id, ...facts }], { audit: auditNow().name });
+  const asBefore = (facts.do === "rejected") === (label.action === "rejected") && (facts.label || proposedOf(desk.place)) === label.label;
+  if (label.status === OPEN || !asBefore) act("audit", [{ id: label.id, ...facts }], { audit: auditNow().name });
   say(`${text}.`);
   nextOpen();
   if (auditNow().rows.every(place => statusOf(place) !== OPEN)) {
@@ -67,7 +67,8 @@ function showActions() {
   const has = desk.place >= 0 && Boolean(auditNow()), label = has ? look(desk.place) : null;
   const done = auditNow() ? auditNow().rows.filter(place => look(place).status !== OPEN).length : 0;
   at("audit-sum").textContent = auditNow() ? `${count(done)} of ${count(auditNow().rows.length)} answered` : "";
-  at("audit-question").textContent = !has ? "" : `Is this “${shown(proposedOf(desk.place) || "nothing of the classes")}”${label.kind === "region" ? ", with the box on it" : ""}?`;
+  const what = has ? shown(proposedOf(desk.place) || "nothing of the classes") : "";
+  at("audit-question").textContent = !has ? "" : `Is this “${what}”${label.kind === "region" ? ", with the box on it" : ""}?`;
   at("audit-answer").textContent = !label?.action ? "" : ANSWERS[label.action] || `You said: ${shown(label.label)}.`;
   at("single-actions").replaceChildren(
     button("Yes", "Y", () => answer({ do: "accepted" }, "Yes"), { class: "main", disabled: !has }),

@@ -76,7 +76,9 @@ export function paintOthers(pen, labels, at) {
 // Their names, each where no other name is yet; taken: places of names, by which this is known.
 export function nameOthers(pen, labels, at, taken) {
   if (labels.length > FEW) return;
-  for (const label of labels) if (label.label && label.status !== REJECTED) name(pen, label.label, at(label.box), INKS[inkOf(label)], 11, taken);
+  for (const label of labels.filter(each => each.label && each.status !== REJECTED)) {
+    name(pen, label.label, at(label.box), INKS[inkOf(label)], 11, taken);
+  }
 }
 
 function stroke(pen, ink, width, shade) {
@@ -94,7 +96,8 @@ function name(pen, text, [left, y, , h], ink, size, taken) {
   pen.font = `600 ${size}px system-ui, "Noto Sans", "DejaVu Sans", sans-serif`;
   const wide = pen.measureText(text).width + 8, tall = size + 6, top = y - tall - 2 < 0 ? y + h + 3 : y - tall - 2;
   const x = Math.max(1, Math.min(left, pen.canvas.clientWidth - wide));
-  if (taken.some(other => x < other.x + other.wide && other.x < x + wide && top < other.top + other.tall && other.top < top + tall)) return;
+  const meets = other => x < other.x + other.wide && other.x < x + wide && top < other.top + other.tall && other.top < top + tall;
+  if (taken.some(meets)) return;
   taken.push({ x, top, wide, tall });
   pen.fillStyle = SHADE;
   pen.fillRect(x - 1, top, wide, tall);

@@ -34,12 +34,14 @@ export function classKeys(does, what) {
 }
 
 function draw() {
+  const spoken = place => (place < 9 ? place + 1 : `Shift ${place - 8}`);
   const chips = classes.slice(0, KEYED).map((name, place) => make("button", {
-    type: "button", class: "chip", title: shown(name), "aria-label": `Class ${shown(name)}, key ${place < 9 ? place + 1 : `Shift ${place - 8}`}`,
+    type: "button", class: "chip", title: shown(name), "aria-label": `Class ${shown(name)}, key ${spoken(place)}`,
     "aria-current": name === current ? "true" : null, onclick: () => chosen(name),
   }, make("kbd", { "aria-hidden": "true" }, keyOf(name)), make("span", {}, shown(name))));
+  const rest = classes.length > KEYED ? `${classes.length - KEYED} more, or a new one` : "other or new class";
   const more = make("button", { type: "button", class: "chip", onclick: () => findClass(name => chosen(name)) },
-    make("kbd", { "aria-hidden": "true" }, "/"), make("span", {}, classes.length > KEYED ? `${classes.length - KEYED} more, or a new one` : "other or new class"));
+    make("kbd", { "aria-hidden": "true" }, "/"), make("span", {}, rest));
   at("classes").replaceChildren(...chips, more);
 }
 

@@ -30,7 +30,8 @@ function gather() {
   });
   const worth = place => rows.objectness[place] ?? rows.similarity[place] ?? 0;
   for (const places of found.values()) places.sort((one, other) => worth(other) - worth(one) || one - other);
-  return [...found].map(([number, places]) => ({ number, places })).sort((one, other) => other.places.length - one.places.length || one.number - other.number);
+  const bySize = (one, other) => other.places.length - one.places.length || one.number - other.number;
+  return [...found].map(([number, places]) => ({ number, places })).sort(bySize);
 }
 
 export const clusters = {
@@ -87,8 +88,8 @@ function keepMarks() { // marks of all pages of a cluster count, not of the one 
 const nameOf = of => {
   const names = new Map();
   for (const place of of.places) {
-    const { status, label } = look(place);
-    if (status !== OPEN) names.set(status === REJECTED ? "rejected" : shown(label), (names.get(status === REJECTED ? "rejected" : shown(label)) || 0) + 1);
+    const { status, label } = look(place), text = status === REJECTED ? "rejected" : shown(label);
+    if (status !== OPEN) names.set(text, (names.get(text) || 0) + 1);
   }
   return [...names].sort((one, other) => other[1] - one[1]).map(([text, number]) => `${text} ${count(number)}`).join(", ");
 };
@@ -104,9 +105,11 @@ function showActions() {
   const none = !groups.length, open = none ? [] : openOf(group()), marked = open.filter(place => out().has(place)).length;
   const size = Math.max(1, tiles.fit()), pages = none ? 0 : Math.ceil(group().places.length / size);
   at("cluster-title").textContent = none ? "" : `Cluster ${group().number}`;
-  at("cluster-sum").textContent = none ? "" : `${many(group().places.length, "proposal")}, ${count(open.length)} open · page ${page + 1} of ${pages}`;
+  const sum = none ? "" : `${many(group().places.length, "proposal")}, ${count(open.length)} open`;
+  at("cluster-sum").textContent = none ? "" : `${sum} · page ${page + 1} of ${pages}`;
+  const naming = `Name ${count(open.length - marked)}${marked ? `, leave ${count(marked)}` : ""}`;
   at("cluster-actions").replaceChildren(
-    button(`Name ${count(open.length - marked)}${marked ? `, leave ${count(marked)}` : ""}`, "Enter", name, { class: "main", disabled: open.length === marked }),
+    button(naming, "Enter", name, { class: "main", disabled: open.length === marked }),
     button(`Reject ${count(open.length - marked)}`, "X", () => apply({ do: "rejected" }), { disabled: open.length === marked }),
     button("Cluster before", "[", () => go(here - 1), { disabled: here === 0 }),
     button("Next cluster", "]", () => go(here + 1), { disabled: here >= groups.length - 1 }),

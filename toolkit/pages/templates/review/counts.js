@@ -75,7 +75,8 @@ function show() {
   at("bar").value = all ? done / all : 0;
   at("bar").setAttribute("aria-valuetext", `${done} of ${all} done`);
   const minutes = perMinute ? Math.ceil(left / perMinute) : 0;
-  at("pace").textContent = !perMinute ? "" : `${count(Math.round(perMinute))} a minute${left && minutes < 600 ? ` · ${count(minutes)} min more` : ""}`;
+  const more = left && minutes < 600 ? ` · ${count(minutes)} min more` : "";
+  at("pace").textContent = perMinute ? `${count(Math.round(perMinute))} a minute${more}` : "";
 }
 
 function showQueue() {

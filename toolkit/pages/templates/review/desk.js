@@ -82,9 +82,9 @@ export async function showImage(image, place) {
 
 function others() {
   if (desk.others === "none" || desk.bare) return [];
-  const labels = onImage(desk.image).filter(place => place !== desk.place).map(look);
-  if (desk.others === "all") return labels.filter(label => label.kind === "region" && !(isDrawn(label.place) && label.status === REJECTED));
-  return labels.filter(label => label.kind === "region" && label.status !== REJECTED && label.label);
+  const labels = onImage(desk.image).filter(place => place !== desk.place).map(look).filter(label => label.kind === "region");
+  if (desk.others === "all") return labels.filter(label => !(isDrawn(label.place) && label.status === REJECTED));
+  return labels.filter(label => label.status !== REJECTED && label.label);
 }
 
 // The same image and place after something changed: no other picture, no other view.
@@ -140,7 +140,7 @@ export const lookKeys = () => [
   { keys: ["z"], name: "Close to the box, or the whole image", does: closeUp },
   { keys: ["+", "="], name: "Zoom in (or the wheel)", does: () => zoom(1.4) },
   { keys: ["-"], name: "Zoom out", does: () => zoom(1 / 1.4) },
-  { keys: ["Shift+ArrowLeft", "Shift+ArrowRight", "Shift+ArrowUp", "Shift+ArrowDown"], name: "Move the picture", does: event => pan(...panBy[event.key]) },
+  { keys: Object.keys(panBy).map(key => `Shift+${key}`), name: "Move the picture", does: event => pan(...panBy[event.key]) },
   { keys: ["[", "code:BracketLeft"], name: "Level down: brighter", does: () => change(0, -0.04) },
   { keys: ["]", "code:BracketRight"], name: "Level up: darker (or right button and drag)", does: () => change(0, 0.04) },
   { keys: ["{", "Shift+code:BracketLeft"], name: "Narrower window: more contrast", does: () => change(-0.12, 0) },

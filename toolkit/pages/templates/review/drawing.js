@@ -65,7 +65,8 @@ export function ended() {
   pen.ready = false;
   interrupt(boxKeys());
   tell("hand");
-  say(scene.fresh ? `New ${shown(currentClass(scene.current?.label)) || "box"}: Enter keeps it, 1-9 or / give it a class, arrows move it, Esc lets it go.`
+  const name = shown(currentClass(scene.current?.label)) || "box";
+  say(scene.fresh ? `New ${name}: Enter keeps it, 1-9 or / give it a class, arrows move it, Esc lets it go.`
     : "Enter keeps the box, arrows move it, Shift and arrows widen it, Alt and arrows narrow it, Esc puts it back.");
   draw();
 }

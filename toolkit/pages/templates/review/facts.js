@@ -8,7 +8,9 @@ import { scene } from "./stage.js";
 import { valuesIn, written } from "./thermal.js";
 import { sentence } from "./window.js";
 
-const ACTIONS = { accepted: "accepted", relabelled: "class changed", moved: "box moved", drawn: "drawn or imported", rejected: "rejected" };
+const ACTIONS = {
+  accepted: "accepted", relabelled: "class changed", moved: "box moved", drawn: "drawn or imported", rejected: "rejected",
+};
 
 export function startFacts() {
   on("desk", show);
@@ -24,9 +26,10 @@ const share = value => (value === null || value === undefined ? "" : value.toFix
 
 function ofRun(row) {
   if (!isProposal()) return [];
+  const chance = rows.probability[row], sure = chance === null ? "" : `right in ${Math.round(100 * chance)} of 100`;
   const second = secondOf(row), rest = rows.margin[row] === null ? "" : ` (${share(rows.margin[row])} behind)`;
   return [
-    ...line("Score", share(rows.score[row])), ...line("Chance", rows.probability[row] === null ? "" : `right in ${Math.round(100 * rows.probability[row])} of 100`),
+    ...line("Score", share(rows.score[row])), ...line("Chance", sure),
     ...line("Advice", rows.advice[row]), ...line("Next best", second ? `${shown(second)}${rest}` : ""),
     ...line("Alike", share(rows.similarity[row])), ...line("Methods", rows.agree[row] ? "" : "do not agree"),
   ];
@@ -53,12 +56,14 @@ function showValues() {
   const source = scene.picture, box = scene.current?.kind === "region" ? scene.current.box : [0, 0, ...scene.size];
   const found = source?.values && scene.image === desk.image ? valuesIn(source, box) : null;
   at("values-term").textContent = found ? "Values" : "";
-  at("values").textContent = found ? `${written(source, found.least)} to ${written(source, found.most)}, mean ${written(source, found.mean)}` : "";
+  const [least, most, mean] = found ? [found.least, found.most, found.mean].map(value => written(source, value)) : [];
+  at("values").textContent = found ? `${least} to ${most}, mean ${mean}` : "";
 }
 
 // What the picture shows, for those who do not see it.
 function describe(label) {
   const [x, y, w, h] = label?.kind === "region" ? label.box.map(Math.round) : [];
   const box = label?.kind === "region" ? `, box at ${x}, ${y}, ${w} wide, ${h} high` : "";
-  at("stage").setAttribute("aria-label", `Picture: ${shown(list.images.name[desk.image] ?? "none")}${label ? `, ${desk.bare ? "" : shown(label.label) || "no class"}` : ""}${box}. ${scene.others.length} other boxes.`);
+  const what = label && !desk.bare ? `, ${shown(label.label) || "no class"}` : "", image = shown(list.images.name[desk.image] ?? "none");
+  at("stage").setAttribute("aria-label", `Picture: ${image}${what}${box}. ${scene.others.length} other boxes.`);
 }

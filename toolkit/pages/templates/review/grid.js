@@ -20,10 +20,15 @@ export function startGrid(hooks) {
   goSingle = hooks.single;
   tiles = new Tiles(at("grid-tiles"), { changed: refill, marked: showActions, open: place => goSingle(place) });
   on("labels", () => { remaining = null; }); // what is left is counted anew
-  on("labels", changed => { if (shownNow && changed.some(each => tiles.places.includes(each.place))) { tiles.dress(); showActions(); } });
+  on("labels", changed => {
+    if (!shownNow || !changed.some(each => tiles.places.includes(each.place))) return;
+    tiles.dress();
+    showActions();
+  });
   on("list", () => { if (shownNow) begin(); });
   on("undone", changed => { if (shownNow) turnBack(changed); });
-  new ResizeObserver(() => { if (shownNow && pages.length && tiles.fit() !== tiles.places.length && !tiles.marked.size) refill(); }).observe(at("grid-tiles"));
+  const room = () => { if (shownNow && pages.length && !tiles.marked.size && tiles.fit() !== tiles.places.length) refill(); };
+  new ResizeObserver(room).observe(at("grid-tiles"));
 }
 
 export const grid = {
@@ -38,7 +43,7 @@ export const grid = {
     { keys: ["Enter"], name: "Accept the rest, reject the marked; show the next", once: true, does: enter },
     ...tiles.keys({ mark: "Mark what is wrong" }),
     ...classKeys(classify, "give it to the marked"),
-    { keys: ["x", "r"], name: "Reject the marked now", does: () => apply({ do: "rejected" }) },
+    { keys: ["x", "r"], name: "Reject the marked now", does: reject },
     { keys: ["PageDown", "."], name: "Next page, decide nothing", does: () => turn(1) },
     { keys: ["PageUp", ","], name: "Page before", does: () => turn(-1) },
     { keys: ["]", "code:BracketRight"], name: "Next class", does: () => anotherClass(1) },
@@ -88,7 +93,8 @@ function ahead(all, size) { // the next page is asked for while this one is look
 
 function showActions() {
   const { marked, rest } = tiles.split(), name = claim(), all = left().length, size = Math.max(1, tiles.fit());
-  at("grid-title").textContent = wanted.only ? "The proposals that this example caused" : name ? shown(name) : "No class: nothing of the classes is there";
+  const title = shown(name) || "No class: nothing of the classes is there";
+  at("grid-title").textContent = wanted.only ? "The proposals that this example caused" : title;
   const what = wanted.state === "open" && !wanted.only ? "open proposal" : "proposal";
   at("grid-sum").textContent = all ? `${many(all, what)} · page ${Math.floor(offset / size) + 1} of ${Math.ceil(all / size)}` : "none";
   at("grid-tiles").classList.toggle("keep", !name && !wanted.only); // a mark keeps open where Enter rejects
@@ -98,7 +104,7 @@ function showActions() {
     : `Reject ${count(rest.length)}${marked.length ? `, leave ${count(marked.length)} open` : ""}`;
   at("grid-actions").replaceChildren(
     button(enterText, "Enter", enter, { class: "main", disabled: !all }),
-    button(marked.length ? `Reject ${count(marked.length)} now` : "Reject this one", "X", () => apply({ do: "rejected" }), { disabled: !all }),
+    button(marked.length ? `Reject ${count(marked.length)} now` : "Reject this one", "X", reject, { disabled: !all }),
     button("Invert marks", "I", () => tiles.invert(), { disabled: !all }),
     button("Look closely", "S", () => goSingle(tiles.places[tiles.active]), { disabled: !all }),
     button("Before", ",", () => turn(-1), { disabled: offset === 0 }),
@@ -108,11 +114,13 @@ function showActions() {
 
 function enter() {
   const { marked, rest } = tiles.split(), name = claim();
-  const made = name ? [...changes(rest, { do: "accepted" }), ...changes(marked, { do: "rejected" })] : changes(rest, { do: "rejected" });
+  const made = name ? [...changes(rest, { do: "accepted" }), ...changes(marked, { do: "rejected" })]
+    : changes(rest, { do: "rejected" });
   tiles.marked.clear();
   if (made.length) {
     act("grid", made);
-    say(name ? `Accepted ${rest.length}${marked.length ? `, rejected ${marked.length}` : ""}.` : `Rejected ${rest.length}${marked.length ? `, left ${marked.length} open` : ""}.`);
+    const [first, second] = name ? ["Accepted", "rejected"] : ["Rejected", "left open"];
+    say(`${first} ${rest.length}${marked.length ? `, ${second} ${marked.length}` : ""}.`);
   }
   const leave = wanted.state === "open" && !wanted.only; // what is decided leaves the pages by itself
   offset += leave ? (name ? 0 : marked.length) : tiles.places.length;
@@ -142,6 +150,8 @@ function apply(facts) {
   if (!marked.length) tiles.move(1);
   showActions();
 }
+
+const reject = () => apply({ do: "rejected" });
 
 const classify = label => apply(label === claim() ? { do: "accepted" } : { do: "relabelled", label });
 

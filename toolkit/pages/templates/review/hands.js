@@ -24,7 +24,9 @@ export function startHands(given) {
   stage.addEventListener("wheel", wheel, { passive: false });
   stage.addEventListener("dblclick", () => reset());
   stage.addEventListener("contextmenu", event => event.preventDefault());
-  document.addEventListener("keydown", event => { if (event.code === "KeyW" && !event.target.matches("input, select")) windowKey = true; });
+  document.addEventListener("keydown", event => {
+    if (event.code === "KeyW" && !event.target.matches("input, select")) windowKey = true;
+  });
   document.addEventListener("keyup", event => { if (event.code === "KeyW") windowKey = false; });
   addEventListener("blur", () => { windowKey = false; });
 }
@@ -43,12 +45,19 @@ const sidesAt = (px, py) => {
   return sides === "all" && !scene.editing ? "" : sides; // inside an untouched box one pans or chooses
 };
 
+// What a press begins: the right button the window, the middle one a pan, the left one what lies there.
+function use(event, px, py) {
+  if (event.button === 2 || (event.button === 0 && event.shiftKey && !pen.ready)) return "window";
+  if (event.button === 1) return "pan";
+  return pen.ready ? "draw" : sidesAt(px, py) || "pan";
+}
+
 function down(event) {
   if (event.target.closest("button")) return;
   const [x, y, pane] = place(event), [px, py] = toImage(x, y);
   at("stage").focus({ preventScroll: true });
   at("stage").setPointerCapture(event.pointerId);
-  const what = event.button === 2 || event.shiftKey && event.button === 0 && !pen.ready ? "window" : event.button === 1 ? "pan" : pen.ready ? "draw" : sidesAt(px, py) || "pan";
+  const what = use(event, px, py);
   drag = { what, x, y, px, py, lastX: x, lastY: y, pane, box: editable(), far: false };
   if (event.button === 1) event.preventDefault();
 }
@@ -119,7 +128,8 @@ function valueText(x, y) {
 }
 
 function colourAt(source, x, y) {
-  const [red, green, blue] = source.canvas.getContext("2d").getImageData(Math.floor(x / source.scale), Math.floor(y / source.scale), 1, 1).data;
+  const [column, row] = [x, y].map(value => Math.floor(value / source.scale));
+  const [red, green, blue] = source.canvas.getContext("2d").getImageData(column, row, 1, 1).data;
   return `red ${red}, green ${green}, blue ${blue}`;
 }
 

@@ -1,7 +1,8 @@
 // Which key does what: one table, by which keys act and of which the help is made.
 //
 // A key is {keys, name, does, group?, once?, during?}: keys as `event.key`, or "code:..." for where a key lies on the keyboard, so
-// that brackets and digits work on every layout; once: not while held; during: also with a box in hand. The mode's keys come first, then those that all modes share.
+// that brackets and digits work on every layout; once: not while held; during: also with a box in hand. The mode's
+// keys come first, then those that all modes share.
 
 import { at, make } from "./elements.js";
 
@@ -22,10 +23,13 @@ const isPressed = (node, key) => (key === "Enter" || key === " ") && node.matche
 
 // How an event may stand in the table: with its key and with its place, Shift where it makes no other sign.
 function spellings(event) {
-  const code = event.code.replace(/^(?:Digit|Numpad)[1-9]$/, "Digit"), mark = event.altKey ? "Alt+" : event.shiftKey ? "Shift+" : "";
+  const code = event.code.replace(/^(?:Digit|Numpad)[1-9]$/, "Digit");
+  const mark = event.altKey ? "Alt+" : event.shiftKey ? "Shift+" : "";
   const plain = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  return [...(mark ? [`${mark}${plain}`] : []), ...(mark && event.key.length > 1 ? [] : event.altKey ? [] : [event.key, ...(mark ? [] : [plain])]),
-    `${mark}code:${code}`];
+  const placed = `${mark}code:${code}`;
+  if (!mark) return [event.key, plain, placed];
+  const sign = event.key.length === 1 && !event.altKey ? [event.key] : [];
+  return [`${mark}${plain}`, ...sign, placed];
 }
 
 function find(event, entries) {
@@ -45,7 +49,7 @@ function pressed(event) {
   const undoes = event.ctrlKey || event.metaKey ? SHARED.find(each => each.undoes) : null;
   // With a box in hand only what concerns it: a key must not reject the label under it.
   const allowed = entries => (over ? entries.filter(each => each.during) : entries);
-  const entry = (over && find(event, over)) || (undoes && !over ? undoes : null) || find(event, allowed(own())) || find(event, allowed(SHARED));
+  const entry = (over ? find(event, over) : undoes) || find(event, allowed(own())) || find(event, allowed(SHARED));
   if (!entry || (event.repeat && entry.once)) return;
   event.preventDefault();
   entry.does(event);

@@ -1,9 +1,10 @@
 // The list beside the picture: only the lines that are seen exist, so that twenty thousand cost no more than fifty.
 
 import { clamp, make, shown } from "./elements.js";
-import { OPEN, REJECTED, imageOf, list, look, rows } from "./state.js";
+import { OPEN, REJECTED, STANDS, imageOf, list, look, rows } from "./state.js";
 
 const LINE = 30;
+const STATES = { [OPEN]: "", [STANDS]: "stands", [REJECTED]: "rejected" };
 
 export class List {
   // chosen(index) is called when a line is clicked; bare: no scores, for audits
@@ -51,7 +52,7 @@ export class List {
     const score = this.bare || place >= rows.id.length || rows.score[place] === null ? "" : rows.score[place].toFixed(2);
     const words = label.label ? shown(label.label) : "no class";
     const node = make("div", {
-      role: "option", id: `${this.root.id}-${i}`, class: `line${label.status === REJECTED ? " rejected" : label.status === OPEN ? "" : " stands"}`,
+      role: "option", id: `${this.root.id}-${i}`, class: `line ${STATES[label.status]}`,
       "data-index": i, "aria-selected": String(i === this.active), "aria-setsize": this.places.length, "aria-posinset": i + 1,
       title: shown(list.images.name[imageOf(place)]),
     }, make("span", { class: "sign" }, sign), make("span", { class: "what" }, words),

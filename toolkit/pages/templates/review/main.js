@@ -61,7 +61,9 @@ function shareKeys() {
   );
 }
 
-const CONTROLS = { undo: () => undo(), again: proposeAgain, theme: turnTheme, keys: helpNow, palette: () => nextPalette(1), why: toggleWhy };
+const CONTROLS = {
+  undo: () => undo(), again: proposeAgain, theme: turnTheme, keys: helpNow, palette: () => nextPalette(1), why: toggleWhy,
+};
 
 function wire() {
   for (const name of Object.keys(MODES)) at(`mode-${name}`).addEventListener("click", () => go(name));

@@ -32,7 +32,8 @@ export function paletteOf(name) {
 
 // The same for the pictures of the grid, which come in 8 bits: a filter that the page's style names.
 export function filterThumbnails(name) {
-  const tables = [0, 1, 2].map(i => Array.from({ length: 33 }, (_, k) => (between(STOPS[name], k / 32)[i] / 255).toFixed(4)).join(" "));
+  const steps = Array.from({ length: 33 }, (_, k) => between(STOPS[name], k / 32));
+  const tables = [0, 1, 2].map(i => steps.map(colour => (colour[i] / 255).toFixed(4)).join(" "));
   ["R", "G", "B"].forEach((band, i) => at(`palette-${band}`).setAttribute("tableValues", tables[i]));
   document.documentElement.classList.toggle("palette", name !== "white hot");
 }

@@ -9,8 +9,6 @@ const MOST_CROPS = 600;
 const images = new Map(), crops = new Map(), twins = new Map();
 const run = () => encodeURIComponent(list.run);
 
-const number = (headers, name) => Number(headers.get(name));
-
 function surface(width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
@@ -20,11 +18,11 @@ function surface(width, height) {
 
 async function sixteen(image, part = "") {
   const { body, headers } = await fetched(`/pixels/${image}?r=${run()}${part}`, "arrayBuffer");
-  const width = number(headers, "X-Width"), height = number(headers, "X-Height");
+  const told = name => Number(headers.get(`X-${name}`));
   return {
-    image, values: new Uint16Array(body), canvas: surface(width, height), painted: "",
-    offset: number(headers, "X-Offset"), step: number(headers, "X-Step"), unit: headers.get("X-Unit"),
-    scale: number(headers, "X-Scale") || 1, left: number(headers, "X-Left"), top: number(headers, "X-Top"), lo: number(headers, "X-Lo"), hi: number(headers, "X-Hi"),
+    image, values: new Uint16Array(body), canvas: surface(told("Width"), told("Height")), painted: "",
+    offset: told("Offset"), step: told("Step"), unit: headers.get("X-Unit"), lo: told("Lo"), hi: told("Hi"),
+    scale: told("Scale") || 1, left: told("Left"), top: told("Top"),
   };
 }
 
@@ -34,7 +32,8 @@ async function flat(image, address) {
   const canvas = surface(bitmap.width, bitmap.height);
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
   bitmap.close();
-  return { image, canvas, values: null, unit: "colour", note: headers.get("X-Note") || "", scale: list.images.width[image] / canvas.width || 1 };
+  const scale = list.images.width[image] / canvas.width || 1;
+  return { image, canvas, scale, values: null, unit: "colour", note: headers.get("X-Note") || "" };
 }
 
 async function load(image) {

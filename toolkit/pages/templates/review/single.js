@@ -107,24 +107,31 @@ function finishImage() {
 
 // While a box is in hand, the buttons are about it.
 function boxActions() {
+  const keeping = scene.fresh ? `Keep as ${shown(currentClass(scene.current?.label) || "...")}` : "Keep";
+  const ways = "arrows move · Shift and arrows widen · Alt and arrows narrow · 1-9 or / keep it with that class";
   at("single-actions").replaceChildren(
-    scene.editing ? button(scene.fresh ? `Keep as ${shown(currentClass(scene.current?.label) || "...")}` : "Keep", "Enter", () => finish(null), { class: "main" })
+    scene.editing ? button(keeping, "Enter", () => finish(null), { class: "main" })
       : button("A box in the middle", "Enter", placeInMiddle, { class: "main" }),
     button(scene.fresh || pen.ready ? "Let it go" : "Put back", "Esc", cancel),
-    make("span", { class: "soft" }, scene.editing ? "arrows move · Shift and arrows widen · Alt and arrows narrow · 1-9 or / keep it with that class"
-      : "Drag a box on the picture."),
+    make("span", { class: "soft" }, scene.editing ? ways : "Drag a box on the picture."),
   );
+}
+
+function enterText(label) {
+  if (label && !label.label) return "Name it";
+  if (!label || label.status === OPEN) return "Accept";
+  return label.status === REJECTED ? "Accept after all" : "Next";
 }
 
 function showActions() {
   if (scene.editing || pen.ready) return boxActions();
-  const label = here(), open = label?.status === OPEN, has = Boolean(label);
+  const label = here(), has = Boolean(label), whole = finished.has(desk.image);
   return at("single-actions").replaceChildren(
-    button(label && !label.label ? "Name it" : open || !has ? "Accept" : label.status === REJECTED ? "Accept after all" : "Next", "Enter", accept, { class: "main" }),
+    button(enterText(label), "Enter", accept, { class: "main" }),
     button("Reject", "X", reject, { disabled: !has || label.status === REJECTED }),
     button("Move box", "B", edit, { disabled: label?.kind !== "region" }),
     button("New box", "N", drawNew),
-    button(finished.has(desk.image) ? "None missing ✓" : "None missing", "F", finishImage, { "aria-pressed": String(finished.has(desk.image)) }),
+    button(whole ? "None missing ✓" : "None missing", "F", finishImage, { "aria-pressed": String(whole) }),
     button("", "←", () => go(desk.index - 1), { "aria-label": "Before", disabled: desk.index <= 0 }),
     button("", "→", () => go(desk.index + 1), { "aria-label": "Next", disabled: desk.index >= desk.places.length - 1 }),
   );

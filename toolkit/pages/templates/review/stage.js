@@ -199,7 +199,10 @@ function drawCross(pen, [x, y]) {
     pen.lineWidth = width;
     pen.strokeRect(x - Math.max(4, view.scale / 2), y - Math.max(4, view.scale / 2), Math.max(8, view.scale), Math.max(8, view.scale));
     pen.beginPath();
-    for (const [ax, ay, bx, by] of [[-22, 0, -8, 0], [8, 0, 22, 0], [0, -22, 0, -8], [0, 8, 0, 22]]) { pen.moveTo(x + ax, y + ay); pen.lineTo(x + bx, y + by); }
+    for (const [across, down] of [[-1, 0], [1, 0], [0, -1], [0, 1]]) {
+      pen.moveTo(x + 8 * across, y + 8 * down);
+      pen.lineTo(x + 22 * across, y + 22 * down);
+    }
     pen.stroke();
   }
 }

@@ -10,7 +10,8 @@ const CAPTION = 24, GAP = 8;
 export class Tiles {
   // told: {changed(), open(place)}
   constructor(root, told) {
-    Object.assign(this, { root, told, places: [], marked: new Set(), active: 0, size: innerHeight < 560 ? 0 : 1, anchor: 0, nodes: [] });
+    const size = innerHeight < 560 ? 0 : 1;
+    Object.assign(this, { root, told, size, places: [], marked: new Set(), active: 0, anchor: 0, nodes: [] });
     root.setAttribute("role", "listbox");
     root.setAttribute("aria-multiselectable", "true");
     root.tabIndex = 0;

@@ -62,8 +62,8 @@ function neighbour(each) {
   }
   const where = shown(each.name || "");
   const share = weight === null ? "" : `${Math.round(100 * weight)} % of the vote, `;
-  return make("li", {}, picture, make("div", {},
-    make("strong", {}, shown(each.label || "no class")), weight === null ? null : make("span", { class: "bar", "aria-hidden": "true" }, bar),
+  const line = weight === null ? null : make("span", { class: "bar", "aria-hidden": "true" }, bar);
+  return make("li", {}, picture, make("div", {}, make("strong", {}, shown(each.label || "no class")), line,
     make("span", { class: "soft" }, `${share}${each.similarity?.toFixed(2) ?? "?"} alike`),
     make("span", { class: "soft where", title: where }, where), rejectedBy(each)));
 }

@@ -98,5 +98,6 @@ export function sentence() {
   const window = windowOf(picture);
   if (!window) return "";
   const how = isLocked() ? "locked for the recording" : own ? "this image" : "automatic";
-  return `${written(picture, window.lo)} to ${written(picture, window.hi)} · ${palette}${window.lo > window.hi ? ", turned: hot is at its cold end" : ""} · ${how}`;
+  const turned = window.lo > window.hi ? ", turned: hot is at its cold end" : "";
+  return `${written(picture, window.lo)} to ${written(picture, window.hi)} · ${palette}${turned} · ${how}`;
 }
