@@ -55,6 +55,7 @@ export function smallestAt(labels, px, py) {
 const SHADE = "rgb(10 12 14 / .7)";
 const INKS = { open: "#ffffff", stands: "#5fe3a1", rejected: "#ff7a66", now: "#ffb000", fresh: "#59d0ff" };
 const FEW = 60; // boxes up to which each carries its name
+const SMALL = 14; // pixels of the screen below which a name would hide more than it says
 const MANY = 400; // boxes from which on they are thin and pale
 const inkOf = label => label.status === OPEN ? "open" : label.status === REJECTED ? "rejected" : "stands";
 
@@ -77,7 +78,8 @@ export function paintOthers(pen, labels, at) {
 export function nameOthers(pen, labels, at, taken) {
   if (labels.length > FEW) return;
   for (const label of labels.filter(each => each.label && each.status !== REJECTED)) {
-    name(pen, label.label, at(label.box), INKS[inkOf(label)], 11, taken);
+    const place = at(label.box);
+    if (Math.max(place[2], place[3]) >= SMALL) name(pen, label.label, place, INKS[inkOf(label)], 11, taken);
   }
 }
 

@@ -108,7 +108,7 @@ function finishImage() {
 // While a box is in hand, the buttons are about it.
 function boxActions() {
   const keeping = scene.fresh ? `Keep as ${shown(currentClass(scene.current?.label) || "...")}` : "Keep";
-  const ways = "arrows move · Shift and arrows widen · Alt and arrows narrow · 1-9 or / keep it with that class";
+  const ways = "arrows move it · with Shift widen · with Alt narrow · 1-9, / keep it as";
   at("single-actions").replaceChildren(
     scene.editing ? button(keeping, "Enter", () => finish(null), { class: "main" })
       : button("A box in the middle", "Enter", placeInMiddle, { class: "main" }),
