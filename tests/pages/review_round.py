@@ -41,7 +41,9 @@ WHERE = """
   return { ...view, left: pane.left, top: pane.top, width: pane.width, height: pane.height };
 })()
 """
-IN_HAND = 'import("/page/stage.js").then(stage => stage.scene.editing !== null)'
+IN_HAND = 'import("/page/stage.js").then(stage => stage.scene.editing)'
+SCREEN = {"width": 1700, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+TRIES = 4
 QUIET = 'import("/page/queue.js").then(queue => queue.waitingActs().length === 0)'
 
 
@@ -132,14 +134,24 @@ class Person:
     def _pull(self, box: np.ndarray, true: np.ndarray) -> None:
         """Drag corners of the box in hand to where they belong; what sits already stays."""
         for name in pulls(box, true):
-            view, own, after = self.browser.run(WHERE), list(CORNERS[name]), pulled(box, true, name)
-            start, end = (np.array(_on_screen(view, corners(at)[own])) for at in (box, after))
-            if np.allclose(box, after, atol=1.0):
-                continue
-            self.acts["drags"] += 1
-            self.browser.drag([tuple(start), tuple((start + end) / 2 + 6), tuple(end)])
-            assert self.browser.run(IN_HAND), f"the corner was missed: {name} of {box}, from {start} to {end}"
-            box = after
+            after = pulled(box, true, name)
+            for _ in range(TRIES):  # the page may have moved under the hand: it sees that, and pulls again
+                if np.allclose(box, after, atol=1.0):
+                    break
+                view, own = self.browser.run(WHERE), list(CORNERS[name])
+                start, end = (np.array(_on_screen(view, corners(at)[own])) for at in (box, after))
+                self._drag(start, end)
+                box = np.array(self.browser.run(IN_HAND) or box, np.float64)
+
+    def _drag(self, start: np.ndarray, end: np.ndarray) -> None:
+        """Drag from one point of the window to another, no faster than the page is painted."""
+        self.acts["drags"] += 1
+        held = {"button": "left"}
+        self.browser.mouse("mousePressed", *start, clickCount=1, **held)
+        for point in ((start + end) / 2 + 6, end):
+            self.browser.mouse("mouseMoved", *point, buttons=1, **held)
+            self.browser.run("new Promise(requestAnimationFrame).then(() => true)")
+        self.browser.mouse("mouseReleased", *end, clickCount=1, **held)
 
 
 def _on_screen(view: dict[str, float], point: np.ndarray) -> tuple[float, float]:
@@ -153,6 +165,7 @@ def _on_screen(view: dict[str, float], point: np.ndarray) -> tuple[float, float]
 
 def checked(person: Person, names: list[str], workspace: Path) -> tuple[int, int]:
     """Return how many of the labels that stand have a true box (IoU of 0.7 and class), and how many stand."""
+    assert len(set(names)) == len(names), "a proposal was reviewed twice"
     events = said(workspace, person.shown.set_name).set_index("label_id")
     own = events.loc[[name for name in names if name in events.index]]
     assert len(own) == len(names), f"{len(names)} were reviewed, {len(own)} are in labels.db"
@@ -171,6 +184,7 @@ def play(truth: pd.DataFrame, workspace: Path, run: str, count: int) -> None:
     """Review and say what it took."""
     shown = Shown(workspace, run)
     with serving(workspace, run) as served, chromium() as browser:
+        browser.tell("Emulation.setDeviceMetricsOverride", **SCREEN)
         enter_single(browser, served.address)
         classes = browser.run('import("/page/state.js").then(state => [...state.classes])')
         person, began = Person(browser, shown, truth, classes), time.perf_counter()
