@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from dinonat import acts, labels
-from dinonat.pipelines.people import database
+from dinonat.pipelines.people import ORIGIN, database
 from dinonat.pipelines.review_list import Shown
 from dinonat.proposals.abstain import UNKNOWN
 from dinonat.records import REJECTED, WITHDRAWN
@@ -31,6 +31,7 @@ class Said(NamedTuple):
     label: str
     box: Box  # x, y, w, h; None for a whole image
     masked: bool
+    audit: bool  # a verdict of an audit
 
 
 def told(label_id: str, said: Said) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def told(label_id: str, said: Said) -> dict[str, Any]:
     return {
         "id": label_id, "seq": said.seq, "action": said.action, "image": said.image, "kind": said.kind,
         "label": said.label, "x": x, "y": y, "w": w, "h": h, "masked": said.masked,
+        "audit": said.audit,
     }  # fmt: skip
 
 
@@ -87,9 +89,10 @@ class State:
         for each in events:
             box = (each.x, each.y, each.w, each.h)
             place = places.get(each.image, -1)
+            audit = each.origin.startswith(ORIGIN)
             yield (
                 each.label_id,
-                Said(each.seq, each.action, place, each.kind, each.label, box, bool(each.mask)),
+                Said(each.seq, each.action, place, each.kind, each.label, box, bool(each.mask), audit),
             )
 
     def changes(self, since: int) -> list[dict[str, Any]]:
@@ -109,7 +112,7 @@ class State:
         for name in ids:
             row = self.shown.place_of.get(name)
             image = -1 if row is None else int(self.shown.image_of[row])
-            nothing = Said(0, WITHDRAWN, image, "", "", (None, None, None, None), False)
+            nothing = Said(0, WITHDRAWN, image, "", "", (None, None, None, None), False, False)
             found.append(told(name, self.said.get(name, nothing)))
         return found
 

@@ -131,7 +131,7 @@ def _event(
         name = short_hash("drawn", shown.set_name, body.act, number)
         return {"label_id": name, "action": "drawn", "run": "", **_drawn(shown, change, given)}
     was = _was(shown, change.id, before)
-    label = given or str(was["label"])
+    label = given or _claimed(shown, body, change.id) or str(was["label"])
     event = {**was, "label": label, "action": change.do}
     if change.do == "rejected":
         return {**event, "label": was["label"] or OBJECT}
@@ -146,6 +146,12 @@ def _event(
             raise UsageError("moved: only a box can be moved, to another box. Nothing was written.")
         event |= {**_clipped(shown, int(shown.image_at[was["image"]]), change.box), "mask_counts": ()}
     return event
+
+
+def _claimed(shown: Shown, body: ActAsked, name: str | None) -> str:
+    """Return the class that an audit asks about: the proposed one, whatever was said of it elsewhere."""
+    row = None if body.audit is None else shown.place_of.get(name or "")
+    return "" if row is None else shown.class_of(row)
 
 
 def _was(shown: Shown, name: str | None, before: Mapping[str, Row]) -> Row:

@@ -127,3 +127,24 @@ def test_an_audit_is_answered_by_yes_no_or_another_class_and_only_what_it_asks(
         assert said(root, "set1").empty
     with pytest.raises(UsageError, match="there: mine"):
         review.prepared(review.ReviewSettings(port=0, audit="yours"), root)
+
+
+def test_an_audit_asks_of_what_was_proposed_whatever_was_said_of_it_elsewhere(
+    audited: Callable[[str], Path], reviewing: Callable[..., Any]
+) -> None:
+    root = audited("w")
+    one, two = (row["label_id"] for row in sheet_of(root)[:2])
+    with reviewing(root) as server:
+        done = server.act({"id": one, "do": "relabelled", "label": "diode"}, {"id": two, "do": "accepted"})
+        assert [change["audit"] for change in done["changes"]] == [False, False]  # no verdict yet
+        seen = {change["id"]: change["seq"] for change in done["changes"]}
+        assert not audits.apart(said(root, "set1")).any()
+        for name in (one, two):
+            server.act({"id": name, "do": "accepted", "seen": seen[name]}, audit="mine")
+        listed = server.get("/api/list")["state"]
+        assert [listed[name]["audit"] for name in (one, two)] == [True, True]
+        assert [listed[name]["label"] for name in (one, two)] == ["cell", "cell"]
+        server.undo()
+        server.undo()
+        assert [change["audit"] for change in server.get("/api/changes")["changes"]] == [False, False]
+        assert server.get("/api/list")["state"][one]["label"] == "diode"

@@ -132,6 +132,7 @@ class Event(NamedTuple):
     """One event as the database holds it: for whoever asks for few, often."""
 
     seq: int
+    origin: str
     label_id: str
     action: str
     run: str
@@ -173,6 +174,21 @@ def numbered_events(
     All of them, withdrawn ones too; the columns of `last_events` and ``seq``.
     """
     return _table(db, NUMBERED.format(where=where), (set_name, *values), "seq")
+
+
+def images_with_events(
+    db: sqlite3.Connection | None, set_name: str, kind: str, *, not_from: Sequence[str] = ()
+) -> list[str]:
+    """Return the images of a set with an event of ``kind``, whatever was said since; sorted.
+
+    Events count whose origin begins with none of ``not_from``.
+    """
+    if db is None:
+        return []
+    apart = "".join(" AND substr(origin, 1, ?) <> ?" for _ in not_from)
+    query = f"SELECT DISTINCT image FROM events WHERE set_name = ? AND kind = ?{apart} ORDER BY image"
+    given = [value for start in not_from for value in (len(start), start)]
+    return [image for (image,) in db.execute(query, (set_name, kind, *given))]
 
 
 def class_names(db: sqlite3.Connection | None, set_name: str) -> list[str]:

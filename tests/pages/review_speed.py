@@ -39,9 +39,11 @@ SIZES = {"mean": 384, "grid": 1152, "hog": 1764, "raw": 1024}  # of the vectors 
 CLASSES = ("car", "person", "bicycle", "dog")
 ALL = """
 (async () => {
-  const classes = document.getElementById("label");
-  classes.value = "0";  // any class
-  classes.dispatchEvent(new Event("change"));
+  for (const [name, any] of [["label", "0"], ["advice", ""]]) {
+    const choice = document.getElementById(name);
+    choice.value = any;
+    choice.dispatchEvent(new Event("change"));
+  }
   document.activeElement.blur();
   return (await import("/page/desk.js")).desk.places.length;
 })()

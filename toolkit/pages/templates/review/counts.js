@@ -2,6 +2,7 @@
 
 import { at, count, many } from "./elements.js";
 import { on, tell } from "./news.js";
+import { isUnknown } from "./order.js";
 import { countWaiting, discard, noteUndo, troubleNow, tryNow, undoSentence, waitingActs } from "./queue.js";
 import { ask } from "./server.js";
 import { OPEN, countOfRows, finished, heard, learn, list, statusOf } from "./state.js";
@@ -9,7 +10,7 @@ import { say } from "./telling.js";
 
 const EVERY = 1500; // milliseconds between looks at what happened elsewhere
 let since = 0, timer = 0, perMinute = null, gone = "";
-let done = 0;
+const all = { asked: 0, unknown: 0 }, done = { asked: 0, unknown: 0 }; // proposals to be reviewed, and those left unknown
 
 export function startCounts(seq) {
   since = seq;
@@ -17,7 +18,7 @@ export function startCounts(seq) {
   on("labels", changed => {
     for (const { before, now } of changed) {
       if (now.place >= countOfRows() || !before) continue;
-      done += (now.status !== OPEN) - (before.status !== OPEN);
+      done[sortOf(now.place)] += (now.status !== OPEN) - (before.status !== OPEN);
     }
     show();
   });
@@ -30,9 +31,13 @@ export function startCounts(seq) {
   poll();
 }
 
+const sortOf = place => (isUnknown(place) ? "unknown" : "asked");
+
 function recount() {
-  done = 0;
-  for (let place = 0; place < countOfRows(); place++) if (statusOf(place) !== OPEN) done += 1;
+  for (let place = 0; place < countOfRows(); place++) {
+    all[sortOf(place)] += 1;
+    if (statusOf(place) !== OPEN) done[sortOf(place)] += 1;
+  }
   show();
 }
 
@@ -69,11 +74,13 @@ async function take(news) {
 }
 
 function show() {
-  const all = countOfRows(), left = all - done;
-  at("done").textContent = count(done);
-  at("left").textContent = `of ${count(all)} · ${count(left)} left`;
-  at("bar").value = all ? done / all : 0;
-  at("bar").setAttribute("aria-valuetext", `${done} of ${all} done`);
+  const left = all.asked - done.asked, unknown = all.unknown - done.unknown;
+  const apart = unknown ? ` · ${count(unknown)} unknown` : "";
+  at("done").textContent = count(done.asked);
+  at("left").textContent = `of ${count(all.asked)} · ${count(left)} left${apart}`;
+  at("left").title = unknown ? "Unknown ones need not be reviewed; advice “unknown” shows them." : "";
+  at("bar").value = all.asked ? done.asked / all.asked : 1;
+  at("bar").setAttribute("aria-valuetext", `${done.asked} of ${all.asked} done${apart}`);
   const minutes = perMinute ? Math.ceil(left / perMinute) : 0;
   const more = left && minutes < 600 ? ` · ${count(minutes)} min more` : "";
   at("pace").textContent = perMinute ? `${count(Math.round(perMinute))} a minute${more}` : "";

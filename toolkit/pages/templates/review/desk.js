@@ -5,7 +5,7 @@ import { readByKeys, stop } from "./drawing.js";
 import { List } from "./list.js";
 import { on, tell } from "./news.js";
 import { expect } from "./pictures.js";
-import { OPEN, REJECTED, imageOf, isDrawn, list, look, onImage, rows, statusOf } from "./state.js";
+import { OPEN, REJECTED, imageOf, isDrawn, list, look, onImage, rows } from "./state.js";
 import { draw, frame, scene, showLabel, toggleTwin, view, zoom, pan } from "./stage.js";
 import { say } from "./telling.js";
 import { valuesIn } from "./thermal.js";
@@ -14,7 +14,7 @@ import { change, fitTo, reset, toggleLock } from "./window.js";
 const AHEAD = 6; // pictures that are asked for early
 const OTHERS = ["classed", "all", "none"];
 const OTHER_WORDS = { classed: "Boxes with a class", all: "All boxes of the image", none: "Only the box in hand" };
-export const desk = { places: [], index: -1, place: -1, image: -1, bare: false, others: "classed", open: false };
+export const desk = { places: [], index: -1, place: -1, image: -1, bare: false, others: "classed", open: false, see: look };
 let lines = null;
 
 export function startDesk() {
@@ -38,10 +38,11 @@ function soon(here) {
   });
 }
 
-export function lay(places, index, { bare = false } = {}) {
-  Object.assign(desk, { places, bare, open: true });
+// see: what a label is taken for, where it is not what people said last
+export function lay(places, index, { bare = false, see = look } = {}) {
+  Object.assign(desk, { places, bare, see, open: true });
   at("list-empty").hidden = places.length > 0;
-  lines.show(places, -1, { bare });
+  lines.show(places, -1, { bare, see });
   if (places.length) return go(clamp(index, 0, places.length - 1));
   return showImage(Math.max(0, desk.image), -1);
 }
@@ -70,7 +71,7 @@ export async function showImage(image, place) {
   if (!list.images.name.length) return;
   if (scene.editing || scene.cross) stop();
   Object.assign(desk, { image, place });
-  const current = place >= 0 ? look(place) : null;
+  const current = place >= 0 ? desk.see(place) : null;
   tell("desk");
   const done = await showLabel(image, current, others());
   if (!done || desk.place !== place || desk.image !== image) return;
@@ -90,13 +91,13 @@ function others() {
 // The same image and place after something changed: no other picture, no other view.
 export function refresh() {
   if (scene.image !== desk.image) return;
-  Object.assign(scene, { current: desk.place >= 0 ? look(desk.place) : null, others: others() });
+  Object.assign(scene, { current: desk.place >= 0 ? desk.see(desk.place) : null, others: others() });
   draw();
   tell("desk");
 }
 
 export function nextOpen() {
-  const { places, index } = desk, find = from => places.findIndex((place, i) => i >= from && statusOf(place) === OPEN);
+  const { places, index } = desk, find = from => places.findIndex((place, i) => i >= from && desk.see(place).status === OPEN);
   let to = find(index + 1);
   if (to < 0) to = find(0);
   if (to >= 0) return go(to);

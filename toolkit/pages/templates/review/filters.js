@@ -2,12 +2,14 @@
 
 import { at, count, make, shown } from "./elements.js";
 import { on, tell } from "./news.js";
-import { ADVICES, ORDERS, STATES, openByClass, wanted } from "./order.js";
+import { ADVICES, ORDERS, STATES, isUnknown, openByClass, wanted } from "./order.js";
+import { rows } from "./state.js";
 
 const ANY = "any class", NONE = "no class";
 let names = [];
 
 export function startFilters() {
+  if (rows.advice.every((_, place) => isUnknown(place))) wanted.advice = ""; // nothing else is there
   for (const [id, choices] of [["order", ORDERS], ["advice", ADVICES], ["state", STATES]]) {
     at(id).replaceChildren(...Object.entries(choices).map(([value, text]) => make("option", { value }, text)));
     at(id).addEventListener("change", () => { wanted[id] = at(id).value; wanted.only = null; changed(); });

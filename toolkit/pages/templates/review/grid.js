@@ -7,14 +7,16 @@ import { on, tell } from "./news.js";
 import { arranged, openByClass, wanted } from "./order.js";
 import { crop } from "./pictures.js";
 import { act } from "./queue.js";
-import { OPEN, REJECTED, proposedOf, rows, statusOf } from "./state.js";
+import { OPEN, REJECTED, look, proposedOf, rows, statusOf } from "./state.js";
 import { say } from "./telling.js";
 import { Tiles } from "./tiles.js";
 
 let tiles = null, pages = [], remaining = null, offset = 0, shownNow = false, goSingle = () => {};
 
-const claim = () => proposedOf(tiles.places[0] ?? 0);
+const claim = () => (tiles.places.length ? proposedOf(tiles.places[0]) : wanted.label || "");
 const changes = (places, facts) => places.map(place => ({ id: rows.id[place], ...facts }));
+const as = (label, places) => places.map(place => (
+  { id: rows.id[place], do: label === look(place).label ? "accepted" : "relabelled", label }));
 
 export function startGrid(hooks) {
   goSingle = hooks.single;
@@ -93,7 +95,7 @@ function ahead(all, size) { // the next page is asked for while this one is look
 
 function showActions() {
   const { marked, rest } = tiles.split(), name = claim(), all = left().length, size = Math.max(1, tiles.fit());
-  const title = shown(name) || "No class: nothing of the classes is there";
+  const title = shown(name) || (all ? "No class: nothing of the classes is there" : "");
   at("grid-title").textContent = wanted.only ? "The proposals that this example caused" : title;
   const what = wanted.state === "open" && !wanted.only ? "open proposal" : "proposal";
   at("grid-sum").textContent = all ? `${many(all, what)} · page ${Math.floor(offset / size) + 1} of ${Math.ceil(all / size)}` : "none";
@@ -139,21 +141,21 @@ function next() {
   return say(`${shown(done) || "No class"} is done. Now ${shown(wanted.label) || "what has no class"}.`);
 }
 
-function apply(facts) {
+function apply(made, text) { // made(places): what is done with the marked ones, without marks with the active one
   const { marked } = tiles.split(), active = tiles.places[tiles.active];
   const places = marked.length ? marked : active === undefined ? [] : [active];
   if (!places.length) return;
-  act("grid", changes(places, facts));
+  act("grid", made(places));
   for (const place of places) tiles.marked.delete(place);
-  say(facts.label ? `${many(places.length, "label")}: ${shown(facts.label)}.` : `Rejected ${places.length}.`);
+  say(text(places.length));
   tiles.dress();
   if (!marked.length) tiles.move(1);
   showActions();
 }
 
-const reject = () => apply({ do: "rejected" });
+const reject = () => apply(places => changes(places, { do: "rejected" }), number => `Rejected ${number}.`);
 
-const classify = label => apply(label === claim() ? { do: "accepted" } : { do: "relabelled", label });
+const classify = label => apply(places => as(label, places), number => `${many(number, "label")}: ${shown(label)}.`);
 
 function turn(step) {
   const size = tiles.fit(), all = left().length;

@@ -7,10 +7,10 @@ const LINE = 30;
 const STATES = { [OPEN]: "", [STANDS]: "stands", [REJECTED]: "rejected" };
 
 export class List {
-  // chosen(index) is called when a line is clicked; bare: no scores, for audits
+  // chosen(index) is called when a line is clicked; bare: no scores, for audits; see(place): what a label is
   constructor(root, chosen) {
     // What a browser would have to lay out the page for is remembered: where it is scrolled to, how high it is.
-    Object.assign(this, { root, places: [], active: -1, bare: false, top: 0, height: 600 });
+    Object.assign(this, { root, places: [], active: -1, bare: false, see: look, top: 0, height: 600 });
     this.body = make("div", { class: "lines" });
     root.replaceChildren(this.body);
     root.setAttribute("role", "listbox");
@@ -22,8 +22,8 @@ export class List {
     new ResizeObserver(() => { this.height = root.clientHeight; this.draw(); }).observe(root);
   }
 
-  show(places, active, { bare = false } = {}) {
-    Object.assign(this, { places, bare });
+  show(places, active, { bare = false, see = look } = {}) {
+    Object.assign(this, { places, bare, see });
     this.body.style.height = `${places.length * LINE}px`;
     this.go(active);
   }
@@ -47,7 +47,7 @@ export class List {
   }
 
   line(i) {
-    const place = this.places[i], label = look(place);
+    const place = this.places[i], label = this.see(place);
     const sign = label.status === OPEN ? "" : label.status === REJECTED ? "✗" : "✓";
     const score = this.bare || place >= rows.id.length || rows.score[place] === null ? "" : rows.score[place].toFixed(2);
     const words = label.label ? shown(label.label) : "no class";

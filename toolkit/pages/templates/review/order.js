@@ -6,14 +6,14 @@ export const ORDERS = {
   advice: "advice, then score", high: "score, high first", low: "score, low first",
   disagreement: "disagreement first", recording: "recording",
 };
-export const ADVICES = { "": "any advice", accept: "accept", review: "review", unknown: "unknown" };
+export const ADVICES = { asked: "accept or review", accept: "accept", review: "review", unknown: "unknown", "": "any advice" };
 export const STATES = { open: "open", stands: "accepted or changed", rejected: "rejected", all: "all" };
 const CODES = { open: OPEN, stands: STANDS, rejected: REJECTED };
 const RANKS = { accept: 0, review: 1, unknown: 2 };
-const WIDE = { order: "advice", label: null, advice: "", state: "open", only: null };
 
-// label: null any class, "" no class; only: ids that are asked for, whatever else is chosen
-export const wanted = { ...WIDE };
+// label: null any class, "" no class; advice: "asked" all but what was left unknown, "" any; only: ids that are
+// asked for, whatever else is chosen
+export const wanted = { order: "advice", label: null, advice: "asked", state: "open", only: null };
 
 const score = place => rows.score[place] ?? -1;
 const margin = place => rows.margin[place] ?? 2;
@@ -34,10 +34,14 @@ function compareText(one, other) {
   return one < other ? -1 : one > other ? 1 : 0;
 }
 
+// What was left unknown need not be reviewed: it is shown when it is asked for, and counted apart.
+export const isUnknown = place => rows.advice[place] === "unknown";
+const isAdvised = place => !wanted.advice || (wanted.advice === "asked" ? !isUnknown(place) : rows.advice[place] === wanted.advice);
+
 export function isWanted(place, { state = wanted.state } = {}) {
   if (wanted.only) return wanted.only.has(rows.id[place]);
   if (wanted.label !== null && proposedOf(place) !== wanted.label) return false;
-  if (wanted.advice && rows.advice[place] !== wanted.advice) return false;
+  if (!isAdvised(place)) return false;
   return state === "all" || statusOf(place) === CODES[state];
 }
 
@@ -52,7 +56,7 @@ export function arranged(more = {}) {
 export function openByClass() {
   const sums = new Map();
   for (let place = 0; place < rows.id.length; place++) {
-    if (wanted.advice && rows.advice[place] !== wanted.advice) continue;
+    if (!isAdvised(place)) continue;
     const name = proposedOf(place), sum = sums.get(name) || [0, 0];
     sum[0] += statusOf(place) === OPEN ? 1 : 0;
     sum[1] += 1;

@@ -37,7 +37,7 @@ export function act(mode, changes, { audit = null, finished } = {}) {
     const part = changes.slice(start, start + most).map(change => ({ ...change, seen: change.id ? seqOf(change.id) : 0 }));
     parts.push(enqueue({ act: newName(), mode, audit, changes: part, ...(finished === undefined ? {} : { finished }) }));
   }
-  hope(changes.filter(change => change.id));
+  hope(changes.filter(change => change.id), audit !== null);
   return Promise.all(parts).then(all => all.every(Boolean));
 }
 

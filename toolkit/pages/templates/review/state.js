@@ -76,8 +76,9 @@ const wordOn = id => {
   return word && word.action !== "withdrawn" ? word : null;
 };
 
-export function statusOf(place) {
-  const word = wordOn(idOf(place));
+export const statusOf = place => statusBy(place, wordOn(idOf(place)));
+
+function statusBy(place, word) {
   if (!word) return isDrawn(place) ? REJECTED : OPEN; // what was drawn and taken back is no more
   return word.action === "rejected" ? REJECTED : STANDS;
 }
@@ -85,15 +86,19 @@ export function statusOf(place) {
 // What was rejected without a class is written down as an "object": that is no class.
 const classIn = word => (word && !(word.action === "rejected" && word.label === "object") ? word.label : "");
 
-export function look(place) {
-  const id = idOf(place), word = wordOn(id), row = isDrawn(place) ? drawn[place - rows.id.length] : null;
+// What a label is now, and what it was proposed as, whatever was said since.
+export const look = place => lookBy(place, wordOn(idOf(place)));
+export const proposed = place => lookBy(place, null);
+
+function lookBy(place, word) {
+  const id = idOf(place), row = isDrawn(place) ? drawn[place - rows.id.length] : null;
   const box = word && typeof word.x === "number" ? word : row
     || { x: rows.x[place], y: rows.y[place], w: rows.w[place], h: rows.h[place] };
   return {
     place, id, image: imageOf(place), box: [box.x, box.y, box.w, box.h].map(value => value ?? 0),
     kind: row ? row.kind : rows.kind[place] ? "region" : "image",
     label: classIn(word) || (row ? row.label : proposedOf(place)),
-    status: statusOf(place), action: word ? word.action : "", waiting: meant.has(id),
+    status: statusBy(place, word), action: word ? word.action : "", waiting: meant.has(id), audit: Boolean(word?.audit),
     masked: word && "masked" in word ? Boolean(word.masked) : Boolean(row ? row.masked : rows.masked[place]),
   };
 }
@@ -115,14 +120,14 @@ export function heard(changes) {
 }
 
 // What waits: shown at once, and forgotten when the server has said its word.
-export function hope(changes) {
+export function hope(changes, audit) {
   const known = changes.filter(change => placeOfId.has(change.id));
   const before = known.map(change => look(placeOfId.get(change.id)));
   for (const change of known) {
     const now = look(placeOfId.get(change.id));
     const box = change.box ? Object.fromEntries(change.box.map((value, i) => ["xywh"[i], value])) : {};
     meant.set(change.id, { action: change.do, label: change.label || now.label, ...boxOf(now), ...box,
-      masked: change.box ? false : now.masked });
+      masked: change.box ? false : now.masked, audit });
   }
   tell("labels", known.map((change, i) => ({ place: before[i].place, before: before[i], now: look(before[i].place) })));
 }
