@@ -49,20 +49,23 @@ def standing(events: pd.DataFrame) -> pd.DataFrame:
     return events[events["action"] != REJECTED].reset_index(drop=True)
 
 
-def reviewed(events: pd.DataFrame, finished: Sequence[str] = ()) -> list[str]:
+def complete_images(workspace: Path, set_name: str) -> list[str]:
     """Return the images whose boxes somebody has gone through: what is not labelled there is nothing.
 
-    A file holds all boxes of its images, so these are complete. One answer on the review page or in an
-    audit says nothing of the rest of its image; ``finished`` are those of which a person said so.
+    A file holds all boxes of its images, so these are complete, whatever is answered about them later. One
+    answer on the review page or in an audit says nothing of the rest of its image; a person says so there.
     """
-    by_file = (events["kind"] == "region") & ~events["origin"].astype("str").str.startswith((ORIGIN, REVIEW))
-    return sorted({*events.loc[by_file, "image"], *finished})
-
-
-def finished_images(workspace: Path, set_name: str) -> list[str]:
-    """Return the images of a set in which nothing is missing, as a person said on the review page."""
     with labels.reading(database(workspace)) as db:
-        return acts.finished_images(db, set_name)
+        by_file = labels.images_with_events(db, set_name, "region", not_from=(ORIGIN, REVIEW))
+        return sorted({*by_file, *acts.finished_images(db, set_name)})
+
+
+def not_told(events: pd.DataFrame, complete: Sequence[str]) -> list[str]:
+    """Return the images that are ``complete`` without any box, or are not in spite of one.
+
+    What was said of boxes does not show that, so names made of ``events`` need it beside them.
+    """
+    return sorted({*complete} ^ {*events.loc[events["kind"] == "region", "image"]})
 
 
 def digest(events: pd.DataFrame) -> str:

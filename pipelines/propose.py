@@ -26,7 +26,7 @@ from dinonat.pipelines.labelled import (
     write_labels,
 )
 from dinonat.pipelines.odd_labels import contradictions, missing
-from dinonat.pipelines.people import digest, finished_images, reviewed, said, standing
+from dinonat.pipelines.people import complete_images, digest, not_told, said, standing
 from dinonat.pipelines.progress import track
 from dinonat.pipelines.propose_doubts import looked_at
 from dinonat.pipelines.propose_graph import CHUNK, Place, chunks, net_of, place_of
@@ -40,7 +40,7 @@ from dinonat.proposals.communities import communities, members
 from dinonat.proposals.deciding import Decided, Voting, decided, propose
 from dinonat.proposals.methods import DIFFUSE, needed
 from dinonat.proposals.objects import overlap_with, ranked, refused, without_repeats
-from dinonat.proposals.table import Origin, clustered_rows
+from dinonat.proposals.table import Origin, became_labels, clustered_rows
 from dinonat.proposals.worth import Worth, shown
 from dinonat.records import LABEL_COLUMNS, PROPOSAL_COLUMNS, REJECTED, Bool, Int64, as_table
 
@@ -62,11 +62,13 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
         warnings += bring_in(settings.labels, known, workspace).warnings
     every = said(workspace, known.folder.name)
     events = every if settings.audit_votes else every[~apart(every)].reset_index(drop=True)
-    labels, finished = _usable(events, known), finished_images(workspace, known.folder.name)
+    labels, complete = _usable(events, known), complete_images(workspace, known.folder.name)
+    already = became_labels(known.items, standing(events))
     warnings += [*missing(standing(events), known.items), *contradictions(labels)]
     facts = settings.model_dump(mode="json", exclude=NOT_IN_NAME)
     rows = [labels.astype("str").to_numpy().tolist(), _no(events).astype("str").to_numpy().tolist()]
-    told = [digest(every[apart(every)]), *([finished] if finished else [])]
+    more = [not_told(events, complete), _open_items(known, already, complete)]
+    told = [digest(every[apart(every)]), *(more if any(more) else [])]
     identity = short_hash(known.folder.name, known.meta["identity"], rows, facts, *told)
     name = settings.name or identity
     folder = places.proposals_folder(workspace, name)
@@ -79,9 +81,8 @@ def run(settings: ProposeSettings, workspace: Path) -> ProposeReport:
         found = [_by_clusters(known, settings, origin)]
     else:
         write_labels(labels, folder)
-        complete = reviewed(events, finished)
-        more = {"workspace": workspace, "folder": folder}
-        found = list(_by_labels(known, labels, _no(events), complete, settings, origin, **more))
+        where = {"workspace": workspace, "folder": folder}
+        found = list(_by_labels(known, labels, _no(events), complete, already, settings, origin, **where))
     table = _ordered([each.table for each in found], known, overlap=settings.overlap)
     table = refused(table, _no(events), overlap=settings.overlap)
     for each in found:
@@ -110,11 +111,17 @@ def _no(events: pd.DataFrame) -> pd.DataFrame:
     return events[events["action"] == REJECTED].sort_values("label_id")[columns].reset_index(drop=True)
 
 
+def _open_items(known: EmbeddingSet, marks: Bool, complete: Sequence[str]) -> list[str]:
+    """Return the marked items of images that nobody has gone through."""
+    return known.items.loc[marks & ~known.items["image"].isin(complete), "item"].to_list()
+
+
 def _by_labels(
     known: EmbeddingSet,
     labels: pd.DataFrame,
     rejected: pd.DataFrame,
     complete: Sequence[str],
+    already: Bool,
     settings: ProposeSettings,
     origin: Origin,
     *,
@@ -123,7 +130,8 @@ def _by_labels(
 ) -> Iterator[Found]:
     """Yield proposals for images, where images are labelled, and for regions, where boxes are.
 
-    In the images that are labelled ``complete``, perhaps without any box, nothing is proposed any more.
+    In the images that are labelled ``complete``, perhaps without any box, nothing is proposed any more, and
+    in others nothing for regions that are labels ``already``.
     """
     items, whole = known.items, labels[labels["x"].isna()]
     boxes = labels[labels["x"].notna()].reset_index(drop=True)
@@ -147,7 +155,7 @@ def _by_labels(
             rejected=rejected if background else None,
         )
         done = items["image"].isin(complete if background else []).to_numpy()
-        taken = done | (overlap_with(items, boxes) >= settings.overlap)
+        taken = done | already | (overlap_with(items, boxes) >= settings.overlap)
         found = _vote(known, bank, regions, regions & ~taken, "region", settings, origin)
         scales = measured(items, boxes)
         table = ranked(corrected(found.table, scales)) if len(found.table) else found.table

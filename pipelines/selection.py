@@ -22,7 +22,7 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.audit_drawing import DrawnAudit, draw_audit
 from dinonat.pipelines.audits import apart
 from dinonat.pipelines.labelled import chosen_set
-from dinonat.pipelines.people import digest, finished_images, reviewed, said, standing
+from dinonat.pipelines.people import complete_images, digest, not_told, said, standing
 from dinonat.proposals.leave_out import recordings_of
 from dinonat.proposals.selecting import (
     CANDIDATES,
@@ -134,8 +134,8 @@ def _chosen(
     """Choose images and write them down."""
     items = known.items
     usable = ((items["kind"] == settings.kind) & (items["status"] == "ok")).to_numpy()
-    done = reviewed(events, finished_images(workspace, known.folder.name))
-    taken = {*standing(events)["image"], *done, *events.loc[apart(events), "image"]}
+    done, audited = complete_images(workspace, known.folder.name), apart(events)
+    taken = {*standing(events)["image"], *done, *events.loc[audited, "image"]}
     labelled = items["image"].isin(taken).to_numpy()
     free = usable & ~labelled
     if not free.any():
@@ -153,7 +153,8 @@ def _chosen(
     marks[compared[:: -(-len(compared) // MOST_LABELLED) or 1]] = True
     own = items[marks].reset_index(drop=True)
     picks = _picks(settings, strategy, wanted, own, labelled[marks], known, marks, workspace)
-    name = settings.name or _name(settings, strategy, wanted, known, events)
+    told = [digest(events), *not_told(events[~audited], done)]
+    name = settings.name or _name(settings, strategy, wanted, known, told)
     folder = places.selections_folder(workspace, name)
     rows = own.iloc[[pick.row for pick in picks]].assign(reason=[pick.reason for pick in picks])
     chosen = tuple(dict.fromkeys(rows["image"].astype("str")))
@@ -250,11 +251,11 @@ def _proposals(settings: SelectSettings, workspace: Path, known: EmbeddingSet) -
 
 
 def _name(
-    settings: SelectSettings, strategy: str, wanted: int, known: EmbeddingSet, events: pd.DataFrame
+    settings: SelectSettings, strategy: str, wanted: int, known: EmbeddingSet, told: Sequence[str]
 ) -> str:
-    """Name a selection by what it is."""
+    """Name a selection by what it is, and by what people had ``told``."""
     facts = settings.model_dump(mode="json", exclude={"set", "name", "share", "n", "strategy"})
-    return f"{strategy}-{wanted}-{short_hash(known.meta['identity'], wanted, facts, digest(events))[:6]}"
+    return f"{strategy}-{wanted}-{short_hash(known.meta['identity'], wanted, facts, *told)[:6]}"
 
 
 def _write(folder: Path, chosen: Sequence[str], rows: pd.DataFrame, strategy: str, kind: str) -> None:

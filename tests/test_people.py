@@ -17,7 +17,16 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export_labels import VOTERS, read_lean
 from dinonat.pipelines.export_settings import ExportSettings
 from dinonat.pipelines.import_labels import ImportSettings
-from dinonat.pipelines.people import database, digest, reviewed, said, stacked, standing, with_events
+from dinonat.pipelines.people import (
+    complete_images,
+    database,
+    digest,
+    not_told,
+    said,
+    stacked,
+    standing,
+    with_events,
+)
 from dinonat.pipelines.propose import ProposeReport, ProposeSettings
 from dinonat.records import EVENT_COLUMNS, TEMPERATURE_COLUMNS, as_table, read_proposals
 
@@ -126,18 +135,28 @@ def test_the_digest_names_what_is_said_and_not_in_which_order() -> None:
     assert digest(events(one, {**two, "action": "drawn"})) == name
 
 
-def test_what_stands_and_what_was_looked_through() -> None:
+def test_what_stands_and_what_was_looked_through(tmp_path: Path) -> None:
     given = events(
         event("p0", "accepted"),
         event("p1", "rejected", image="b.png"),
         event("p2", "accepted", image="c.png", kind="image", x=np.nan),
     )
     assert standing(given)["label_id"].to_list() == ["p0", "p2"]
-    given["origin"] = "file"
-    assert reviewed(given) == ["a.png", "b.png"]  # of c.png nobody has gone through the boxes
-    given["origin"] = ["review:run", "audit:a:sheet.csv", ""]
-    assert reviewed(given) == []  # an answer about one box is none about its image
-    assert reviewed(given, ["d.png"]) == ["d.png"]
+
+    def told(set_name: str, act: str, rows: pd.DataFrame, origin: str, finished: str = "") -> list[str]:
+        with labels.writing(database(tmp_path)) as db:
+            facts = {"act": act, "set_name": set_name, "who": "", "origin": origin, "finished": finished}
+            write_act(db, rows, {}, **facts)
+        return complete_images(tmp_path, set_name)
+
+    assert (
+        told("x", "1", given.iloc[[0]], "review:run") == []
+    )  # an answer about one box is none about its image
+    assert told("x", "2", given.iloc[[1]], "audit:a:sheet.csv") == []
+    assert told("x", "3", events(), "review:run", "d.png") == ["d.png"]
+    assert told("y", "4", given, "file") == ["a.png", "b.png"]  # of c.png nobody has gone through the boxes
+    assert told("y", "5", given, "review:run") == ["a.png", "b.png"]  # and it stays so
+    assert not_told(given, ["a.png", "d.png"]) == ["b.png", "d.png"]
 
 
 @pytest.fixture
@@ -268,6 +287,19 @@ def test_one_answer_on_the_review_page_leaves_the_rest_of_its_image_open(street:
     with labels.writing(database(street.root)) as db:
         undo(db, act="3", set_name="set1", who="")
     assert proposed(street)[0].run == again.run
+
+
+def test_a_label_that_was_moved_off_its_region_is_not_proposed_there_again(street: SimpleNamespace) -> None:
+    proposed(street, labels=street.mine)
+    _, table = proposed(street)
+    row = table[table["item"] == "day/5.png 0"]
+    moved = row.assign(label_id=row["proposal"], action="moved", w=55.0, h=55.0)  # an overlap of 0.13
+    with labels.writing(database(street.root)) as db:
+        facts = {"act": "1", "set_name": "set1", "who": "", "origin": "review:r"}
+        write_act(db, moved, dict.fromkeys(moved["label_id"], 0), **facts)
+    _, table = proposed(street)
+    assert not {"day/5.png 0"} & set(table["item"])
+    assert {"day/5.png 2", "day/6.png 0"} <= set(table["item"])
 
 
 def test_a_rejected_label_of_an_image_is_not_proposed_again(street: SimpleNamespace) -> None:

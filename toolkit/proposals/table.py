@@ -9,7 +9,7 @@ import pandas as pd
 from dinonat.files import short_hash
 from dinonat.proposals.abstain import REVIEW, Verdict
 from dinonat.proposals.methods import VOTE
-from dinonat.records import PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, Int64, as_table
+from dinonat.records import PROPOSAL_COLUMNS, TEMPERATURE_COLUMNS, Bool, Int64, as_table
 
 OBJECT = "object"  # label of a region without labelled examples
 FROM_ITEM = (
@@ -26,6 +26,24 @@ class Origin:
     set: str
     model: str  # fingerprint of the network
     features: str  # parts of the search vector and their weights
+
+
+def proposal_name(run: str, item: str) -> str:
+    """Return the id of what ``run`` proposes for an item, and of the label that people make of it."""
+    return short_hash(run, item)
+
+
+def became_labels(items: pd.DataFrame, labels: pd.DataFrame) -> Bool:
+    """Mark the ``items`` (n,) whose proposal is one of ``labels`` (run, image, label_id) now.
+
+    Wherever its box lies: a person may have moved it off the item.
+    """
+    marks: Bool = np.zeros(len(items), bool)
+    for run, rows in labels[labels["run"] != ""].groupby("run"):
+        there = np.flatnonzero(items["image"].isin(rows["image"]))
+        names = [proposal_name(str(run), item) for item in items["item"].iloc[there]]
+        marks[there] |= np.isin(names, rows["label_id"].to_list())
+    return marks
 
 
 def voted_rows(
@@ -95,7 +113,7 @@ def _table(items: pd.DataFrame, own: dict[str, object], origin: Origin) -> pd.Da
     columns = {
         **{name: items[name].to_numpy() for name in FROM_ITEM},
         **own,
-        "proposal": [short_hash(origin.run, item) for item in items["item"]],
+        "proposal": [proposal_name(origin.run, item) for item in items["item"]],
         "status": ["proposed"] * len(items),
         "run": [origin.run] * len(items),
         "set": [origin.set] * len(items),
