@@ -29,7 +29,7 @@ from dinonat.pipelines.review_doors import App, Receive, Scope, Send
 from dinonat.pipelines.review_list import as_json, fixed_part
 from dinonat.pipelines.review_writing import act, undo
 
-BODY = 2**20  # bytes of a request
+BODY = 2**22  # bytes of a request
 LONG = 2**16  # bytes of an answer that is packed
 STATUS: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (ChangedError, 409),

@@ -32,6 +32,7 @@ class ActAsked(_Asked):
     """What one key did."""
 
     act: Name  # made by the page; the same again is the same act
+    run: Name | None = None  # that the page shows: its numbers of images are those of this run's list
     mode: Annotated[str, Field(max_length=40)] = ""
     audit: Annotated[str, Field(max_length=200)] | None = None
     changes: Annotated[list[Change], Field(max_length=MOST)] = []
@@ -42,6 +43,7 @@ class UndoAsked(_Asked):
     """Take back the last act."""
 
     act: Name
+    run: Name | None = None
 
 
 def asked(model: type[Model], body: object) -> Model:

@@ -37,26 +37,40 @@ def act(state: State, body: ActAsked, *, who: str) -> dict[str, Any]:
     Raises UsageError and LabelError for what makes no sense, ChangedError where a label is no longer what
     the page saw, WorkspaceError where the database cannot be written. Nothing is written then.
     """
-    shown = state.shown
+    with labels.writing(state.file) as db:
+        # What was written is acknowledged whatever is in hand now: its first answer may not have arrived.
+        done = acts.act_named(db, body.act) or _written(db, state.shown, body, who)
+    return acknowledged(state, done)
+
+
+def _written(db: sqlite3.Connection, shown: Shown, body: ActAsked, who: str) -> acts.Act:
+    """Write an act that is new."""
+    _same_run(shown, body)
     origin = _origin(shown, body)
     finished = "" if body.finished is None else _image(shown, body.finished)
     named = [change.id for change in body.changes if change.id]
     if len(set(named)) < len(named):
         raise UsageError("An act says one thing of a label. Nothing was written.")
-    with labels.writing(state.file) as db:
-        before = last_rows(db, shown.set_name, named)
-        known = {*labels.class_names(db, shown.set_name), *shown.proposed_classes}
-        rows = [_event(shown, body, number, before, known) for number, _ in enumerate(body.changes)]
-        seen = {
-            str(row["label_id"]): _seen(change, before)
-            for row, change in zip(rows, body.changes, strict=True)
-        }
-        events = as_table(rows, EVENT_COLUMNS)
-        standing = events.loc[events["action"] != REJECTED, "label"]
-        labels.number_classes(db, shown.set_name, sorted(set(standing)))
-        what = {"act": body.act, "set_name": shown.set_name, "who": who, "origin": origin}
-        done = acts.write_act(db, events, seen, finished=finished, **what)
-    return acknowledged(state, done)
+    before = last_rows(db, shown.set_name, named)
+    known = {*labels.class_names(db, shown.set_name), *shown.proposed_classes}
+    rows = [_event(shown, body, number, before, known) for number, _ in enumerate(body.changes)]
+    seen = {
+        str(row["label_id"]): _seen(change, before) for row, change in zip(rows, body.changes, strict=True)
+    }
+    events = as_table(rows, EVENT_COLUMNS)
+    standing = events.loc[events["action"] != REJECTED, "label"]
+    labels.number_classes(db, shown.set_name, sorted(set(standing)))
+    what = {"act": body.act, "set_name": shown.set_name, "who": who, "origin": origin}
+    return acts.write_act(db, events, seen, finished=finished, **what)
+
+
+def _same_run(shown: Shown, body: ActAsked | UndoAsked) -> None:
+    """Raise UsageError where the page shows another run: numbers of images mean others there."""
+    if body.run is not None and body.run != shown.run:
+        raise UsageError(
+            f"This page shows run {body.run}, but {shown.run} is in hand now. Load the page again. "
+            "Nothing was written."
+        )
 
 
 def undo(state: State, body: UndoAsked, *, who: str) -> dict[str, Any]:
@@ -65,6 +79,8 @@ def undo(state: State, body: UndoAsked, *, who: str) -> dict[str, Any]:
     Raises NothingToUndoError, ChangedError, and WorkspaceError where the database cannot be written.
     """
     with labels.writing(state.file) as db:
+        if acts.act_named(db, body.act) is None:
+            _same_run(state.shown, body)
         done = acts.undo(db, act=body.act, set_name=state.shown.set_name, who=who)
         row = db.execute(f"{acts.FACTS} WHERE act = ?", (done.undoes,)).fetchone()
         undone = sentence_of(db, acts.Act(*row))

@@ -266,7 +266,7 @@ def test_every_answer_says_what_other_pages_may_not(server: Any) -> None:
 
 
 def test_a_request_is_never_held_whole_where_it_is_too_long(server: Any) -> None:
-    for body in (b" " * (2**20 + 1), b"[" * 2**20, b'{"act": "' + b"x" * (2**20 - 20) + b'"}'):
+    for body in (b" " * (2**22 + 1), b"[" * 2**22, b'{"act": "' + b"x" * (2**22 - 20) + b'"}'):
         answer = server.ask("POST", "/api/act", body=body)
         assert answer.status == 400
         assert len(answer.body) < 500

@@ -85,6 +85,17 @@ def test_the_list_says_each_thing_once_and_column_by_column(server: Any) -> None
     assert (listed["seq"], listed["state"], listed["drawn"], listed["finished"]) == (0, {}, [], [])
 
 
+def test_what_was_meant_for_another_run_is_refused_but_what_was_written_is_acknowledged(server: Any) -> None:
+    drawn = {"do": "drawn", "image": 0, "label": "dog", "box": [1, 1, 9, 9]}
+    for run, status in (("run1", 200), ("run0", 400)):  # numbers of images are those of a run's own list
+        told = server.act(drawn, run=run, act=f"for {run}", status=status)
+    assert told["error"].startswith("This page shows run run0, but run1 is in hand now.")
+    assert "run run0" in server.post("/api/undo", {"act": "back", "run": "run0"}, 400)["error"]
+    again = server.act(drawn, run="run0", act="for run1")  # its answer was lost; meanwhile another run came
+    assert [change["action"] for change in again["changes"]] == ["drawn"]
+    assert len(server.get("/api/list")["drawn"]) == 1
+
+
 def test_classes_that_have_numbers_come_first(root: Path) -> None:
     with labels.writing(database(root)) as db:
         labels.number_classes(db, "set1", ["tram", "person"])

@@ -74,7 +74,7 @@ def write_act(
     was written before is returned as it is: whoever got no answer may ask again. Raises ChangedError
     where a label's last event is another than the one that was seen; then nothing is written.
     """
-    before = _named(db, act)
+    before = act_named(db, act)
     if before is not None:
         return before
     now = last_numbers(db, set_name, list(seen))
@@ -92,7 +92,7 @@ def undo(db: sqlite3.Connection, *, act: str, set_name: str, who: str) -> Act:
     Raises NothingToUndoError where none stands, ChangedError where a label of it was changed since by
     something else than an act, so that taking it back would lose that.
     """
-    before = _named(db, act)
+    before = act_named(db, act)
     if before is not None:
         return before
     last = last_act(db, set_name)
@@ -213,12 +213,13 @@ def _write(
     """Add the row of an act whose events are those from ``first`` on."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     db.execute(ADD, (act, set_name, at, who, origin, first, last_seq(db), undoes, finished))
-    written = _named(db, act)
+    written = act_named(db, act)
     assert written is not None
     return written
 
 
-def _named(db: sqlite3.Connection, act: str) -> Act | None:
+def act_named(db: sqlite3.Connection, act: str) -> Act | None:
+    """Return the act of this name; None where none was written."""
     return _one(db, f"{FACTS} WHERE act = ?", (act,))
 
 

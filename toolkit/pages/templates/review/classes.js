@@ -30,7 +30,7 @@ export function classKeys(does, what) {
     { keys: ["/"], name: `Find or make a class: ${what}`, does: () => findClass(name => chosen(name)) },
     { keys: ["code:Digit"], name: `A class by its number: ${what}`, does: by(false) },
     { keys: ["Shift+code:Digit"], name: classes.length > 9 ? "The tenth class and further" : "", does: by(true) },
-  ].map(entry => ({ ...entry, during: true }));
+  ].map(entry => ({ ...entry, during: true, once: true })); // held, it would name one label after the other
 }
 
 function draw() {

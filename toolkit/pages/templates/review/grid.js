@@ -45,7 +45,7 @@ export const grid = {
     { keys: ["Enter"], name: "Accept the rest, reject the marked; show the next", once: true, does: enter },
     ...tiles.keys({ mark: "Mark what is wrong" }),
     ...classKeys(classify, "give it to the marked"),
-    { keys: ["x", "r"], name: "Reject the marked now", does: reject },
+    { keys: ["x", "r"], name: "Reject the marked now", once: true, does: reject },
     { keys: ["PageDown", "."], name: "Next page, decide nothing", does: () => turn(1) },
     { keys: ["PageUp", ","], name: "Page before", does: () => turn(-1) },
     { keys: ["]", "code:BracketRight"], name: "Next class", does: () => anotherClass(1) },

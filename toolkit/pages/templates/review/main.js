@@ -50,7 +50,7 @@ function shareKeys() {
     { keys: ["s"], name: "Single: one after the other", does: () => go("single") },
     { keys: ["c"], name: "Clusters: name what looks alike", does: () => go("clusters") },
     { keys: ["a"], name: "Audit: the random sample", does: () => go("audit") },
-    { keys: ["u"], name: "Undo, as often as you like (or Ctrl Z)", undoes: true, does: () => undo() },
+    { keys: ["u"], name: "Undo, as often as you like (or Ctrl Z)", undoes: true, once: true, does: () => undo() },
     { keys: ["p"], name: "Next palette", during: true, does: () => nextPalette(1) },
     { keys: ["Shift+p"], name: "Palette before", during: true, does: () => nextPalette(-1) },
     { keys: ["h"], name: "To the choice of class, advice, state, order", does: () => at("label").focus() },

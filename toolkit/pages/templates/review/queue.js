@@ -5,13 +5,13 @@
 
 import { tell } from "./news.js";
 import { Refused, post } from "./server.js";
-import { heard, hope, seqOf, settleHopes } from "./state.js";
+import { heard, hope, list, seqOf, settleHopes } from "./state.js";
 import { say, warn } from "./telling.js";
 
 const waiting = [];
 const PAUSES = [300, 1000, 2000, 4000]; // milliseconds between tries
 const SENTENCES = { 403: "The server does not know this browser any more: open the address that it printed last." };
-const BODY = 900000; // signs of one request; the server takes a MiB
+const BODY = 4e6, MOST = 20000; // bytes and changes of one request; the server takes 4 MiB, and as many changes
 let busy = false, tries = 0, undoable = null, trouble = "", timer = 0;
 
 export const waitingActs = () => waiting;
@@ -32,7 +32,8 @@ export function noteUndo(fact) {
 
 // changes: [{id, do, label?, box?, image?, kind?}]; returns a promise of true once they are on disk.
 export function act(mode, changes, { audit = null, finished } = {}) {
-  const parts = [], most = Math.floor(BODY / (JSON.stringify(changes[0] ?? "").length + 24));
+  const bytes = new TextEncoder().encode(JSON.stringify(changes[0] ?? "")).length + 24; // they are all alike
+  const parts = [], most = Math.min(MOST, Math.floor(BODY / bytes));
   for (let start = 0; start < Math.max(1, changes.length); start += most) {
     const part = changes.slice(start, start + most).map(change => ({ ...change, seen: change.id ? seqOf(change.id) : 0 }));
     parts.push(enqueue({ act: newName(), mode, audit, changes: part, ...(finished === undefined ? {} : { finished }) }));
@@ -59,7 +60,7 @@ async function send() {
   clearTimeout(timer);
   const entry = waiting[0], { resolve, undo: back, ...body } = entry;
   try {
-    acknowledged(entry, await post(back ? "/api/undo" : "/api/act", back ? { act: body.act } : body));
+    acknowledged(entry, await post(back ? "/api/undo" : "/api/act", { ...body, run: list.run }));
   } catch (error) {
     const final = error instanceof Refused && ![403, 503].includes(error.status) && error.status < 500;
     if (final) refused(entry, error);
@@ -98,6 +99,7 @@ function refused(entry, error) {
   warn(error.message);
   tell("refused", entry);
   entry.resolve(false);
+  if (!entry.undo && waiting[0]?.undo) waiting.shift().resolve(false); // meant for what was not written: not for older acts
 }
 
 function again(error) {

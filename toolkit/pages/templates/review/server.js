@@ -10,7 +10,7 @@ export class Refused extends Error {
 
 export class Gone extends Error {}
 
-const PATIENCE = 20000; // milliseconds until a silent server counts as gone
+const PATIENCE = 30000; // milliseconds until a silent server counts as gone: it waits 20 s for others who write
 
 async function reach(address, options) {
   try {

@@ -83,8 +83,9 @@ async function showTwin(mine) {
     const found = await twin(scene.image);
     if (mine === wish) {
       scene.twin = found;
-      document.documentElement.dataset.twin = scene.image;
       at("twin-word").textContent = found.note;
+      drawNow();
+      document.documentElement.dataset.twin = scene.image;
     }
   } catch (error) {
     if (mine === wish) at("twin-word").textContent = error.message;
