@@ -26,7 +26,6 @@ from dinonat.pipelines.options import (
     Seed,
     SetName,
     Strict,
-    Temperature,
     Threads,
     Workspace,
     sentences,
@@ -268,7 +267,9 @@ def propose_labels(
         str | None, typer.Option(help="auto (default), vote, diffuse, linear or joint: all three.")
     ] = None,
     k: Neighbours = None,
-    temperature: Temperature = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the vote (default: what the labels favour).")
+    ] = None,
     features: Annotated[str | None, typer.Option(help="auto (default), or like grid=0.7,hog=1.")] = None,
     precision: Annotated[
         float | None, typer.Option(help="Of what an audit lets be accepted (default 0.95).")
