@@ -46,6 +46,8 @@ def act(state: State, body: ActAsked, *, who: str) -> dict[str, Any]:
 def _written(db: sqlite3.Connection, shown: Shown, body: ActAsked, who: str) -> acts.Act:
     """Write an act that is new."""
     _same_run(shown, body)
+    if not body.changes and body.finished is None:
+        raise UsageError("An act that says nothing. Nothing was written.")
     origin = _origin(shown, body)
     finished = "" if body.finished is None else _image(shown, body.finished)
     named = [change.id for change in body.changes if change.id]

@@ -218,7 +218,16 @@ def test_there_is_nothing_else(app: Starlette, address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["x=1", "x=a&y=0&w=1&h=1", "x=nan&y=0&w=1&h=1", "x=0&y=0&w=0&h=1", "side=0"]
+    "query",
+    [
+        "x=1",
+        "x=a&y=0&w=1&h=1",
+        "x=nan&y=0&w=1&h=1",
+        "x=0&y=0&w=0&h=1",
+        "x=1e308&y=0&w=1e308&h=1",
+        "side=0",
+        "side=" + "9" * 5000,
+    ],
 )
 def test_questions_without_sense(app: Starlette, query: str) -> None:
     assert get(app, f"/crop-of/0?{query}").status == 400

@@ -298,6 +298,7 @@ def test_other_nonsense_is_a_sentence_too(server: Any, root: Path) -> None:
     assert "No label 'p99'" in server.act(accept("p99"), status=404)["error"]
     assert "says one thing" in server.act(accept("p0"), accept("p0"), status=400)["error"]
     assert "No image 7" in server.act(finished=7, status=400)["error"]
+    assert "says nothing" in server.act(status=400)["error"]
     assert "No audit" in server.act(accept("p0"), audit="../x", status=404)["error"]
     for body in ([], 3, None, {"act": ""}, {"act": "x" * 101}, {"act": "x", "changes": 3}):
         assert server.post("/api/act", body, 400)["error"]

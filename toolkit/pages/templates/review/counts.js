@@ -92,7 +92,7 @@ function showQueue() {
   at("saved").className = trouble ? "wrong" : number ? "busy" : "soft";
   at("trouble").hidden = !trouble;
   at("trouble-word").textContent = !trouble ? "" : number
-    ? `${trouble} ${many(number, "action")} wait here and will be written as soon as it answers. Leave this page open.`
+    ? `${many(number, "action")} ${number === 1 ? "waits" : "wait"} here and will be written by itself as soon as that can be. Leave this page open. ${trouble}`
     : `${trouble} Nothing is lost: all that you did is on disk.`;
   at("discard").hidden = !number;
   const what = undoSentence();
