@@ -20,6 +20,7 @@ from dinonat.pipelines.layout import FEWEST, Layout
 from dinonat.pipelines.map_labels import beside, colourings_of, labels_of, run_of
 from dinonat.pipelines.map_points import Drawing, Points
 from dinonat.pipelines.progress import say
+from dinonat.proposals.choose import BARE
 from dinonat.settings import Settings
 
 PAGE = "map.html"
@@ -127,7 +128,7 @@ def _weights(settings: MapSettings, labels: pd.DataFrame, kind: str) -> Weights:
         return parse_features(settings.features)
     for text in labels.loc[labels["kind"] == kind, "features"].astype("str").unique():
         try:
-            return parse_features(text)
+            return parse_features(text.removesuffix(BARE))
         except UsageError:
             continue  # what people drew has none
     return default_weights(kind)

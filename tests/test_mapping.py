@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from dinonat.pipelines import workspace as places
 from dinonat.pipelines.cli import app
 from dinonat.pipelines.layout import Layout, components, framed, keep, kept, neighbourly, plane
 from dinonat.pipelines.map_labels import BY_PEOPLE, LEFT, NO_BY_PEOPLE, NONE
-from dinonat.pipelines.mapping import MapReport, MapSettings, run
+from dinonat.pipelines.mapping import MapReport, MapSettings, _weights, run
 
 NAMES = [f"{i:02}.png" for i in range(24)]
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -49,6 +50,11 @@ def root(tmp_path: Path, made: SimpleNamespace) -> Path:
 
 def mapped(root: Path, **more: Any) -> MapReport:
     return run(MapSettings(**{"layout": "pca", **more}), root)
+
+
+def test_the_parts_of_a_run_that_centred_nothing_are_taken_too() -> None:
+    said = {"kind": ["image", "image"], "features": ["", "mean=1,hog=0.5 uncentred"]}
+    assert _weights(MapSettings(), pd.DataFrame(said), "image") == {"mean": 1.0, "hog": 0.5}
 
 
 def data_of(report: MapReport) -> dict[str, Any]:
