@@ -348,6 +348,17 @@ def choose(page: SimpleNamespace, name: str) -> None:
       box.dispatchEvent(new Event('change')); }})()""")
 
 
+def test_the_reasons_of_the_next_label_are_shown_though_the_last_one_is_still_being_written(
+    page: SimpleNamespace,
+) -> None:
+    choose(page, "car")
+    page.mode("s")
+    for _ in range(3):
+        page.keys("Enter")
+        page.wait("document.getElementById('why-word').textContent")
+    assert len(page.said("p0", "p1", "p2")) == 3
+
+
 def test_boxes_are_moved_and_drawn_without_a_mouse(page: SimpleNamespace) -> None:
     choose(page, "car")
     page.mode("s")

@@ -32,7 +32,10 @@ function show(again) {
     told = again.failed;
     warn(`Proposing again failed: ${shown(again.failed)}`);
   }
-  if (before && again?.done) offer(again.done, false);
+  if (before && again?.done) {
+    say("Proposals were made anew.");
+    offer(again.done, false);
+  }
 }
 
 // A newer run is never put under the hand that works on this one: it is offered.

@@ -32,9 +32,9 @@ function show() {
 }
 
 function later() {
-  clearTimeout(timer);
   const id = isProposal() && open && !desk.bare ? idOf(desk.place) : "";
-  if (id === asked) return;
+  if (id === asked) return; // told again of the same label, when its act is written: what is asked for stays so
+  clearTimeout(timer);
   asked = id;
   at("neighbours").replaceChildren();
   at("why-word").textContent = "";
