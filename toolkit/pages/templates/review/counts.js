@@ -83,7 +83,7 @@ function show() {
   at("bar").setAttribute("aria-valuetext", `${done.asked} of ${all.asked} done${apart}`);
   const minutes = perMinute ? Math.ceil(left / perMinute) : 0;
   const more = left && minutes < 600 ? ` · ${count(minutes)} min more` : "";
-  at("pace").textContent = perMinute ? `${count(Math.round(perMinute))} a minute${more}` : "";
+  at("pace").textContent = at("pace").title = perMinute ? `${count(Math.round(perMinute))}/min${more}` : "";
 }
 
 function showQueue() {
@@ -92,7 +92,7 @@ function showQueue() {
   at("saved").className = trouble ? "wrong" : number ? "busy" : "soft";
   at("trouble").hidden = !trouble;
   at("trouble-word").textContent = !trouble ? "" : number
-    ? `${many(number, "action")} ${number === 1 ? "waits" : "wait"} here and will be written by itself as soon as that can be. Leave this page open. ${trouble}`
+    ? `${many(number, "action")} ${number === 1 ? "waits" : "wait"} here, to be written as soon as that can be. Leave this page open. ${trouble}`
     : `${trouble} Nothing is lost: all that you did is on disk.`;
   at("discard").hidden = !number;
   const what = undoSentence();

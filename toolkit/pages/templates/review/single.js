@@ -119,7 +119,8 @@ function boxActions() {
 
 function enterText(label) {
   if (label && !label.label) return "Name it";
-  if (!label || label.status === OPEN) return "Accept";
+  if (!label) return "Next";
+  if (label.status === OPEN) return "Accept";
   return label.status === REJECTED ? "Accept after all" : "Next";
 }
 
