@@ -622,6 +622,28 @@ def test_what_was_pressed_while_the_server_was_away_is_written_once(page: Simple
     page.browser.events = [each for each in page.browser.events if "DISCONNECTED" not in json.dumps(each)]
 
 
+def test_a_box_that_waits_to_be_written_is_seen(page: SimpleNamespace) -> None:
+    tell = page.browser.tell
+    away = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    others = """import('/page/stage.js').then(({ scene }) =>
+      scene.others.filter(each => each.label === 'person').length)"""
+    choose(page, "person")
+    page.mode("s")
+    before = page.run(others)
+    tell("Network.emulateNetworkConditions", offline=True, **away)
+    page.keys("n", "Enter", "Enter")
+    page.wait("!document.getElementById('trouble').hidden")
+    assert page.run(others) == before + 1
+    tell("Network.emulateNetworkConditions", offline=False, **away)
+    page.run("document.getElementById('try').click()")
+    page.settled()
+    page.run(
+        "new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame)).then(() => true)"
+    )
+    assert page.run(others) == before + 1
+    page.browser.events = [each for each in page.browser.events if "DISCONNECTED" not in json.dumps(each)]
+
+
 def test_the_same_act_sent_twice_is_one_event(page: SimpleNamespace) -> None:
     choose(page, "person")
     page.run(LOSES)

@@ -5,7 +5,8 @@ import { readByKeys, stop } from "./drawing.js";
 import { List } from "./list.js";
 import { on, tell } from "./news.js";
 import { expect } from "./pictures.js";
-import { OPEN, REJECTED, imageOf, isDrawn, list, look, onImage, rows } from "./state.js";
+import { waitingActs } from "./queue.js";
+import { OPEN, REJECTED, STANDS, imageOf, isDrawn, list, look, onImage, rows } from "./state.js";
 import { draw, frame, scene, showLabel, toggleTwin, view, zoom, pan } from "./stage.js";
 import { say } from "./telling.js";
 import { valuesIn } from "./thermal.js";
@@ -84,8 +85,15 @@ export async function showImage(image, place) {
 function others() {
   if (desk.others === "none" || desk.bare) return [];
   const labels = onImage(desk.image).filter(place => place !== desk.place).map(look).filter(label => label.kind === "region");
-  if (desk.others === "all") return labels.filter(label => !(isDrawn(label.place) && label.status === REJECTED));
-  return labels.filter(label => label.status !== REJECTED && label.label);
+  const seen = desk.others === "all" ? label => !(isDrawn(label.place) && label.status === REJECTED)
+    : label => label.status !== REJECTED && label.label;
+  return [...labels.filter(seen), ...unwritten()];
+}
+
+// Boxes that were drawn and wait to be written: they have no name yet by which they could be taken in hand.
+function unwritten() {
+  const drawn = waitingActs().flatMap(act => act.changes || []).filter(each => each.do === "drawn" && each.image === desk.image);
+  return drawn.map(({ box, label }) => ({ place: -1, box, label, kind: "region", status: STANDS }));
 }
 
 // The same image and place after something changed: no other picture, no other view.

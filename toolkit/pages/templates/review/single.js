@@ -83,7 +83,8 @@ function kept(box, fresh, name) {
     const label = name || currentClass(here()?.label);
     if (!label) return findClass(made => { keep(made); kept(box, true, made); });
     keep(label);
-    act("single", [{ do: "drawn", image: desk.image, kind: "region", label, box }]);
+    act("single", [{ do: "drawn", image: desk.image, kind: "region", label, box }]).then(refresh);
+    refresh();
     return say(`New ${shown(label)}.`);
   }
   const label = here(), to = name || label.label;
@@ -139,7 +140,7 @@ function showActions() {
 }
 
 export const takeInHand = label => {
-  if (!shownNow) return;
+  if (!shownNow || label.place < 0) return;
   goTo(label.place);
 };
 
