@@ -33,7 +33,6 @@ class ActAsked(_Asked):
 
     act: Name  # made by the page; the same again is the same act
     run: Name | None = None  # that the page shows: its numbers of images are those of this run's list
-    mode: Annotated[str, Field(max_length=40)] = ""
     audit: Annotated[str, Field(max_length=200)] | None = None
     changes: Annotated[list[Change], Field(max_length=MOST)] = []
     finished: int | None = None  # image in which nothing is missing

@@ -175,7 +175,7 @@ class Reviewing:
 
     def act(self, *changes: dict[str, Any], status: int = 200, **more: Any) -> Any:
         """Act on labels; each change has id and do, and ``seen`` where anybody has said anything of it."""
-        body = {"act": uuid4().hex, "mode": "single", "audit": None, "changes": list(changes), **more}
+        body = {"act": uuid4().hex, "audit": None, "changes": list(changes), **more}
         return self.post("/api/act", body, status)
 
     def undo(self, status: int = 200) -> Any:

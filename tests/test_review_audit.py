@@ -90,7 +90,7 @@ def test_verdicts_given_on_the_page_judge_as_those_of_the_sheet(
         }
         changes = [{"id": row["label_id"], **do[verdict(row)]} for row in sheet_of(by_page)]
         for start in range(0, len(changes), 8):
-            server.act(*changes[start : start + 8], audit="mine", mode="audit")
+            server.act(*changes[start : start + 8], audit="mine")
     one, two = said(by_file, "set1"), said(by_page, "set1")
     assert audits.apart(two).all()
     assert set(two["origin"]) == {f"{ORIGIN}mine:{(by_page / 'selections/mine/audit.csv').resolve()}"}

@@ -116,7 +116,7 @@ def test_regions_that_nobody_named_are_of_no_class(root: Path, reviewing: Callab
         assert listed["rows"]["cluster"] == [0, 0, 1, 1, 2]
         assert "choose one" in server.act(accept("p0"), status=400)["error"]
         both = [{"id": name, "do": "relabelled", "label": "deer"} for name in ("p0", "p1")]
-        done = server.act(*both, mode="clusters")
+        done = server.act(*both)
         assert [change["action"] for change in done["changes"]] == ["relabelled"] * 2
         assert server.act({"id": "p2", "do": "rejected"})["changes"][0]["label"] == "object"
         assert "choose one" in server.act(accept("p2", seen=3), status=400)["error"]

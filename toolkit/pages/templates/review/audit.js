@@ -56,7 +56,7 @@ function answer(facts, text) {
   if (desk.place < 0 || !auditNow()) return;
   const label = asked(desk.place);
   const asBefore = (facts.do === "rejected") === (label.action === "rejected") && (facts.label || proposedOf(desk.place)) === label.label;
-  if (label.status === OPEN || !asBefore) act("audit", [{ id: label.id, ...facts }], { audit: auditNow().name });
+  if (label.status === OPEN || !asBefore) act([{ id: label.id, ...facts }], { audit: auditNow().name });
   say(`${text}.`);
   nextOpen();
   if (!auditNow().rows.some(isOpen)) {

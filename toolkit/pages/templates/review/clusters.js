@@ -135,7 +135,7 @@ function apply(facts) {
   if (!groups.length) return;
   const places = openOf(group()).filter(place => !out().has(place));
   if (!places.length) return;
-  act("clusters", places.map(place => ({ id: rows.id[place], ...facts })));
+  act(places.map(place => ({ id: rows.id[place], ...facts })));
   say(`${many(places.length, "proposal")}: ${facts.label ? shown(facts.label) : "rejected"}. U takes it back.`);
   const after = groups.findIndex((of, i) => i > here && openOf(of).length);
   go(after >= 0 ? after : here);

@@ -120,7 +120,7 @@ function enter() {
     : changes(rest, { do: "rejected" });
   tiles.marked.clear();
   if (made.length) {
-    act("grid", made);
+    act(made);
     const [first, second] = name ? ["Accepted", "rejected"] : ["Rejected", "left open"];
     say(`${first} ${rest.length}${marked.length ? `, ${second} ${marked.length}` : ""}.`);
   }
@@ -145,7 +145,7 @@ function apply(made, text) { // made(places): what is done with the marked ones,
   const { marked } = tiles.split(), active = tiles.places[tiles.active];
   const places = marked.length ? marked : active === undefined ? [] : [active];
   if (!places.length) return;
-  act("grid", made(places));
+  act(made(places));
   for (const place of places) tiles.marked.delete(place);
   say(text(places.length));
   tiles.dress();

@@ -31,12 +31,12 @@ export function noteUndo(fact) {
 }
 
 // changes: [{id, do, label?, box?, image?, kind?}]; returns a promise of true once they are on disk.
-export function act(mode, changes, { audit = null, finished } = {}) {
+export function act(changes, { audit = null, finished } = {}) {
   const bytes = new TextEncoder().encode(JSON.stringify(changes[0] ?? "")).length + 24; // they are all alike
   const parts = [], most = Math.min(MOST, Math.floor(BODY / bytes));
   for (let start = 0; start < Math.max(1, changes.length); start += most) {
     const part = changes.slice(start, start + most).map(change => ({ ...change, seen: change.id ? seqOf(change.id) : 0 }));
-    parts.push(enqueue({ act: newName(), mode, audit, changes: part, ...(finished === undefined ? {} : { finished }) }));
+    parts.push(enqueue({ act: newName(), audit, changes: part, ...(finished === undefined ? {} : { finished }) }));
   }
   hope(changes.filter(change => change.id), audit !== null);
   return Promise.all(parts).then(all => all.every(Boolean));

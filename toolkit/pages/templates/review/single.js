@@ -49,7 +49,7 @@ export const single = {
 const here = () => (desk.place >= 0 ? look(desk.place) : null);
 
 function decide(changes, text) {
-  act("single", changes);
+  act(changes);
   say(text);
   nextOpen();
 }
@@ -83,7 +83,7 @@ function kept(box, fresh, name) {
     const label = name || currentClass(here()?.label);
     if (!label) return findClass(made => { keep(made); kept(box, true, made); });
     keep(label);
-    act("single", [{ do: "drawn", image: desk.image, kind: "region", label, box }]).then(refresh);
+    act([{ do: "drawn", image: desk.image, kind: "region", label, box }]).then(refresh);
     refresh();
     return say(`New ${shown(label)}.`);
   }
@@ -101,7 +101,7 @@ function nextBox() {
 function finishImage() {
   if (finished.has(desk.image)) return say("It is noted already that nothing is missing here.");
   finished.add(desk.image);
-  act("single", [], { finished: desk.image }).then(done => { if (!done) finished.delete(desk.image); refresh(); });
+  act([], { finished: desk.image }).then(done => { if (!done) finished.delete(desk.image); refresh(); });
   say("Noted: nothing is missing in this image.");
   return refresh();
 }
