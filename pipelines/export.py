@@ -19,7 +19,7 @@ from dinonat.formats.splits import parse_shares, split
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.coming_in import bring_in
 from dinonat.pipelines.export_folder import LOSSES, MANIFEST, RECORD, refuse_corrected, staged
-from dinonat.pipelines.export_labels import VOTERS, gather, select
+from dinonat.pipelines.export_labels import VOTERS, gather, partly_labelled, select
 from dinonat.pipelines.export_pictures import (
     PROXIES,
     file_names,
@@ -39,7 +39,7 @@ from dinonat.pipelines.export_report import (
 )
 from dinonat.pipelines.export_settings import NOT_IN_NAME, ExportSettings
 from dinonat.pipelines.labelled import GIVEN
-from dinonat.pipelines.people import database, digest, said
+from dinonat.pipelines.people import complete_images, database, digest, said
 from dinonat.settings import unknown_key
 
 NO_VOTERS = "lists of the labelled neighbours that voted: only in proposals.parquet"
@@ -80,6 +80,7 @@ def run(settings: ExportSettings, workspace: Path) -> ExportReport:
     folder = settings.out.resolve() if settings.out else places.exports_folder(workspace, name)
     if not settings.again:
         refuse_corrected(folder)
+    notes += partly_labelled(chosen, complete_images(workspace, known.folder.name))
     if settings.where is not None:
         whole, _ = select(everything, status=settings.status, expression=None, only=only)
         notes += mixed_units(whole, settings.where)

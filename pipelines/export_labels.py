@@ -1,6 +1,7 @@
 """Which labels leave: the proposals of a run as people made them, and what people drew beside them."""
 
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from dinonat.pipelines.labelled import GIVEN as GIVEN_FILE
 from dinonat.pipelines.labelled import given_boxes
 from dinonat.pipelines.people import said, stacked, standing, with_events
 from dinonat.proposals.abstain import UNKNOWN
-from dinonat.records import LATER_COLUMNS, PROPOSAL_COLUMNS, REJECTED
+from dinonat.records import ACCEPTED, LATER_COLUMNS, PROPOSAL_COLUMNS, REJECTED
 
 TABLE = "proposals.parquet"
 VOTERS = "voters"  # how many labelled items voted: the lists themselves stay in proposals.parquet
@@ -110,3 +111,21 @@ def select(
         there = ", ".join(f"{count} {why}" for why, count in left_out.items() if count)
         raise WorkspaceError(f"Nothing to export of {len(labels)} labels: {there}. Ask for less.")
     return rows.reset_index(drop=True), {why: count for why, count in left_out.items() if count}
+
+
+def partly_labelled(labels: pd.DataFrame, complete: Collection[str]) -> list[str]:
+    """Say how many images leave with some of their boxes only, where people vouch for all that leave.
+
+    Whoever trains on these learns that what is not labelled in them is nothing.
+    """
+    boxes = labels[labels["kind"] == "region"]
+    if boxes.empty or (boxes["status"] != ACCEPTED).any():
+        return []
+    images = set(boxes["image"].astype("str"))
+    partly = images - set(complete)
+    if not partly:
+        return []
+    return [
+        f"Of {len(images)} images with boxes, {len(partly)} were not gone through to the end: more may be in "
+        "them that is not labelled. On the review page `f` says that nothing is missing; --only takes a list."
+    ]

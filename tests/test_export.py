@@ -29,6 +29,7 @@ from dinonat.pipelines import export_report, import_labels, labelled
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.export import run
 from dinonat.pipelines.export_folder import LOSSES, MANIFEST, RECORD, read_record
+from dinonat.pipelines.export_labels import partly_labelled
 from dinonat.pipelines.export_pictures import PROXIES
 from dinonat.pipelines.export_settings import ExportSettings
 from dinonat.pipelines.import_labels import ImportSettings
@@ -106,6 +107,19 @@ def test_status_and_where_narrow_and_name_the_export(workspace: Path) -> None:
             run(settings, workspace)
     with pytest.raises(UsageError, match="Call is not allowed"):
         run(ExportSettings(where="__import__('os').system('true')"), workspace)
+
+
+def test_images_that_nobody_finished_are_named_where_only_their_boxes_leave(workspace: Path) -> None:
+    accepted = run(ExportSettings(status="accepted"), workspace)
+    said = [line for line in accepted.lines() if "gone through to the end" in line]
+    assert len(said) == 1
+    assert said[0].startswith("Of 1 images with boxes, 1 were not")
+    assert said[0] in (Path(accepted.folder) / LOSSES).read_text()
+    assert not any("to the end" in line for line in run(ExportSettings(), workspace).lines())  # proposals too
+    boxes = pd.DataFrame({"image": ["a", "b", "b", "c"], "kind": "region", "status": "accepted"})
+    assert partly_labelled(boxes, ["a", "b", "c"]) == []
+    assert "Of 3 images with boxes, 2" in partly_labelled(boxes, ["a", "d"])[0]
+    assert partly_labelled(boxes.assign(kind="image"), []) == []
 
 
 def test_what_a_person_labelled_leaves_too(workspace: Path) -> None:
