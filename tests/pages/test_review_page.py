@@ -408,6 +408,26 @@ def test_boxes_are_drawn_and_pulled_with_a_mouse(page: SimpleNamespace) -> None:
     ]
 
 
+@pytest.mark.parametrize("mode", ["g", "c"])
+def test_another_size_of_the_window_leaves_the_tile_in_hand(page: SimpleNamespace, mode: str) -> None:
+    page.mode(mode)
+    page.keys("ArrowRight", "ArrowRight")
+    active = "document.querySelector('.tiles:not([hidden] *) .tile.active')?.id"
+    before = page.run(active)
+    assert before.endswith("-2")
+    sides = "`${document.querySelector('main').clientWidth}`"
+    wide = page.run(sides)
+    page.browser.tell(
+        "Emulation.setDeviceMetricsOverride", width=1000, height=800, deviceScaleFactor=1, mobile=False
+    )
+    try:
+        page.wait(f"{sides} !== '{wide}'")
+        page.run("new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)))")  # it is laid out
+        assert page.run(active) == before
+    finally:
+        page.browser.tell("Emulation.clearDeviceMetricsOverride")
+
+
 def test_a_cluster_is_named_at_once_and_undo_takes_it_back(page: SimpleNamespace) -> None:
     page.mode("c")
     page.keys("ArrowRight", " ", "Enter")

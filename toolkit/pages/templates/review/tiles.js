@@ -37,7 +37,8 @@ export class Tiles {
     this.told.changed();
   }
 
-  show(places, { marked = new Set(), active = 0 } = {}) {
+  // The tile in hand stays in hand where it is shown again: after a change of size, for one.
+  show(places, { marked = new Set(), active = Math.max(0, places.indexOf(this.places[this.active])) } = {}) {
     this.places = places;
     this.marked = new Set([...marked].filter(place => places.includes(place)));
     this.active = clamp(active, 0, Math.max(0, places.length - 1));
