@@ -5,7 +5,6 @@ is in `review_state`. Lists of voters and of run lengths stay out of Python's ob
 proposals take some ten megabytes.
 """
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -243,19 +242,10 @@ def audits_of(shown: Shown) -> list[dict[str, Any]]:
     found = []
     for name in places.names(shown.workspace, "selection"):
         sheet = places.selections_folder(shown.workspace, name) / audit_sheets.FILE
-        rows = [shown.place_of[each] for each in sheet_ids(sheet) if each in shown.place_of]
+        rows = [shown.place_of[each] for each in audit_sheets.label_ids(sheet) if each in shown.place_of]
         if rows:
             found.append((sheet.stat().st_mtime, {"name": name, "rows": rows}))
     return [audit for _, audit in sorted(found, key=lambda each: each[0], reverse=True)]
-
-
-def sheet_ids(sheet: Path) -> list[str]:
-    """Return the labels that an audit asks about, in the order of its sheet; none where there is none."""
-    try:
-        with sheet.open(newline="", encoding="utf-8-sig") as stream:
-            return [row.get("label_id") or "" for row in csv.DictReader(stream)]
-    except (OSError, ValueError, csv.Error):
-        return []
 
 
 def as_json(value: object) -> bytes:

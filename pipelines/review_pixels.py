@@ -64,9 +64,9 @@ async def _crop_of(pixels: Pixels, request: Request) -> Response:
 async def _crop(pixels: Pixels, request: Request) -> Response:
     """Answer likewise for a proposal: its own box, or a given one, since a person may have moved it."""
     shown, row = pixels.shown, _row(pixels.shown, request)
-    own, box = shown.table.iloc[row], _box(request)
-    if box is None and own["kind"] == "region":
-        x, y, w, h = (float(own[side]) for side in "xywh")
+    box = _box(request)
+    if box is None and not shown.whole[row]:
+        x, y, w, h = shown.boxes[row].tolist()
         box = (x, y, w, h)
     return await _cut(pixels, request, int(shown.image_of[row]), box)
 

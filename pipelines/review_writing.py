@@ -17,7 +17,7 @@ from dinonat.geometry import clip_xywh
 from dinonat.pipelines import workspace as places
 from dinonat.pipelines.people import REVIEW, origin_of
 from dinonat.pipelines.review_asked import ActAsked, Box, Change, UndoAsked
-from dinonat.pipelines.review_list import Shown, sheet_ids
+from dinonat.pipelines.review_list import Shown
 from dinonat.pipelines.review_state import State, sentence_of, told
 from dinonat.proposals.abstain import BACKGROUND
 from dinonat.proposals.table import OBJECT
@@ -84,9 +84,9 @@ def undo(state: State, body: UndoAsked, *, who: str) -> dict[str, Any]:
         if acts.act_named(db, body.act) is None:
             _same_run(state.shown, body)
         done = acts.undo(db, act=body.act, set_name=state.shown.set_name, who=who)
-        row = db.execute(f"{acts.FACTS} WHERE act = ?", (done.undoes,)).fetchone()
-        undone = sentence_of(db, acts.Act(*row))
-    return {**acknowledged(state, done), "undid": undone}
+        undone = acts.act_named(db, str(done.undoes))
+        said = "" if undone is None else sentence_of(db, undone)
+    return {**acknowledged(state, done), "undid": said}
 
 
 def acknowledged(state: State, done: acts.Act) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _origin(shown: Shown, body: ActAsked) -> str:
     if body.audit not in places.names(shown.workspace, "selection"):
         raise LabelError(f"No audit {body.audit!r} in this workspace. Nothing was written.")
     sheet = places.selections_folder(shown.workspace, body.audit) / audit_sheets.FILE
-    held = set(sheet_ids(sheet))
+    held = set(audit_sheets.label_ids(sheet))
     for change in body.changes:
         if change.do in ("moved", "drawn"):
             raise UsageError(f"{NOT_IN_AUDIT} Nothing was written.")

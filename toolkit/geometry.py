@@ -69,6 +69,18 @@ def square_with_context(box_xywh: Sequence[float], *, context: float, size_hw: t
     return left, top, side, side
 
 
+def shown_around(width: float, height: float) -> float:
+    """Return how many pixels around a box its picture shows at each side, so that people know it again.
+
+    Half its longer side, or as many as make the picture 64 pixels long.
+
+    >>> shown_around(100, 20), shown_around(10, 4)
+    (50.0, 27.0)
+    """
+    longer = max(width, height)
+    return max((64 - longer) / 2, longer / 2)
+
+
 def _moved_inside(start: float, side: float, limit: int) -> float:
     """Return where an interval of length ``side`` starts once it lies in [0, limit], if it fits."""
     return min(max(start, 0.0), limit - side) if side <= limit else (limit - side) / 2

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dinonat.errors import LabelError
-from dinonat.formats.audit_sheets import COLUMNS, is_sheet, read, spelled, write
+from dinonat.formats.audit_sheets import COLUMNS, is_sheet, label_ids, read, spelled, write
 
 EVIL = ' a, "b" <😀>\n</script>'
 PROPOSALS = pd.DataFrame(
@@ -59,6 +59,19 @@ def test_verdicts_are_understood_and_empty_rows_say_nothing(sheet: Path, delimit
     assert back.incoming.unread == ("",)  # so that nothing beside the sample is taken for removed
     assert ["'tram'" in line for line in said] == [True, False]
     assert "1 of 4 rows are not answered" in said[1]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_labels_that_a_sheet_asks_about_are_known_however_it_was_saved(
+    sheet: Path, delimiter: str
+) -> None:
+    asked = label_ids(sheet)
+    assert len(asked) > 1
+    assert all(asked)
+    assert label_ids(filled(sheet, ["yes", "", "", ""], delimiter)) == asked
+    assert label_ids(sheet.with_name("none.csv")) == []
+    sheet.write_text("image,label\na.png,car\n")
+    assert label_ids(sheet) == []
 
 
 def test_names_of_any_kind_come_back_as_they_were(sheet: Path) -> None:

@@ -86,6 +86,18 @@ def asks_about(path: Path, proposals: pd.DataFrame) -> bool:
     return own <= set(zip(proposals["proposal"].astype("str"), proposals["label"].astype("str"), strict=True))
 
 
+def label_ids(path: Path) -> list[str]:
+    """Return the labels that a sheet asks about, answered or not, in its order; none where there is none."""
+    try:
+        header, rows, _ = parse_csv(path, exact=True)
+    except LabelError:
+        return []
+    if LABEL_ID not in header:
+        return []
+    named = header.index(LABEL_ID)
+    return [row[named].strip() for _, row in rows if len(row) > named]
+
+
 def read(path: Path, *, warn: Warn) -> Sheet:
     """Read the answered rows of a sheet; ``warn`` gets a sentence for what is not answered.
 

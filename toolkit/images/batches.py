@@ -98,7 +98,12 @@ def sentence(ref: ImageRef, error: Exception) -> str:
 
     Not by its whole path: the same set in another folder gives the same tables.
     """
-    name, whole = printable(ref.name), printable(ref.file)
+    return sentence_about(ref.name, ref.file, error)
+
+
+def sentence_about(image: str, file: Path, error: Exception) -> str:
+    """Say the same of an image that lies in a file of another name, as behind a link."""
+    name, whole = printable(image), printable(file)
     if isinstance(error, MemoryError):
         return f"{name}: needs more memory than there is. Make it smaller or cut it into tiles."
     if isinstance(error, OSError):

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from dinonat.errors import ImageError
-from dinonat.images.batches import Shown, decoded
+from dinonat.geometry import shown_around
+from dinonat.images.batches import Shown, decoded, sentence_about
 from dinonat.images.faults import printable
 from dinonat.images.prepare import Limits, prepare
 from dinonat.images.reader import read_thermal
@@ -19,7 +20,6 @@ from dinonat.records import Float32, ImageRef, ThermalFrame, UInt8
 MOST_SIDE = 4096  # pixels; longer sides come shrunk, so that no answer is above 32 MiB
 KEPT_BYTES = 2**29  # of frames that a process keeps: parts of one image are asked for one by one
 KEPT = 8  # frames at most
-CONTEXT, LEAST = 1.0, 64  # what is shown around a box, in its longer side, and at least, in pixels
 LOSSLESS = 128  # pixels; smaller pictures come as PNG: a JPEG would blur them
 QUALITY = 88
 UNREADABLE, COLOURED, OUTSIDE = "unreadable", "coloured", "outside"
@@ -60,22 +60,12 @@ def serve(wanted: Wanted, *, shown: Shown) -> Served:
     try:
         return FORMS[wanted.form](wanted, shown)
     except (ImageError, OSError, MemoryError) as error:
-        return Served(fault=UNREADABLE, reason=_sentence(wanted, error))
+        return Served(fault=UNREADABLE, reason=sentence_about(wanted.name, wanted.file, error))
 
 
 def lost(wanted: Wanted, reason: str) -> Served:
     """Return the answer about an image whose decoder died."""
     return Served(fault=UNREADABLE, reason=f"{printable(wanted.name)}: lost, {reason}.")
-
-
-def _sentence(wanted: Wanted, error: Exception) -> str:
-    name = printable(wanted.name)
-    if isinstance(error, MemoryError):
-        return f"{name}: needs more memory than there is. Make it smaller or cut it into tiles."
-    if isinstance(error, OSError):
-        return f"{name}: cannot be read ({error.strerror or type(error).__name__})."
-    text = str(error).replace(printable(wanted.file), name)
-    return text if name in text else f"{name}: {text}"
 
 
 def values(wanted: Wanted, shown: Shown) -> Served:
@@ -119,7 +109,7 @@ def crop(wanted: Wanted, shown: Shown) -> Served:
     frame = _frame(wanted, shown)
     assert wanted.box is not None
     x, y, w, h = wanted.box
-    reach = max((LEAST - max(w, h)) / 2, CONTEXT * max(w, h) / 2)
+    reach = shown_around(w, h)
     corners = _corners((x - reach, y - reach, w + 2 * reach, h + 2 * reach), frame.data.shape)
     if corners is None:
         return _outside(wanted)

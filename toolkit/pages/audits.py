@@ -9,14 +9,12 @@ import pandas as pd
 
 from dinonat.files import short_hash
 from dinonat.formats.audit_sheets import COLUMNS, sheet_rows, spelled
+from dinonat.geometry import shown_around
 from dinonat.images.batches import BY_DEFAULT, Shown, read_prepared
 from dinonat.pages.gather import reference
 from dinonat.pages.pictures import data_uri, thumbnail
 from dinonat.pages.templating import template
 from dinonat.records import UInt8
-
-CONTEXT = 1.0  # of the box's longer side, that is shown around it
-LEAST = 64  # pixels that a picture of a box shows
 
 
 class Tile(NamedTuple):
@@ -69,7 +67,7 @@ def _tile(number: int, row: Mapping[Hashable, Any], pixels: UInt8 | None) -> Til
     if row["kind"] == "image":
         return Tile(*facts, data_uri(thumbnail(pixels)), pixels.shape[1], pixels.shape[0], None)
     x, y, w, h = (float(row[side]) for side in "xywh")
-    reach = max((LEAST - max(w, h)) / 2, CONTEXT * max(w, h) / 2)
+    reach = shown_around(w, h)
     left, top = (max(0, int(np.floor(value - reach))) for value in (x, y))
     right, bottom = int(np.ceil(x + w + reach)), int(np.ceil(y + h + reach))
     cut = np.ascontiguousarray(pixels[top:bottom, left:right])
